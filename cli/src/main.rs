@@ -1,0 +1,2 @@
+//! wardround
+fn main() {}
