@@ -1,1 +1,9 @@
-//! placeholder
+//! Plans, resolution and the rollout engine: everything that decides, nothing that acts.
+//!
+//! **Invariant:** no clock, randomness, I/O or async in this crate; `now` is an argument.
+
+pub mod engine;
+pub mod estate;
+pub mod language;
+pub mod model;
+pub mod resolve;

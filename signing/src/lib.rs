@@ -1,1 +1,19 @@
-//! placeholder
+//! Keys, envelopes, roles, thresholds and Merkle proofs: everything that says whether a document counts.
+//!
+//! There is exactly one function that verifies a signed document: [`verify`]. What it returns, [`Verified`], can be made
+//! in no other way, so code that takes a `Verified<T>` can't be handed an unchecked one.
+//!
+//! **Invariant:** no I/O, no clock, no async in this crate. Randomness only where a key is made ([`SecretKey::generate`]).
+
+mod digest;
+mod dsse;
+mod key;
+pub mod merkle;
+mod trust;
+mod verify;
+
+pub use digest::{Digest, DigestWriter, InvalidDigest};
+pub use dsse::{Document, Envelope, EnvelopeError, Signature};
+pub use key::{InvalidKey, KeyFileError, KeyId, PublicKey, SecretKey, SignError, Signer};
+pub use trust::{AnchorError, Role, TrustAnchor, TrustedKey};
+pub use verify::{Policy, SignedBy, Verified, VerifyError, verify};

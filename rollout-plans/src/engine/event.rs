@@ -1,0 +1,188 @@
+//! What the engine takes in and gives out. Events are journalled: their form is a contract.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::{Digest, Envelope, KeyId, Role};
+
+use crate::model::{DeviceId, Member, Order, ReportBody, Rollout, RolloutId, SiteId, Timestamp};
+
+/// Something that happened. The shell has verified every signature before it makes one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A node enrolled for a site: its report sequence begins anew under this key.
+    NodeEnrolled {
+        /// Site.
+        site: SiteId,
+        /// The node's report key.
+        node_key: KeyId,
+    },
+    /// A plan was resolved; nothing is signed yet.
+    RolloutCreated {
+        /// The document.
+        rollout: Rollout,
+        /// SHA-256 of its bytes.
+        digest: Digest,
+        /// Members of all waves, in leaf order, wave by wave.
+        members: Vec<Member>,
+    },
+    /// Both roles have signed.
+    RolloutSigned {
+        /// Rollout.
+        rollout: RolloutId,
+    },
+    /// A person's order, verified against [`crate::model::Command::permitted_roles`].
+    Order {
+        /// The order.
+        order: Order,
+        /// Roles of the valid signers.
+        roles: BTreeSet<Role>,
+        /// Names of the valid signers.
+        holders: Vec<String>,
+        /// The signed bytes, handed on to nodes.
+        envelope: Envelope,
+    },
+    /// A node's report, verified and for the node's present key.
+    Report {
+        /// Site.
+        site: SiteId,
+        /// Sequence number. Accepted only when it is one more than the last; lower ones are refused as duplicates,
+        /// higher ones as gaps, without any change.
+        seq: u64,
+        /// The node's clock; evidence only, never used for deciding.
+        at: Timestamp,
+        /// Content.
+        body: ReportBody,
+    },
+    /// No word from a site's node for the shell's silence limit.
+    SiteSilent {
+        /// Site.
+        site: SiteId,
+    },
+    /// The first word after a silence.
+    SiteHeard {
+        /// Site.
+        site: SiteId,
+    },
+    /// Time has passed; sent when [`crate::engine::State::next_wake`] is due.
+    Tick,
+}
+
+/// What the shell must do after the event is on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "effect", rename_all = "snake_case")]
+pub enum Effect {
+    /// The site's directive has changed: nudge its node.
+    SiteChanged {
+        /// Site.
+        site: SiteId,
+    },
+    /// Push this halt to these sites' nodes before anything else.
+    Halt {
+        /// Rollout.
+        rollout: RolloutId,
+        /// The signed order; absent when the engine halted by itself (then the nudge carries the directive).
+        order: Option<Envelope>,
+        /// Sites of the rollout.
+        sites: Vec<SiteId>,
+    },
+    /// The rollout's view has changed: wake its watchers.
+    RolloutChanged {
+        /// Rollout.
+        rollout: RolloutId,
+    },
+    /// Goes into the audit record.
+    Audit {
+        /// Machine word ("order", "wave_decision", "rollout_created" ...).
+        kind: String,
+        /// One sentence.
+        text: String,
+        /// Rollout, if any.
+        rollout: Option<RolloutId>,
+        /// The signed document behind it, if any.
+        envelope: Option<Envelope>,
+    },
+    /// A person must look.
+    Alarm {
+        /// Machine word ("refused", "rollback_failed", "clinical_system", "wave_failed", "unknown" ...).
+        code: String,
+        /// One sentence.
+        text: String,
+        /// Rollout, if any.
+        rollout: Option<RolloutId>,
+        /// Site, if any.
+        site: Option<SiteId>,
+        /// Device, if any.
+        device: Option<DeviceId>,
+    },
+}
+
+/// Why an event was not accepted. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such thing.
+    #[error("there is no {what} {id:?}")]
+    NotFound {
+        /// "rollout", "wave", "site", "device".
+        what: &'static str,
+        /// Which.
+        id: String,
+    },
+    /// It is there already.
+    #[error("{what} {id:?} exists already")]
+    AlreadyExists {
+        /// What.
+        what: &'static str,
+        /// Which.
+        id: String,
+    },
+    /// The state does not allow it.
+    #[error("{what} can't {verb}: it is {state}; {hint}")]
+    InvalidTransition {
+        /// For example "rollout r1".
+        what: String,
+        /// For example "resume".
+        verb: &'static str,
+        /// Present state.
+        state: String,
+        /// What to do instead.
+        hint: String,
+    },
+    /// An order's counter or digest is not the present one: it was replayed or overtaken.
+    #[error("this order is stale: {why}; make it again")]
+    StaleOrder {
+        /// Why.
+        why: String,
+    },
+    /// A signer's role does not allow it.
+    #[error("{why}")]
+    NotPermitted {
+        /// Why.
+        why: String,
+    },
+    /// The event is inconsistent in itself.
+    #[error("{why}")]
+    Invalid {
+        /// Why.
+        why: String,
+    },
+    /// A report was taken in before.
+    #[error("report {seq} of site {site} was taken in before")]
+    Duplicate {
+        /// Site.
+        site: SiteId,
+        /// Sequence number.
+        seq: u64,
+    },
+    /// A report before this one has not arrived.
+    #[error("report {seq} of site {site} came before report {expected}")]
+    Gap {
+        /// Site.
+        site: SiteId,
+        /// Sequence number.
+        seq: u64,
+        /// Expected.
+        expected: u64,
+    },
+}

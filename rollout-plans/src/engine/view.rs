@@ -1,0 +1,122 @@
+//! What people see of the engine's state.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::Digest;
+
+use super::Waiting;
+use crate::model::{DeploymentState, DeviceId, Evidence, PatchId, RolloutId, Timestamp, WaveName};
+
+/// State of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words of the state diagram in DESIGN.md")]
+pub enum RolloutState {
+    Draft,
+    Signed,
+    Running,
+    Paused,
+    Halted,
+    RollingBack,
+    RolledBack,
+    Completed,
+    Cancelled,
+}
+
+/// State of a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the words of the state diagram in DESIGN.md")]
+pub enum WaveState {
+    Pending,
+    AwaitingApproval,
+    Running,
+    Soaking,
+    Passed,
+    Failed,
+    RollingBack,
+    RolledBack,
+}
+
+/// A rollout.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutView {
+    /// Id.
+    pub id: RolloutId,
+    /// Patch.
+    pub patch: PatchId,
+    /// Plan name.
+    pub plan: String,
+    /// SHA-256 of the document.
+    pub digest: Digest,
+    /// State.
+    pub state: RolloutState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Why, one sentence; empty when nothing needs saying.
+    pub reason: String,
+    /// In order.
+    pub waves: Vec<WaveView>,
+    /// Highest order counter accepted.
+    pub order_counter: u64,
+    /// When.
+    pub created_at: Timestamp,
+    /// When.
+    pub started_at: Option<Timestamp>,
+    /// When.
+    pub ended_at: Option<Timestamp>,
+    /// How far the latest halt has reached.
+    pub halt: HaltSpread,
+}
+
+/// Which sites know of the latest halt.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HaltSpread {
+    /// All sites of the rollout.
+    pub sites: Vec<crate::model::SiteId>,
+    /// Those that have confirmed the latest halt.
+    pub confirmed: Vec<crate::model::SiteId>,
+}
+
+/// A wave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WaveView {
+    /// Name.
+    pub name: WaveName,
+    /// State.
+    pub state: WaveState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Number of members.
+    pub count: u64,
+    /// Deployments by state; only those that are not zero.
+    pub deployments: BTreeMap<DeploymentState, u64>,
+    /// Why it does not move; absent when it moves or has ended.
+    pub waiting: Option<Waiting>,
+    /// The gate's last decision, one sentence with its numbers.
+    pub gate: String,
+}
+
+/// A deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeploymentView {
+    /// Position in the rollout.
+    pub index: u64,
+    /// Device.
+    pub device: DeviceId,
+    /// Wave.
+    pub wave: WaveName,
+    /// State.
+    pub state: DeploymentState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Why, one sentence.
+    pub reason: String,
+    /// Attempt.
+    pub attempt: u32,
+    /// Last evidence of the node.
+    pub evidence: Evidence,
+    /// Why it does not move, if it waits.
+    pub waiting: Option<Waiting>,
+}

@@ -1,0 +1,31 @@
+//! The words of DESIGN.md as types: everything that is written down, signed or sent.
+//!
+//! **Invariant:** a serialised form is a contract; fields are only added, with a default.
+
+mod deployment;
+mod directive;
+mod estate;
+mod id;
+mod order;
+mod patch;
+mod plan;
+mod platform;
+mod report;
+mod rollout;
+mod time;
+
+pub use deployment::DeploymentState;
+pub use directive::{Directive, Goal, GoalAction, Mode, SiteRollout};
+pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};
+pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
+pub use order::{Command, Order, REASON_BYTES_MAX, RollBackTarget};
+pub use patch::{
+    CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
+};
+pub use plan::{
+    Gate, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Selector, Timing, WAVES_MAX, WavePlan,
+};
+pub use platform::{InvalidPlatform, Platform};
+pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
+pub use rollout::{Member, ResolvedWave, Rollout};
+pub use time::{DurationMs, Timestamp};

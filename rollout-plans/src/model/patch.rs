@@ -1,0 +1,151 @@
+//! What is released: a patch and, per platform, one variant.
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::{Digest, Document};
+
+use super::{PatchId, Platform, VariantId};
+
+/// Chunk size of payloads, bytes. 64 to 256 KiB streamed fastest (reference, stores).
+pub const CHUNK_BYTES: u64 = 256 * 1024;
+/// Largest payload, bytes (DESIGN, "Scale to design for").
+pub const PAYLOAD_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// A patch as people sign it. Immutable; identified by the SHA-256 of its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patch {
+    /// Id, usually the KB number.
+    pub id: PatchId,
+    /// One line for people.
+    pub title: String,
+    /// CVE ids that it closes.
+    #[serde(default)]
+    pub cves: Vec<String>,
+    /// How bad it is to go without.
+    pub severity: Severity,
+    /// What people should know before they sign.
+    #[serde(default)]
+    pub guidance: String,
+    /// Patches that this one replaces.
+    #[serde(default)]
+    pub supersedes: Vec<PatchId>,
+    /// At least one; platforms must not overlap.
+    pub variants: Vec<Variant>,
+}
+
+impl Document for Patch {
+    const PAYLOAD_TYPE: &'static str = "application/vnd.wardround.patch.v1+json";
+    /// A 2 GiB payload lists 8192 chunks of 75 bytes each; room for a handful of such variants.
+    const BYTES_MAX: usize = 8 * 1024 * 1024;
+}
+
+impl Patch {
+    /// The variant with this id.
+    #[must_use]
+    pub fn variant(&self, id: &VariantId) -> Option<&Variant> {
+        self.variants.iter().find(|v| v.id == *id)
+    }
+
+    /// The first variant whose platform pattern matches, if any.
+    #[must_use]
+    pub fn variant_for(&self, platform: &Platform) -> Option<&Variant> {
+        self.variants.iter().find(|v| v.platforms.iter().any(|p| p.matches(platform)))
+    }
+}
+
+/// Severity, as CVSS 3.1 names it (section 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// 0.1 to 3.9.
+    Low,
+    /// 4.0 to 6.9.
+    Medium,
+    /// 7.0 to 8.9.
+    High,
+    /// 9.0 to 10.0.
+    Critical,
+}
+
+/// A patch's payload and handling for one set of platforms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Unique within the patch.
+    pub id: VariantId,
+    /// CPE 2.3 patterns of the platforms it is for.
+    pub platforms: Vec<Platform>,
+    /// The file to install.
+    pub payload: Payload,
+    /// How to install, detect and uninstall it.
+    pub installer: Installer,
+    /// Whether the device must reboot.
+    #[serde(default)]
+    pub reboot: RebootNeed,
+}
+
+/// A payload, content-addressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Payload {
+    /// File name on the device; no path separators.
+    pub file_name: String,
+    /// SHA-256 of the whole.
+    pub digest: Digest,
+    /// Bytes.
+    pub length: u64,
+    /// SHA-256 of each chunk of [`CHUNK_BYTES`], in order; the last may be shorter.
+    pub chunks: Vec<Digest>,
+}
+
+/// Installer technology and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "technology", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Installer {
+    /// Windows Installer package: `msiexec /i … /qn /norestart`, left with `msiexec /x {product_code}`.
+    Msi {
+        /// "{XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}".
+        product_code: String,
+        /// DisplayVersion that proves this very package; absent accepts any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        display_version: Option<String>,
+        /// Extra PROPERTY=value arguments.
+        #[serde(default)]
+        properties: Vec<String>,
+    },
+    /// Windows software update package (update.exe), left with spuninst.exe.
+    Hotfix {
+        /// KB number with its letters ("KB4500331").
+        kb: String,
+        /// Extra switches; `/nobackup` is refused, since it forbids uninstalling.
+        #[serde(default)]
+        switches: Vec<String>,
+    },
+    /// The payload is a script with the verbs `install`, `uninstall` and `detect`.
+    /// `detect` exits 0 when installed, 1 when not, anything else when it cannot tell.
+    Script {
+        /// Which interpreter runs it.
+        interpreter: Interpreter,
+    },
+}
+
+/// Interpreter of a script payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpreter {
+    /// POSIX `sh FILE VERB`.
+    Sh,
+    /// Windows `cmd /c FILE VERB`.
+    Cmd,
+}
+
+/// Whether an install is followed by a reboot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RebootNeed {
+    /// Only when the exit code or a pending-reboot key asks for it.
+    #[default]
+    WhenAsked,
+    /// Always.
+    Always,
+}

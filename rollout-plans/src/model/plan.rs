@@ -1,0 +1,278 @@
+//! A plan, as a release manager writes it (YAML) and as the rollout document carries it.
+//!
+//! Parsing, linting and error positions are in `crate::language`; this is the validated form.
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::Role;
+
+use super::{DeviceId, DurationMs, Labels, PatchId, Platform, SiteId, WaveName};
+
+/// Most waves of a plan: a person must be able to follow them.
+pub const WAVES_MAX: usize = 50;
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Name, for people and records.
+    pub name: String,
+    /// What and why, for those who sign.
+    #[serde(default)]
+    pub description: String,
+    /// Only for this patch; absent means any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<PatchId>,
+    /// Which devices may be touched at all; the default is every device that a variant matches.
+    #[serde(default)]
+    pub eligible: Selector,
+    /// In order; each device falls to the first wave that selects it.
+    pub waves: Vec<WavePlan>,
+    /// Over the whole rollout.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How clinical systems are watched.
+    #[serde(default)]
+    pub health: HealthPolicy,
+    /// What is taken back when something fails.
+    #[serde(default)]
+    pub rollback: RollbackPolicy,
+    /// Waits and retries.
+    #[serde(default)]
+    pub timing: Timing,
+}
+
+/// One wave of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WavePlan {
+    /// Unique within the plan.
+    pub name: WaveName,
+    /// Which of the eligible devices that no earlier wave took.
+    pub select: Selector,
+    /// For this wave, beside those of the plan.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How long each patched device and its clinical systems are watched.
+    pub soak: DurationMs,
+    /// What must hold before the next wave.
+    #[serde(default)]
+    pub gate: Gate,
+}
+
+/// A choice of devices: every criterion that is present must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selector {
+    /// Labels of the device or its site; each must be there with this value.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Any of these CPE 2.3 patterns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// Any of these sites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteId>,
+    /// Any of these regions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<String>,
+    /// Any of these devices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<DeviceId>,
+    /// Of those that the other criteria leave, this share of the *eligible estate*, chosen by a stable hash of the device id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<Percent>,
+    /// Everything that is left; stands alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remaining: bool,
+}
+
+/// A share in basis points (1/100 of a percent), 0 to 10 000, so that no floating point enters a signed document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Percent(u32);
+
+impl Percent {
+    /// All.
+    pub const ALL: Self = Self(10_000);
+
+    /// From basis points.
+    ///
+    /// # Errors
+    /// A sentence when it is over 10 000.
+    pub fn from_basis_points(points: u32) -> Result<Self, String> {
+        if points <= 10_000 { Ok(Self(points)) } else { Err(format!("{}% is over 100%", f64::from(points) / 100.0)) }
+    }
+
+    /// Basis points.
+    #[must_use]
+    pub fn basis_points(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Percent {
+    type Error = String;
+    fn try_from(points: u32) -> Result<Self, String> {
+        Self::from_basis_points(points)
+    }
+}
+
+impl From<Percent> for u32 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
+}
+
+impl std::fmt::Display for Percent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, rest) => write!(f, "{whole}.{rest:02}%"),
+        }
+    }
+}
+
+/// How many devices may be in hand at once: from being offered the patch until soaked, skipped, failed or rolled back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// At one site; absent means 1 in the plan's limits, no further limit in a wave's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_site: Option<u32>,
+    /// In all; absent means no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
+}
+
+/// What must hold before the next wave begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gate {
+    /// Least share of succeeded among the deployments that were tried (skipped ones do not count).
+    #[serde(default = "all")]
+    pub success: Percent,
+    /// Least number of succeeded deployments; fewer is "not enough evidence" and waits for a person.
+    #[serde(default = "one")]
+    pub evidence_min: u32,
+    /// Roles that must approve before the next wave begins.
+    #[serde(default)]
+    pub approvals: Vec<Role>,
+}
+
+fn all() -> Percent {
+    Percent::ALL
+}
+fn one() -> u32 {
+    1
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { success: all(), evidence_min: one(), approvals: Vec::new() }
+    }
+}
+
+/// How clinical systems are watched during a soak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthPolicy {
+    /// Between two probes of a system.
+    #[serde(default = "HealthPolicy::default_interval")]
+    pub interval: DurationMs,
+    /// Consecutive failures that make a healthy system unhealthy.
+    #[serde(default = "HealthPolicy::default_failures")]
+    pub failures: u32,
+    /// How long after an install or its reboot failures are not counted (the planned disruption).
+    #[serde(default)]
+    pub grace: DurationMs,
+}
+
+impl HealthPolicy {
+    fn default_interval() -> DurationMs {
+        DurationMs::from_secs(10)
+    }
+    fn default_failures() -> u32 {
+        3
+    }
+}
+
+impl Default for HealthPolicy {
+    fn default() -> Self {
+        Self { interval: Self::default_interval(), failures: Self::default_failures(), grace: DurationMs::default() }
+    }
+}
+
+/// What is taken back when a clinical system that was healthy fails after a patch, or when a wave fails.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackPolicy {
+    /// How far.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// How far a rollback reaches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// The devices that the failed system needs.
+    Device,
+    /// Every device of that site in this rollout.
+    Site,
+    /// Every device of that wave.
+    #[default]
+    Wave,
+    /// Every device of the rollout.
+    Rollout,
+}
+
+/// Waits and retries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// How long one install or uninstall may run.
+    #[serde(default = "Timing::default_install")]
+    pub install_timeout: DurationMs,
+    /// How long a device may take to come back from a reboot.
+    #[serde(default = "Timing::default_reboot")]
+    pub reboot_timeout: DurationMs,
+    /// After how long without word from a node its deployments count as unknown.
+    #[serde(default = "Timing::default_unknown")]
+    pub unknown_after: DurationMs,
+    /// How long a deferred device is tried again before it is handed to a person.
+    #[serde(default = "Timing::default_defer")]
+    pub defer_max: DurationMs,
+    /// Between two tries of a deferred device.
+    #[serde(default = "Timing::default_retry")]
+    pub retry_after: DurationMs,
+}
+
+impl Timing {
+    fn default_install() -> DurationMs {
+        DurationMs::from_secs(30 * 60)
+    }
+    fn default_reboot() -> DurationMs {
+        DurationMs::from_secs(15 * 60)
+    }
+    fn default_unknown() -> DurationMs {
+        DurationMs::from_secs(10 * 60)
+    }
+    fn default_defer() -> DurationMs {
+        DurationMs::from_secs(24 * 60 * 60)
+    }
+    fn default_retry() -> DurationMs {
+        DurationMs::from_secs(5 * 60)
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            install_timeout: Self::default_install(),
+            reboot_timeout: Self::default_reboot(),
+            unknown_after: Self::default_unknown(),
+            defer_max: Self::default_defer(),
+            retry_after: Self::default_retry(),
+        }
+    }
+}

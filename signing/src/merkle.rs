@@ -1,0 +1,120 @@
+//! Merkle trees as in RFC 9162, section 2.1: membership of a device in a signed wave is proved in a few hashes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, DigestWriter};
+
+/// Longest proof: a tree of 2^32 leaves, far over any estate.
+pub const PROOF_HASHES_MAX: usize = 32;
+
+/// Hash of a leaf: SHA-256(0x00 ‖ data).
+#[must_use]
+pub fn leaf_hash(data: &[u8]) -> Digest {
+    let mut hash = DigestWriter::new();
+    hash.update(&[0]);
+    hash.update(data);
+    hash.finish()
+}
+
+fn node_hash(left: &Digest, right: &Digest) -> Digest {
+    let mut hash = DigestWriter::new();
+    hash.update(&[1]);
+    hash.update(left.as_bytes());
+    hash.update(right.as_bytes());
+    hash.finish()
+}
+
+/// Proof that a leaf stands at `index` in a tree of `size` leaves (RFC 9162, section 2.1.3).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InclusionProof {
+    /// Position of the leaf.
+    pub index: u64,
+    /// Number of leaves.
+    pub size: u64,
+    /// Sibling hashes, from the leaf up.
+    pub hashes: Vec<Digest>,
+}
+
+impl InclusionProof {
+    /// True when this proof leads from `leaf` (its hash) to `root` (RFC 9162, section 2.1.3.2).
+    #[must_use]
+    pub fn proves(&self, leaf: &Digest, root: &Digest) -> bool {
+        if self.index >= self.size || self.hashes.len() > PROOF_HASHES_MAX {
+            return false;
+        }
+        let (mut index, mut last) = (self.index, self.size - 1);
+        let mut hash = *leaf;
+        for sibling in &self.hashes {
+            if last == 0 {
+                return false;
+            }
+            if index & 1 == 1 || index == last {
+                hash = node_hash(sibling, &hash);
+                while index & 1 == 0 && index != 0 {
+                    index >>= 1;
+                    last >>= 1;
+                }
+            } else {
+                hash = node_hash(&hash, sibling);
+            }
+            index >>= 1;
+            last >>= 1;
+        }
+        last == 0 && hash == *root
+    }
+}
+
+/// A tree held as its levels, so that every proof costs a few look-ups.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// From the leaf hashes up to the root; an odd last node moves up unchanged.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Tree {
+    /// Over leaves in this order.
+    pub fn new<I: IntoIterator<Item: AsRef<[u8]>>>(leaves: I) -> Self {
+        let mut levels = vec![leaves.into_iter().map(|l| leaf_hash(l.as_ref())).collect::<Vec<_>>()];
+        while let Some(below) = levels.last().filter(|l| l.len() > 1) {
+            let above = below
+                .chunks(2)
+                .map(|pair| match pair {
+                    [left, right] => node_hash(left, right),
+                    single => single[0],
+                })
+                .collect();
+            levels.push(above);
+        }
+        Self { levels }
+    }
+
+    /// Number of leaves.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.levels[0].len() as u64
+    }
+
+    /// The root; that of no leaves is SHA-256 of nothing.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.levels.last().and_then(|l| l.first()).copied().unwrap_or_else(|| Digest::of(b""))
+    }
+
+    /// Proof for the leaf at `index`; `None` beyond the last.
+    #[must_use]
+    pub fn prove(&self, index: u64) -> Option<InclusionProof> {
+        if index >= self.size() {
+            return None;
+        }
+        let mut at = usize::try_from(index).ok()?;
+        let mut hashes = Vec::new();
+        for level in &self.levels[..self.levels.len() - 1] {
+            if let Some(sibling) = level.get(at ^ 1) {
+                hashes.push(*sibling);
+            }
+            at >>= 1;
+        }
+        Some(InclusionProof { index, size: self.size(), hashes })
+    }
+}
