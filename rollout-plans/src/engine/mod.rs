@@ -2,14 +2,49 @@
 //!
 //! `State::step` is deterministic: the same events with the same times give the same state and effects, byte for byte.
 //! The controller journals an event before it steps; replaying the journal is the recovery.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `create` | may a rollout come in |
+//! | `orders`, `approvals` | people's orders, who counts for which role |
+//! | `reports`, `transition` | nodes' reports, which moves the state diagram has |
+//! | `offers` | who is next within the limits, for installs and rollbacks |
+//! | `waves`, `gate` | when a wave passes, fails, and what follows |
+//! | `rollback` | what is taken back and when that is done |
+//! | `silence` | silent sites, and what time alone changes |
+//! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
+//! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
+//!
+//! **Invariant:** work per event follows from what the event touches, never from the size of the estate. Only starting,
+//! stopping and ending a wave or a rollout look at all of its sites or members.
 
+mod approvals;
+mod create;
+mod deployment;
+mod directive;
 mod event;
+mod gate;
+mod link;
+mod offers;
+mod orders;
+mod out;
 mod reason;
+mod record;
+mod reports;
+mod rollback;
+mod show;
+mod silence;
+mod site;
+mod transition;
 mod view;
+mod waiting;
+mod waves;
 
 pub use event::{Effect, Event, Refusal};
 pub use reason::{Waiting, WaitingOn};
 pub use view::{DeploymentView, HaltSpread, RolloutState, RolloutView, WaveState, WaveView};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +52,71 @@ use crate::{
     estate::Estate,
     model::{DeploymentState, RolloutId, SiteId, SiteRollout, Timestamp, WaveName},
 };
+use out::Out;
+use record::Record;
+use site::Site;
+
+/// Version of the snapshot's form that is written and read.
+const FORM: u32 = 1;
 
 /// Everything that the engine knows. Serialisable for snapshots.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "Form")]
 pub struct State {
+    form: u32,
+    /// The latest moment of any step: a clock that is set back does not make soaks end later or earlier than they began.
+    clock: Timestamp,
     estate: Estate,
+    sites: BTreeMap<SiteId, Site>,
+    /// In order of creation.
+    rollouts: Vec<Record>,
+    #[serde(skip)]
+    by_id: HashMap<RolloutId, usize>,
+    /// (when, rollout, deployment); each deployment has at most one.
+    #[serde(skip)]
+    timers: BTreeSet<(Timestamp, u32, u32)>,
+}
+
+/// What a snapshot holds. Everything else follows from it.
+#[derive(Deserialize)]
+struct Form {
+    form: u32,
+    clock: Timestamp,
+    estate: Estate,
+    sites: BTreeMap<SiteId, Site>,
+    rollouts: Vec<Record>,
+}
+
+impl TryFrom<Form> for State {
+    type Error = String;
+    fn try_from(form: Form) -> Result<Self, String> {
+        if form.form != FORM {
+            return Err(format!("the snapshot has form {}; this program reads form {FORM}", form.form));
+        }
+        let mut state = Self {
+            clock: form.clock,
+            estate: form.estate,
+            sites: form.sites,
+            rollouts: form.rollouts,
+            ..Self::default()
+        };
+        state.index_all();
+        Ok(state)
+    }
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            form: FORM,
+            clock: Timestamp::default(),
+            estate: Estate::default(),
+            sites: BTreeMap::new(),
+            rollouts: Vec::new(),
+            by_id: HashMap::new(),
+            timers: BTreeSet::new(),
+        }
+    }
 }
 
 impl State {
@@ -29,22 +124,51 @@ impl State {
     ///
     /// # Errors
     /// [`Refusal`] says why not, and what would help.
-    pub fn check(&self, _event: &Event, _now: Timestamp) -> Result<(), Refusal> {
-        todo!()
+    pub fn check(&self, event: &Event, _now: Timestamp) -> Result<(), Refusal> {
+        match event {
+            Event::NodeEnrolled { .. } | Event::Tick => Ok(()),
+            Event::RolloutCreated { rollout, members, .. } => self.check_create(rollout, members),
+            Event::RolloutSigned { rollout } => self.check_signed(rollout),
+            Event::Order { order, roles, holders, envelope } => self.check_order(order, roles, holders, envelope),
+            Event::Report { site, seq, .. } => self.check_report(site, *seq),
+            Event::SiteSilent { site } | Event::SiteHeard { site } => match self.sites.get(site) {
+                Some(known) if known.is_enrolled() => Ok(()),
+                _ => Err(Refusal::NotFound { what: "site", id: site.to_string() }),
+            },
+        }
     }
 
-    /// Takes in one event. A refused event changes nothing.
+    /// Takes in one event. A refused event changes nothing. `now` never runs backwards: an earlier one than that of the
+    /// step before is taken as that one.
     ///
     /// # Errors
     /// As [`State::check`].
-    pub fn step(&mut self, _event: &Event, _now: Timestamp) -> Result<Vec<Effect>, Refusal> {
-        todo!()
+    pub fn step(&mut self, event: &Event, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        self.check(event, now)?;
+        self.clock = self.clock.max(now);
+        let mut out = Out::new(self.clock);
+        match event {
+            Event::NodeEnrolled { site, node_key } => {
+                self.sites.entry(site.clone()).or_default().enrol(node_key);
+                out.audit("node_enrolled", None, None, format!("a node of site {site} enrolled with key {node_key}"));
+                self.site_heard(&mut out, site);
+            }
+            Event::RolloutCreated { rollout, digest, members } => self.create(&mut out, rollout, *digest, members),
+            Event::RolloutSigned { rollout } => self.signed(&mut out, rollout),
+            Event::Order { order, roles, holders, envelope } => self.order(&mut out, order, roles, holders, envelope),
+            Event::Report { site, seq, body, .. } => self.report(&mut out, site, *seq, body),
+            Event::SiteSilent { site } => self.site_silent(&mut out, site),
+            Event::SiteHeard { site } => self.site_heard(&mut out, site),
+            Event::Tick => self.tick(&mut out),
+        }
+        self.settle(&mut out);
+        Ok(out.finish())
     }
 
     /// The earliest moment at which an [`Event::Tick`] would change something; `None` when only other events can.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        todo!()
+        self.timers.first().map(|(at, _, _)| *at)
     }
 
     /// The estate as reported.
@@ -55,26 +179,26 @@ impl State {
 
     /// The highest report sequence number taken in from this site's present node key; 0 means none.
     #[must_use]
-    pub fn acked_seq(&self, _site: &SiteId) -> u64 {
-        todo!()
+    pub fn acked_seq(&self, site: &SiteId) -> u64 {
+        self.sites.get(site).map_or(0, |s| s.acked)
     }
 
     /// What the directive for `site` must say now: only rollouts that were started and still concern the site.
     #[must_use]
-    pub fn directive(&self, _site: &SiteId) -> Vec<SiteRollout> {
-        todo!()
+    pub fn directive(&self, site: &SiteId) -> Vec<SiteRollout> {
+        self.site_rollouts(site)
     }
 
     /// All rollouts, newest first.
     #[must_use]
     pub fn rollouts(&self) -> Vec<RolloutId> {
-        todo!()
+        self.rollouts.iter().rev().map(|r| r.document.id.clone()).collect()
     }
 
     /// One rollout as people see it.
     #[must_use]
-    pub fn rollout(&self, _id: &RolloutId) -> Option<RolloutView> {
-        todo!()
+    pub fn rollout(&self, id: &RolloutId) -> Option<RolloutView> {
+        self.rollout_view(id)
     }
 
     /// Deployments of a rollout in order of wave and device, after `after` (the index of the last one seen, as given in
@@ -82,12 +206,12 @@ impl State {
     #[must_use]
     pub fn deployments(
         &self,
-        _id: &RolloutId,
-        _wave: Option<&WaveName>,
-        _state: Option<DeploymentState>,
-        _after: Option<u64>,
-        _limit: usize,
+        id: &RolloutId,
+        wave: Option<&WaveName>,
+        state: Option<DeploymentState>,
+        after: Option<u64>,
+        limit: usize,
     ) -> Vec<DeploymentView> {
-        todo!()
+        self.deployment_views(id, wave, state, after, limit)
     }
 }

@@ -1,5 +1,7 @@
 //! Why nothing is happening, as data: the same words in API, CLI and console.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use wardround_signing::Role;
 
@@ -73,7 +75,7 @@ pub enum WaitingOn {
     },
     /// A limit.
     Concurrency {
-        /// "site", "wave" or "total".
+        /// "site", "wave", "total", or "device" (another rollout has it in hand).
         scope: String,
         /// The limit.
         limit: u32,
@@ -88,4 +90,79 @@ pub enum WaitingOn {
         /// The node's words.
         reason: String,
     },
+}
+
+impl WaitingOn {
+    /// The machine word in API and files.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Signatures => "signatures",
+            Self::Start => "start",
+            Self::EarlierWave { .. } => "earlier_wave",
+            Self::Approval { .. } => "approval",
+            Self::Deployments { .. } => "deployments",
+            Self::Soak { .. } => "soak",
+            Self::Rollbacks { .. } => "rollbacks",
+            Self::SilentSites { .. } => "silent_sites",
+            Self::Evidence { .. } => "evidence",
+            Self::Resume { .. } => "resume",
+            Self::Decision { .. } => "decision",
+            Self::Concurrency { .. } => "concurrency",
+            Self::RedundancyGroup { .. } => "redundancy_group",
+            Self::Device { .. } => "device",
+        }
+    }
+}
+
+/// "1 device" or "3 devices".
+fn number(n: u64, word: &str) -> String {
+    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
+}
+
+fn list(items: impl IntoIterator<Item: ToString>, between: &str) -> String {
+    items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(between)
+}
+
+/// ": reason", or nothing.
+fn because(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
+}
+
+impl fmt::Display for WaitingOn {
+    /// One sentence that says what would move it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signatures => f.write_str("release and clinical must both sign the rollout document"),
+            Self::Start => f.write_str("a release manager must order the start"),
+            Self::EarlierWave { wave } => write!(f, "wave {wave} must pass its gate first"),
+            Self::Approval { roles } => write!(f, "{} must approve", list(roles, " and ")),
+            Self::Deployments { open } => write!(f, "{} must end first", number(*open, "deployment")),
+            Self::Soak { soaking } => write!(f, "{} must soak to the end", number(*soaking, "device")),
+            Self::Rollbacks { open } => write!(f, "{} must be taken back first", number(*open, "device")),
+            Self::SilentSites { sites } => write!(f, "the node of {} must answer again", list(sites, ", ")),
+            Self::Evidence { have, need } => write!(
+                f,
+                "only {have} of at least {need} succeeded: people of release and clinical must both approve the next \
+                 wave, or cancel"
+            ),
+            Self::Resume { reason } => write!(f, "a release manager must resume{}", because(reason)),
+            Self::Decision { reason } => write!(f, "a person must decide: roll back or cancel{}", because(reason)),
+            Self::Concurrency { scope, .. } if scope == "device" => {
+                f.write_str("another rollout must be done with the device")
+            }
+            Self::Concurrency { scope, limit } => {
+                let scope = match scope.as_str() {
+                    "site" => "at the site",
+                    "wave" => "in the wave",
+                    _ => "in the rollout",
+                };
+                write!(f, "another device {scope} must end first: at most {limit} may be in hand at once")
+            }
+            Self::RedundancyGroup { group } => {
+                write!(f, "another device of redundancy group {group} must end first")
+            }
+            Self::Device { reason } => write!(f, "the device must become free{}", because(reason)),
+        }
+    }
 }

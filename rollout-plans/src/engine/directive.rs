@@ -1,0 +1,75 @@
+//! What a site's directive says: a function of the present state, so that losing or repeating one costs only time.
+
+use wardround_signing::Envelope;
+
+use super::{State, record::Record};
+use crate::model::{Goal, RollBackTarget, SiteId, SiteRollout, WaveName};
+
+impl State {
+    pub(super) fn site_rollouts(&self, site: &SiteId) -> Vec<SiteRollout> {
+        let rollouts = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts);
+        let mut parts: Vec<SiteRollout> =
+            rollouts.filter_map(|r| self.rollouts[*r as usize].site_rollout(site)).collect();
+        parts.sort_by(|a, b| a.rollout.cmp(&b.rollout));
+        parts
+    }
+}
+
+impl Record {
+    /// This rollout's part of the site's directive; nothing before the start, and nothing once all is done.
+    fn site_rollout(&self, site: &SiteId) -> Option<SiteRollout> {
+        self.started_at?;
+        let at = *self.index.by_site.get(site)?;
+        let goals = self.goals(at);
+        if !self.is_active() && goals.is_empty() {
+            return None;
+        }
+        Some(SiteRollout {
+            rollout: self.document.id.clone(),
+            digest: self.digest,
+            mode: self.state.mode(),
+            orders: self.site_orders(site, at),
+            goals,
+        })
+    }
+
+    fn goals(&self, at: u32) -> Vec<Goal> {
+        let active = self.is_active();
+        let members = self.index.places[at as usize].members.iter();
+        let mut goals: Vec<Goal> = members
+            .filter_map(|d| {
+                let deployment = &self.deployments[*d as usize];
+                let action = deployment.goal(active)?;
+                let start = self.wave_range(deployment.wave).start;
+                let proof = self.trees().get(usize::from(deployment.wave))?.prove(u64::from(*d - start))?;
+                Some(Goal { member: self.member(*d), proof, action, attempt: deployment.attempt })
+            })
+            .collect();
+        goals.sort_by(|a, b| a.member.device.cmp(&b.member.device));
+        goals
+    }
+
+    /// The orders that this site's node must see: no approval of a wave that has not begun or has no device there.
+    fn site_orders(&self, site: &SiteId, at: u32) -> Vec<Envelope> {
+        let mut orders: Vec<Envelope> = self.orders.start.iter().cloned().collect();
+        let begun = self.current.map_or(0, |w| usize::from(w) + 1);
+        for (w, wave) in self.waves.iter().enumerate().take(begun) {
+            if !wave.approvals.is_empty() && self.index.waves[w].sites.binary_search(&at).is_ok() {
+                orders.extend(wave.approvals.envelopes().cloned());
+            }
+        }
+        orders.extend(self.orders.stop_or_go.iter().cloned());
+        let concerns = |wave: &WaveName| {
+            let w = self.wave_position(wave).map(usize::from);
+            w.is_some_and(|w| self.index.waves[w].sites.binary_search(&at).is_ok())
+        };
+        let roll_backs = self.orders.roll_backs.iter().filter(|(target, _)| match target {
+            RollBackTarget::Device { device } => device.site() == *site,
+            RollBackTarget::Site { site: other } => other == site,
+            RollBackTarget::Wave { wave } => concerns(wave),
+            RollBackTarget::Rollout => true,
+        });
+        orders.extend(roll_backs.map(|(_, envelope)| envelope.clone()));
+        orders
+    }
+}

@@ -1,0 +1,199 @@
+//! Offering: who is next, and what stands in the way. Also whose rollback is next, since both disrupt devices.
+
+use super::{RolloutState, State, WaitingOn, deployment::Back, link::narrow, out::Out};
+use crate::model::{DeploymentState, GroupId, SiteId};
+
+impl State {
+    /// Looks again at sites where something has changed: first rollbacks, then which device could be offered next.
+    pub(super) fn look_again(&mut self, out: &mut Out) {
+        while let Some(site) = out.dirty.pop_first() {
+            self.release_rollbacks(out, &site);
+            self.refresh_site(&site);
+        }
+    }
+
+    /// Offers what the limits allow, rollouts in order of creation, devices in order of members.
+    pub(super) fn offer(&mut self, out: &mut Out) {
+        for r in 0..self.rollouts.len() {
+            while self.total_limit(r).is_none()
+                && let Some((d, _)) = self.rollouts[r].index.ready.first().copied()
+            {
+                let group = self.group_of(r, d).cloned();
+                let now = out.now;
+                self.change(out, r, d, |deployment| {
+                    deployment.attempt += 1;
+                    deployment.move_to(DeploymentState::Offered, now);
+                    if group.is_some() {
+                        deployment.note().group = group;
+                    }
+                });
+                // The slot is taken at once for every rollout at the site, before the next offer is looked at.
+                self.look_again(out);
+            }
+        }
+    }
+
+    fn site_of(&self, r: usize, d: u32) -> &SiteId {
+        &self.rollouts[r].sites[self.deployment(r, d).site as usize]
+    }
+
+    fn group_of(&self, r: usize, d: u32) -> Option<&GroupId> {
+        let deployment = self.deployment(r, d);
+        self.sites.get(self.site_of(r, d))?.group(&deployment.device, deployment.group())
+    }
+
+    fn group_max(&self, site: &SiteId, group: &GroupId) -> usize {
+        let declared = self.estate.site(site).and_then(|s| s.groups.get(group)).copied();
+        // A group that is not declared is meant all the same: the strictest reading.
+        declared.unwrap_or(1).max(1) as usize
+    }
+
+    /// What forbids that this device is disrupted now; `None` when nothing does. Counts over all rollouts.
+    pub(super) fn device_barred(&self, r: usize, d: u32) -> Option<WaitingOn> {
+        let deployment = self.deployment(r, d);
+        let site_id = self.site_of(r, d);
+        let site = self.sites.get(site_id)?;
+        if site.held_by_other(&deployment.device, narrow(r)) {
+            return Some(WaitingOn::Concurrency { scope: "device".to_owned(), limit: 1 });
+        }
+        let group = self.group_of(r, d)?;
+        if deployment.state.is_in_hand() {
+            return None;
+        }
+        let mut held = 0;
+        let mut last = None;
+        for (device, holder) in &site.hand {
+            if last == Some(device) || *device == deployment.device {
+                continue;
+            }
+            last = Some(device);
+            let other = &self.rollouts[*holder as usize];
+            let when_offered = other.index.by_device.get(device).and_then(|at| other.deployments[*at as usize].group());
+            held += usize::from(site.group(device, when_offered) == Some(group));
+        }
+        (held >= self.group_max(site_id, group)).then(|| WaitingOn::RedundancyGroup { group: group.clone() })
+    }
+
+    /// What forbids any further offer at a site of a rollout.
+    pub(super) fn site_barred(&self, r: usize, at: u32) -> Option<WaitingOn> {
+        let record = &self.rollouts[r];
+        let wave = record.current?;
+        let site_id = &record.sites[at as usize];
+        let site = self.sites.get(site_id);
+        if !site.is_some_and(super::site::Site::answers) {
+            return Some(WaitingOn::SilentSites { sites: vec![site_id.clone()] });
+        }
+        // Rollbacks go before installs, whoever's they are.
+        let backs = |r: &u32| {
+            let index = &self.rollouts[*r as usize].index;
+            let place = index.by_site.get(site_id).map(|at| &index.places[*at as usize]);
+            place.map_or(0, |p| p.back_waiting.len())
+        };
+        let backs: usize = site.into_iter().flat_map(|s| &s.rollouts).map(backs).sum();
+        if backs > 0 {
+            return Some(WaitingOn::Rollbacks { open: backs as u64 });
+        }
+        let place = &record.index.places[at as usize];
+        // A site without a limit would lose all its devices to one bad patch at once: the default is one.
+        let site_limit = record.document.plan.limits.per_site.unwrap_or(1);
+        if place.hand.len() >= site_limit as usize {
+            return Some(WaitingOn::Concurrency { scope: "site".to_owned(), limit: site_limit });
+        }
+        let wave_limit = record.wave_plan(wave).limits.per_site?;
+        let in_wave = place.hand.range(record.wave_range(wave)).count();
+        (in_wave >= wave_limit as usize).then(|| WaitingOn::Concurrency { scope: "site".to_owned(), limit: wave_limit })
+    }
+
+    /// The total limit that is reached, if one is.
+    pub(super) fn total_limit(&self, r: usize) -> Option<WaitingOn> {
+        let record = &self.rollouts[r];
+        let reached = |scope: &str, limit: Option<u32>, held: u64| {
+            limit
+                .filter(|l| held >= u64::from(*l))
+                .map(|limit| WaitingOn::Concurrency { scope: scope.to_owned(), limit })
+        };
+        let wave = record.current?;
+        let plan = &record.document.plan;
+        let in_wave = record.index.waves[usize::from(wave)].counts.in_hand();
+        reached("total", plan.limits.total, record.in_hand())
+            .or_else(|| reached("wave", record.wave_plan(wave).limits.total, in_wave))
+    }
+
+    /// Recomputes which device each rollout at `site` could offer next.
+    fn refresh_site(&mut self, site: &SiteId) {
+        let rollouts: Vec<u32> = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).copied().collect();
+        for r in rollouts {
+            let r = r as usize;
+            if let Some(at) = self.rollouts[r].index.by_site.get(site).copied() {
+                let next = self.next_offer(r, at);
+                let index = &mut self.rollouts[r].index;
+                if let Some(old) = std::mem::replace(&mut index.places[at as usize].ready, next) {
+                    index.ready.remove(&(old, at));
+                }
+                if let Some(new) = next {
+                    index.ready.insert((new, at));
+                }
+            }
+        }
+    }
+
+    /// Recomputes it for all sites of the current wave: after a start, a resume, a stop, or loading.
+    pub(super) fn refresh_wave(&mut self, r: usize) {
+        let record = &self.rollouts[r];
+        let Some(wave) = record.current else { return };
+        let sites: Vec<SiteId> =
+            record.index.waves[usize::from(wave)].sites.iter().map(|at| record.sites[*at as usize].clone()).collect();
+        for site in sites {
+            self.refresh_site(&site);
+        }
+    }
+
+    /// The next member of the current wave at this site that could be offered, total limits aside.
+    fn next_offer(&self, r: usize, at: u32) -> Option<u32> {
+        let record = &self.rollouts[r];
+        let wave = record.current?;
+        let under_way = record.waves[usize::from(wave)].state.is_under_way();
+        if record.state != RolloutState::Running || !under_way || self.site_barred(r, at).is_some() {
+            return None;
+        }
+        let pending = record.index.places[at as usize].pending.range(record.wave_range(wave));
+        pending.copied().find(|d| self.device_barred(r, *d).is_none())
+    }
+
+    /// Tells the node of rollbacks whose turn has come: a redundancy group is not taken down by its rollback either.
+    fn release_rollbacks(&mut self, out: &mut Out, site: &SiteId) {
+        let rollouts: Vec<u32> = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).copied().collect();
+        for r in rollouts {
+            let r = r as usize;
+            let index = &self.rollouts[r].index;
+            let Some(at) = index.by_site.get(site).copied() else { continue };
+            let waiting: Vec<u32> = index.places[at as usize].back_waiting.iter().copied().collect();
+            for d in waiting {
+                if self.device_barred(r, d).is_none() {
+                    self.tell_back(out, r, d);
+                }
+            }
+        }
+    }
+
+    fn tell_back(&mut self, out: &mut Out, r: usize, d: u32) {
+        let now = out.now;
+        self.change(out, r, d, |deployment| {
+            deployment.back = Back::Told;
+            let reason = deployment.note().back_reason.clone();
+            deployment.note().overdue = false;
+            match deployment.state {
+                // The node decides what it is when it answers again.
+                DeploymentState::Unknown => {}
+                DeploymentState::RollbackFailed => {
+                    deployment.attempt += 1;
+                    deployment.move_to(DeploymentState::RollingBack, now);
+                }
+                state if state.may_be_installed() => deployment.move_to(DeploymentState::RollingBack, now),
+                // Not installed by its last report: it keeps its slot until the node has said that nothing is left.
+                _ => deployment.since = now,
+            }
+            deployment.say(&reason);
+        });
+    }
+}

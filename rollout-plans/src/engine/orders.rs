@@ -1,0 +1,340 @@
+//! People's orders: what is accepted, and what each does.
+
+use std::collections::BTreeSet;
+
+use wardround_signing::{Envelope, Role};
+
+use super::{
+    Refusal, RolloutState, State, WaveState,
+    approvals::{EVIDENCE_ROLES, people},
+    deployment::Deployment,
+    out::Out,
+    record::{Halt, Record},
+};
+use crate::model::{Command, DeploymentState, Order, REASON_BYTES_MAX, RollBackTarget};
+
+/// Most halts whose replay is told. An older one that is replayed halts once more, which is the safe side.
+const HALTS_SEEN_MAX: usize = 256;
+
+impl State {
+    pub(super) fn check_order(
+        &self,
+        order: &Order,
+        roles: &BTreeSet<Role>,
+        holders: &[String],
+        envelope: &Envelope,
+    ) -> Result<(), Refusal> {
+        let record = &self.rollouts[self.find(&order.rollout)?];
+        if order.digest != record.digest {
+            let why = format!(
+                "it was made for document {}, and rollout {} is {}",
+                order.digest, order.rollout, record.digest
+            );
+            return Err(Refusal::StaleOrder { why });
+        }
+        if order.reason.len() > REASON_BYTES_MAX {
+            let why = format!("the reason has {} bytes; at most {REASON_BYTES_MAX} are kept", order.reason.len());
+            return Err(Refusal::Invalid { why });
+        }
+        let permitted = order.command.permitted_roles();
+        if people(holders) == 0 || !permitted.iter().any(|r| roles.contains(r)) {
+            return Err(Refusal::NotPermitted {
+                why: format!("{} needs a signature of {}", order.command.word().replace('_', " "), list(permitted)),
+            });
+        }
+        if order.command == Command::Halt {
+            if record.halts_seen.contains(&envelope.digest()) {
+                return Err(Refusal::StaleOrder { why: "this very halt was accepted before".to_owned() });
+            }
+        } else if Some(order.counter) != record.order_counter.checked_add(1) {
+            let why =
+                format!("its counter is {}, and the next is {}", order.counter, record.order_counter.saturating_add(1));
+            return Err(Refusal::StaleOrder { why });
+        }
+        record.allows(order, roles, holders)
+    }
+
+    pub(super) fn order(
+        &mut self,
+        out: &mut Out,
+        order: &Order,
+        roles: &BTreeSet<Role>,
+        holders: &[String],
+        envelope: &Envelope,
+    ) {
+        let Some(r) = self.by_id.get(&order.rollout).copied() else { return };
+        let record = &mut self.rollouts[r];
+        record.order_counter = record.order_counter.saturating_add(1).max(order.counter);
+        let by = holders.join(", ");
+        let reason = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
+        let text = format!(
+            "order {}: {} for rollout {} by {by}{reason}",
+            order.counter,
+            describe(&order.command),
+            order.rollout
+        );
+        out.audit("order", Some(&order.rollout), Some(envelope), text);
+        out.rollout(&order.rollout);
+        out.touched.insert(r);
+        let why = format!("ordered by {by}{reason}");
+        match &order.command {
+            Command::Start => {
+                record.orders.start = Some(envelope.clone());
+                record.started_at = Some(out.now);
+                out.sites.extend(record.sites.iter().cloned());
+                self.set_rollout(out, r, RolloutState::Running, "");
+                self.start_wave(out, r, 0);
+            }
+            Command::Approve { wave } => {
+                if let (Some(w), Some(holder)) = (record.wave_position(wave).map(usize::from), holders.first()) {
+                    let knowing = w > 0 && record.waves[w - 1].short_since.is_some();
+                    record.waves[w].approvals.give(holder, roles, out.now, knowing, envelope.clone());
+                }
+            }
+            Command::Pause => self.set_rollout(out, r, RolloutState::Paused, &why),
+            Command::Resume => {
+                record.orders.stop_or_go = Some(envelope.clone());
+                out.sites.extend(record.sites.iter().cloned());
+                self.set_rollout(out, r, RolloutState::Running, "");
+            }
+            Command::Halt => self.halt(out, r, order, envelope, &why),
+            Command::RollBack { target } => self.roll_back(out, r, target, envelope, &why),
+            Command::Cancel => {
+                let which: Vec<u32> = record.index.places.iter().flat_map(|p| &p.hand).copied().collect();
+                self.withdraw(out, r, &which, &format!("the rollout was cancelled, {why}"));
+                self.end_rollout(out, r, RolloutState::Cancelled, &why);
+            }
+        }
+    }
+
+    fn halt(&mut self, out: &mut Out, r: usize, order: &Order, envelope: &Envelope, why: &str) {
+        let record = &mut self.rollouts[r];
+        record.halts_seen.push_back(envelope.digest());
+        while record.halts_seen.len() > HALTS_SEEN_MAX {
+            record.halts_seen.pop_front();
+        }
+        record.halt = Some(Halt { counter: Some(order.counter), confirmed: BTreeSet::new() });
+        record.orders.stop_or_go = Some(envelope.clone());
+        out.halt(&record.document.id, Some(envelope.clone()), record.sites.clone());
+        out.sites.extend(record.sites.iter().cloned());
+        if matches!(record.state, RolloutState::Running | RolloutState::Paused) {
+            self.set_rollout(out, r, RolloutState::Halted, why);
+        }
+    }
+
+    fn roll_back(&mut self, out: &mut Out, r: usize, target: &RollBackTarget, envelope: &Envelope, why: &str) {
+        let record = &mut self.rollouts[r];
+        record.orders.roll_backs.retain(|(other, _)| other != target);
+        record.orders.roll_backs.push((target.clone(), envelope.clone()));
+        match target {
+            RollBackTarget::Device { device } => {
+                out.sites.insert(device.site());
+                let which: Vec<u32> = record.index.by_device.get(device).copied().into_iter().collect();
+                self.want_back(out, r, &which, why, true);
+            }
+            RollBackTarget::Site { site } => {
+                out.sites.insert(site.clone());
+                let which = self.members_at(r, site);
+                self.want_back(out, r, &which, why, true);
+                // Who takes a site back does not want its next device patched a minute later.
+                let now = out.now;
+                for d in which {
+                    if self.deployment(r, d).state == DeploymentState::Pending {
+                        self.change(out, r, d, |deployment| {
+                            deployment.move_to(DeploymentState::Skipped, now);
+                            deployment.say(&format!("its site was taken back, {why}"));
+                        });
+                    }
+                }
+            }
+            RollBackTarget::Wave { wave } => {
+                if let Some(w) = record.wave_position(wave) {
+                    let sites = record.index.waves[usize::from(w)].sites.iter();
+                    out.sites.extend(sites.map(|at| record.sites[*at as usize].clone()));
+                    // Nothing may follow a wave that was taken back, so the rollout stands.
+                    self.halt_self(out, r, &format!("wave {wave} is taken back, {why}"));
+                    self.roll_back_wave(out, r, w, why, true);
+                }
+            }
+            RollBackTarget::Rollout => {
+                out.sites.extend(record.sites.iter().cloned());
+                self.halt_self(out, r, why);
+                self.roll_back_all(out, r, why, true);
+            }
+        }
+    }
+}
+
+impl Record {
+    /// Does the rollout's state allow this order?
+    fn allows(&self, order: &Order, roles: &BTreeSet<Role>, holders: &[String]) -> Result<(), Refusal> {
+        use RolloutState::{Draft, Halted, Paused, RolledBack, RollingBack, Running, Signed};
+        let id = &self.document.id;
+        let refuse = |verb, hint: String| {
+            let state = self.state.word().replace('_', " ");
+            Err(Refusal::InvalidTransition { what: format!("rollout {id}"), verb, state, hint })
+        };
+        match &order.command {
+            Command::Start => match self.state {
+                Signed => Ok(()),
+                Draft => refuse("start", "release and clinical must both sign it first".to_owned()),
+                _ => refuse("start", "a rollout starts once; make a new one".to_owned()),
+            },
+            Command::Approve { wave } => self.allows_approval(wave, roles, holders),
+            Command::Pause => match self.state {
+                Running => Ok(()),
+                _ => refuse("pause", "only a running rollout can be paused".to_owned()),
+            },
+            Command::Resume => {
+                let lost = self.waves.iter().position(|w| w.state.is_lost());
+                match (self.state, lost) {
+                    (Paused | Halted, None) => Ok(()),
+                    (Paused | Halted, Some(w)) => {
+                        let (name, state) = (&self.document.waves[w].name, self.waves[w].state);
+                        refuse("resume", format!("wave {name} {}: roll back or cancel", phrase(state)))
+                    }
+                    _ => refuse("resume", "only a paused or halted rollout can be resumed".to_owned()),
+                }
+            }
+            Command::Halt => match self.state {
+                Running | Paused | Halted | RollingBack => Ok(()),
+                Draft | Signed => refuse("halt", "nothing has started; cancel it, so that nothing will".to_owned()),
+                _ => refuse("halt", "it begins nothing any more; roll back what must not stay".to_owned()),
+            },
+            Command::RollBack { target } => {
+                if self.started_at.is_none() {
+                    return refuse("roll back", "nothing has started; cancel it, so that nothing will".to_owned());
+                }
+                self.allows_roll_back(target)?;
+                if *target == RollBackTarget::Rollout
+                    && self.state == RolledBack
+                    && !self.reaches(self.deployments.iter())
+                {
+                    return refuse("roll back", "nothing is left to take back".to_owned());
+                }
+                Ok(())
+            }
+            Command::Cancel if self.state.is_ended() => refuse("cancel", "it has ended already".to_owned()),
+            Command::Cancel => Ok(()),
+        }
+    }
+
+    /// True when a rollback order would find something to do among these.
+    fn reaches<'a>(&self, mut among: impl Iterator<Item = &'a Deployment>) -> bool {
+        among.any(|d| d.is_touched() || d.state == DeploymentState::RollbackFailed)
+    }
+
+    fn allows_roll_back(&self, target: &RollBackTarget) -> Result<(), Refusal> {
+        let nothing = |what: String, state: String| {
+            let hint = "there is nothing to take back; halt or cancel the rollout to keep it so".to_owned();
+            Err(Refusal::InvalidTransition { what, verb: "roll back", state, hint })
+        };
+        match target {
+            RollBackTarget::Device { device } => {
+                let at = self.index.by_device.get(device);
+                let Some(d) = at else {
+                    return Err(Refusal::NotFound { what: "device", id: device.to_string() });
+                };
+                let deployment = &self.deployments[*d as usize];
+                if self.reaches(std::iter::once(deployment)) {
+                    return Ok(());
+                }
+                nothing(format!("device {device}"), deployment.state.word().replace('_', " "))
+            }
+            RollBackTarget::Site { site } => {
+                let Some(at) = self.index.by_site.get(site) else {
+                    return Err(Refusal::NotFound { what: "site", id: site.to_string() });
+                };
+                let members = &self.index.places[*at as usize].members;
+                if self.reaches(members.iter().map(|d| &self.deployments[*d as usize])) {
+                    return Ok(());
+                }
+                nothing(format!("site {site}"), "not touched".to_owned())
+            }
+            RollBackTarget::Wave { wave } => {
+                let Some(w) = self.wave_position(wave) else {
+                    return Err(Refusal::NotFound { what: "wave", id: wave.to_string() });
+                };
+                let range = self.wave_range(w);
+                if self.reaches(self.deployments[range.start as usize..range.end as usize].iter()) {
+                    return Ok(());
+                }
+                let state = self.waves[usize::from(w)].state;
+                nothing(format!("wave {wave}"), state.word().replace('_', " "))
+            }
+            RollBackTarget::Rollout => Ok(()),
+        }
+    }
+
+    fn allows_approval(
+        &self,
+        wave: &crate::model::WaveName,
+        roles: &BTreeSet<Role>,
+        holders: &[String],
+    ) -> Result<(), Refusal> {
+        let id = &self.document.id;
+        let Some(w) = self.wave_position(wave) else {
+            return Err(Refusal::NotFound { what: "wave", id: wave.to_string() });
+        };
+        let refuse = |state: String, hint: &str| {
+            let what = format!("wave {wave} of rollout {id}");
+            Err(Refusal::InvalidTransition { what, verb: "be approved", state, hint: hint.to_owned() })
+        };
+        if self.state == RolloutState::Draft || self.state.is_ended() {
+            return refuse(
+                format!("in a rollout that is {}", self.state.word().replace('_', " ")),
+                "there is nothing to let begin",
+            );
+        }
+        let state = self.waves[usize::from(w)].state;
+        if !matches!(state, WaveState::Pending | WaveState::AwaitingApproval) {
+            return refuse(state.word().replace('_', " "), "it has begun already");
+        }
+        let Some(before) = w.checked_sub(1) else {
+            return refuse(state.word().to_owned(), "the first wave begins with the start order");
+        };
+        // The engine is told who signed and in which roles, but not who of several holds which: it can't count them.
+        if people(holders) != 1 {
+            let why = "an approval carries one person's signature; let each sign one of their own".to_owned();
+            return Err(Refusal::Invalid { why });
+        }
+        let short = self.waves[usize::from(before)].short_since.is_some();
+        let mut wanted = self.wave_plan(before).gate.approvals.clone();
+        if short {
+            wanted.extend(EVIDENCE_ROLES);
+        }
+        if wanted.iter().any(|r| roles.contains(r)) {
+            return Ok(());
+        }
+        let why = if wanted.is_empty() {
+            format!("wave {wave} waits for no approval: it begins when the gate before it has passed")
+        } else {
+            format!("wave {wave} waits for the approval of {}", list(&wanted))
+        };
+        Err(Refusal::NotPermitted { why })
+    }
+}
+
+fn phrase(state: WaveState) -> &'static str {
+    match state {
+        WaveState::RollingBack => "is rolling back",
+        WaveState::RolledBack => "was rolled back",
+        _ => "failed",
+    }
+}
+
+/// "release or clinical".
+fn list(roles: &[Role]) -> String {
+    roles.iter().collect::<BTreeSet<_>>().into_iter().map(|r| r.word()).collect::<Vec<_>>().join(" or ")
+}
+
+fn describe(command: &Command) -> String {
+    match command {
+        Command::Approve { wave } => format!("approve wave {wave}"),
+        Command::RollBack { target: RollBackTarget::Device { device } } => format!("roll back device {device}"),
+        Command::RollBack { target: RollBackTarget::Site { site } } => format!("roll back site {site}"),
+        Command::RollBack { target: RollBackTarget::Wave { wave } } => format!("roll back wave {wave}"),
+        Command::RollBack { target: RollBackTarget::Rollout } => "roll back everything".to_owned(),
+        other => other.word().to_owned(),
+    }
+}

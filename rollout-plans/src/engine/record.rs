@@ -1,0 +1,322 @@
+//! One rollout as the engine holds it: the signed document, its waves, its deployments, and their indexes.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    ops::Range,
+    sync::OnceLock,
+};
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::{Digest, Envelope, merkle::Tree};
+
+use super::{RolloutState, WaveState, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts};
+use crate::model::{
+    DeploymentState, DeviceId, Member, Mode, RollBackTarget, Rollout, SiteId, SystemId, Timestamp, VariantId, WavePlan,
+};
+
+/// A rollout.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) document: Rollout,
+    pub(super) digest: Digest,
+    pub(super) state: RolloutState,
+    pub(super) since: Timestamp,
+    pub(super) reason: String,
+    pub(super) created_at: Timestamp,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) ended_at: Option<Timestamp>,
+    pub(super) order_counter: u64,
+    /// Payload digests of accepted halts, oldest first: a halt needs no fresh counter, so its replay is told by this.
+    pub(super) halts_seen: VecDeque<Digest>,
+    pub(super) orders: Orders,
+    pub(super) halt: Option<Halt>,
+    pub(super) waves: Vec<Wave>,
+    /// The wave that runs or ran last; absent before the start.
+    pub(super) current: Option<u16>,
+    /// Clinical systems that were blamed on this rollout.
+    pub(super) blamed: BTreeSet<SystemId>,
+    pub(super) sites: Vec<SiteId>,
+    pub(super) variants: Vec<VariantId>,
+    pub(super) deployments: Vec<Deployment>,
+    #[serde(skip)]
+    pub(super) index: Index,
+    #[serde(skip)]
+    trees: OnceLock<Vec<Tree>>,
+}
+
+/// Signed orders that nodes must see.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Orders {
+    pub(super) start: Option<Envelope>,
+    /// The latest halt or resume.
+    pub(super) stop_or_go: Option<Envelope>,
+    /// The latest for each target.
+    pub(super) roll_backs: Vec<(RollBackTarget, Envelope)>,
+}
+
+/// The latest halt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Halt {
+    /// Counter of the order; absent when the engine halted by itself.
+    pub(super) counter: Option<u64>,
+    /// Sites (by position) that have confirmed it.
+    pub(super) confirmed: BTreeSet<u32>,
+}
+
+/// A wave.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Wave {
+    pub(super) state: WaveState,
+    pub(super) since: Timestamp,
+    /// The gate's last sentence.
+    pub(super) gate: String,
+    /// Since when the gate has had too little evidence.
+    pub(super) short_since: Option<Timestamp>,
+    /// When the last deployment of it began to soak.
+    pub(super) soak_began: Option<Timestamp>,
+    /// For the beginning of this wave.
+    pub(super) approvals: Approvals,
+}
+
+/// Everything that follows from the deployments: rebuilt after loading, never written.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    pub(super) by_device: HashMap<DeviceId, u32>,
+    pub(super) by_site: HashMap<SiteId, u32>,
+    pub(super) places: Vec<Place>,
+    pub(super) waves: Vec<WaveIndex>,
+    /// Sites that could take their next device but for the total limits, as (device, site): lowest member first.
+    pub(super) ready: BTreeSet<(u32, u32)>,
+}
+
+/// One site's deployments (by position).
+#[derive(Debug, Clone, Default)]
+pub(super) struct Place {
+    pub(super) members: Vec<u32>,
+    pub(super) pending: BTreeSet<u32>,
+    pub(super) hand: BTreeSet<u32>,
+    /// Rollbacks whose turn has not come.
+    pub(super) back_waiting: BTreeSet<u32>,
+    /// Its entry in [`Index::ready`].
+    pub(super) ready: Option<u32>,
+}
+
+/// One wave's deployments.
+#[derive(Debug, Clone, Default)]
+pub(super) struct WaveIndex {
+    pub(super) range: Range<u32>,
+    pub(super) counts: Counts,
+    /// Rollbacks that are wanted and not done.
+    pub(super) wanting: u64,
+    pub(super) sites: Vec<u32>,
+}
+
+impl RolloutState {
+    /// True once nothing new can begin any more.
+    #[must_use]
+    pub fn is_ended(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Completed | Self::Cancelled)
+    }
+
+    /// What nodes may begin in this state. After the end nothing new may, while rollbacks still go on.
+    #[must_use]
+    pub fn mode(self) -> Mode {
+        match self {
+            Self::Running => Mode::Proceed,
+            Self::Paused => Mode::Paused,
+            _ => Mode::Halted,
+        }
+    }
+
+    /// The word in API, CLI and files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Signed => "signed",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Halted => "halted",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl WaveState {
+    /// The word in API, CLI and files.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Running => "running",
+            Self::Soaking => "soaking",
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+
+    /// True while its gate has not decided.
+    pub(super) fn is_under_way(self) -> bool {
+        matches!(self, Self::Running | Self::Soaking)
+    }
+
+    /// True when it has failed, whatever has been taken back since: nothing may follow it.
+    pub(super) fn is_lost(self) -> bool {
+        matches!(self, Self::Failed | Self::RollingBack | Self::RolledBack)
+    }
+}
+
+impl Record {
+    /// A new draft. The members have been checked against the document.
+    pub(super) fn new(document: &Rollout, digest: Digest, members: &[Member], now: Timestamp) -> Self {
+        let wave = || Wave {
+            state: WaveState::Pending,
+            since: now,
+            gate: String::new(),
+            short_since: None,
+            soak_began: None,
+            approvals: Approvals::default(),
+        };
+        let mut record = Self {
+            digest,
+            state: RolloutState::Draft,
+            since: now,
+            reason: String::new(),
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            order_counter: 0,
+            halts_seen: VecDeque::new(),
+            orders: Orders::default(),
+            halt: None,
+            waves: document.waves.iter().map(|_| wave()).collect(),
+            current: None,
+            blamed: BTreeSet::new(),
+            sites: Vec::new(),
+            variants: Vec::new(),
+            deployments: Vec::with_capacity(members.len()),
+            index: Index::default(),
+            trees: OnceLock::new(),
+            document: document.clone(),
+        };
+        record.take_members(members, now);
+        record
+    }
+
+    fn take_members(&mut self, members: &[Member], now: Timestamp) {
+        let mut sites: HashMap<SiteId, u32> = HashMap::new();
+        let mut variants: HashMap<VariantId, u16> = HashMap::new();
+        let mut wave = 0;
+        for member in members {
+            while self.document.waves[usize::from(wave)].name != member.wave {
+                wave += 1;
+            }
+            let site_id = member.device.site();
+            let site = *sites.entry(site_id).or_insert_with_key(|id| {
+                self.sites.push(id.clone());
+                position(self.sites.len() - 1)
+            });
+            let variant = *variants.entry(member.variant.clone()).or_insert_with(|| {
+                self.variants.push(member.variant.clone());
+                u16::try_from(self.variants.len() - 1).unwrap_or(u16::MAX)
+            });
+            self.deployments.push(Deployment {
+                device: member.device.clone(),
+                site,
+                wave,
+                variant,
+                state: DeploymentState::Pending,
+                since: now,
+                attempt: 0,
+                back: Back::No,
+                note: None,
+            });
+        }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.started_at.is_some() && !self.state.is_ended()
+    }
+
+    pub(super) fn wave_plan(&self, wave: u16) -> &WavePlan {
+        &self.document.plan.waves[usize::from(wave)]
+    }
+
+    pub(super) fn member(&self, d: u32) -> Member {
+        let deployment = &self.deployments[d as usize];
+        Member {
+            wave: self.document.waves[usize::from(deployment.wave)].name.clone(),
+            device: deployment.device.clone(),
+            variant: self.variants[usize::from(deployment.variant)].clone(),
+        }
+    }
+
+    /// Trees over the waves' members, built when first asked for: they are large, and most rollouts of a snapshot have
+    /// ended.
+    pub(super) fn trees(&self) -> &[Tree] {
+        self.trees.get_or_init(|| {
+            let leaves = |range: &Range<u32>| Tree::new(range.clone().map(|d| self.member(d).leaf()));
+            self.index.waves.iter().map(|wave| leaves(&wave.range)).collect()
+        })
+    }
+
+    /// Deployments of a wave.
+    pub(super) fn wave_range(&self, wave: u16) -> Range<u32> {
+        self.index.waves[usize::from(wave)].range.clone()
+    }
+
+    pub(super) fn wave_position(&self, name: &crate::model::WaveName) -> Option<u16> {
+        let at = self.document.waves.iter().position(|w| w.name == *name)?;
+        u16::try_from(at).ok()
+    }
+
+    pub(super) fn in_hand(&self) -> u64 {
+        self.index.waves.iter().map(|w| w.counts.in_hand()).sum()
+    }
+
+    pub(super) fn wanting(&self) -> u64 {
+        self.index.waves.iter().map(|w| w.wanting).sum()
+    }
+
+    /// Builds the index from nothing but the deployments; links of single deployments are made by the caller, since
+    /// they reach into the sites too.
+    pub(super) fn frame_index(&mut self) {
+        let mut index = Index { places: vec![Place::default(); self.sites.len()], ..Index::default() };
+        index.waves = vec![WaveIndex::default(); self.waves.len()];
+        for (site, id) in self.sites.iter().enumerate() {
+            index.by_site.insert(id.clone(), position(site));
+        }
+        for (d, deployment) in self.deployments.iter().enumerate() {
+            let (d, site) = (position(d), deployment.site);
+            index.by_device.insert(deployment.device.clone(), d);
+            index.places[site as usize].members.push(d);
+            let wave = &mut index.waves[usize::from(deployment.wave)];
+            if wave.range.is_empty() {
+                wave.range = d..d + 1;
+            } else {
+                wave.range.end = d + 1;
+            }
+        }
+        for (site, place) in index.places.iter().enumerate() {
+            let waves: BTreeSet<u16> = place.members.iter().map(|d| self.deployments[*d as usize].wave).collect();
+            for wave in waves {
+                index.waves[usize::from(wave)].sites.push(position(site));
+            }
+        }
+        self.index = index;
+    }
+}
+
+/// Most members of a rollout, so that positions fit 32 bits with room: seven hundred times the estate designed for.
+pub(super) const MEMBERS_MAX: usize = 1 << 30;
+
+/// A position as the tables hold it; [`MEMBERS_MAX`] was checked when the rollout was created.
+fn position(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,248 @@
+//! Nodes' reports. A verified report is always consumed: one that makes no sense is recorded and changes nothing, since
+//! a report that is never acknowledged would hold up everything behind it.
+
+use super::{
+    Refusal, State,
+    deployment::{Back, cut},
+    out::Out,
+    transition::{Move, by_report},
+};
+use crate::model::{
+    DeploymentState, DurationMs, Evidence, Health, ReportBody, RolloutId, SITE_DEVICES_MAX, SiteId, SiteInventory,
+};
+
+/// How much earlier than the engine's own count a soak may end: the report that began it took some time to arrive, and
+/// clocks tick differently.
+const SOAK_TOLERANCE: DurationMs = DurationMs::from_secs(5);
+
+impl State {
+    pub(super) fn check_report(&self, site: &SiteId, seq: u64) -> Result<(), Refusal> {
+        let known = self.sites.get(site).filter(|s| s.is_enrolled());
+        let Some(known) = known else {
+            return Err(Refusal::NotFound { what: "site", id: site.to_string() });
+        };
+        let expected = known.acked.saturating_add(1);
+        match seq.cmp(&expected) {
+            std::cmp::Ordering::Less => Err(Refusal::Duplicate { site: site.clone(), seq }),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(Refusal::Gap { site: site.clone(), seq, expected }),
+        }
+    }
+
+    pub(super) fn report(&mut self, out: &mut Out, site: &SiteId, seq: u64, body: &ReportBody) {
+        if let Some(known) = self.sites.get_mut(site) {
+            known.acked = seq;
+        }
+        let taken = match body {
+            ReportBody::Inventory { inventory } => self.inventory(out, site, inventory),
+            ReportBody::Deployment { .. } => self.deployment_report(out, site, body),
+            ReportBody::Health { system, health, blames, probes } => {
+                let what = probes.iter().find(|p| !p.ok).map_or_else(
+                    || "its probes fail".to_owned(),
+                    |p| format!("{} answered {:?}", p.probe, cut(&p.answer)),
+                );
+                match blames {
+                    Some(rollout) if *health != Health::Healthy => self.blame_report(out, site, system, rollout, &what),
+                    _ => Ok(()),
+                }
+            }
+            ReportBody::Refused { what, why, rollout } => {
+                let (what, why) = (cut(what), cut(why));
+                let text = format!("the node of {site} refused a {what}: {why}");
+                out.audit("refused", rollout.as_ref(), None, text.clone());
+                out.alarm("refused", rollout.as_ref(), Some(site), None, text);
+                Ok(())
+            }
+            ReportBody::HaltKnown { rollout, counter } => self.halt_known(out, site, rollout, *counter),
+            ReportBody::Alarm { code, text, device } => {
+                out.alarm(&cut(code), None, Some(site), device.as_ref(), cut(text));
+                Ok(())
+            }
+        };
+        if let Err(why) = taken {
+            out.audit("report_ignored", None, None, format!("report {seq} of site {site} was ignored: {why}"));
+        }
+    }
+
+    fn inventory(&mut self, out: &mut Out, site: &SiteId, inventory: &SiteInventory) -> Result<(), String> {
+        if inventory.site != *site {
+            return Err(format!("its inventory is of site {}", inventory.site));
+        }
+        if inventory.devices.len() > SITE_DEVICES_MAX {
+            return Err(format!("it names {} devices; at most {SITE_DEVICES_MAX} are taken", inventory.devices.len()));
+        }
+        if let Some(device) = inventory.devices.iter().find(|d| d.id.site() != *site) {
+            return Err(format!("device {} is of another site", device.id));
+        }
+        if let Some(system) = inventory.systems.iter().find(|s| s.id.site() != *site) {
+            return Err(format!("clinical system {} is of another site", system.id));
+        }
+        self.estate.put(inventory.clone());
+        self.sites.entry(site.clone()).or_default().learn_groups(inventory);
+        out.dirty.insert(site.clone());
+        Ok(())
+    }
+
+    fn deployment_report(&mut self, out: &mut Out, site: &SiteId, body: &ReportBody) -> Result<(), String> {
+        let ReportBody::Deployment { rollout, device, attempt, state: to, reason, code, evidence } = body else {
+            return Ok(());
+        };
+        let r = self.find(rollout).map_err(|e| e.to_string())?;
+        let d = self.rollouts[r].index.by_device.get(device).copied();
+        let d = d.ok_or_else(|| format!("{device} is not in rollout {rollout}"))?;
+        if device.site() != *site {
+            return Err(format!("device {device} is of another site"));
+        }
+        let deployment = self.deployment(r, d);
+        if deployment.attempt == 0 {
+            // A device that nobody offered is being touched: that is not a stale report but a breach.
+            let text = format!("{device} reports {to} in rollout {rollout} though it was never offered");
+            out.alarm("not_offered", Some(rollout), Some(site), Some(device), text.clone());
+            return Err(text);
+        }
+        if deployment.attempt != *attempt {
+            return Err(format!("attempt {attempt} of {device} is stale; the present one is {}", deployment.attempt));
+        }
+        let from = deployment.last_known();
+        let step = by_report(from, *to).ok_or_else(|| format!("{device} can't go from {from} to {to}"))?;
+        let why = match (reason.is_empty(), code.is_empty()) {
+            (true, true) => String::new(),
+            (true, false) => cut(code),
+            (false, true) => cut(reason),
+            (false, false) => cut(&format!("{reason} ({code})")),
+        };
+        self.take_move(out, r, d, step, *to, &why, evidence);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one report, taken apart by its only caller")]
+    fn take_move(
+        &mut self,
+        out: &mut Out,
+        r: usize,
+        d: u32,
+        step: Move,
+        to: DeploymentState,
+        why: &str,
+        seen: &Evidence,
+    ) {
+        let now = out.now;
+        let plan = &self.rollouts[r].document.plan;
+        let soaked = |at: &super::deployment::Deployment| {
+            let known = at.note.as_ref().is_some_and(|n| n.soaking_since.is_some());
+            known && now.after(SOAK_TOLERANCE) >= at.soak_end(plan)
+        };
+        let (was, told) = (self.deployment(r, d).last_known(), self.deployment(r, d).back == Back::Told);
+        let in_time = soaked(self.deployment(r, d));
+        self.change(out, r, d, |at| {
+            at.keep(seen);
+            let target = match (step, to) {
+                (Move::Succeed, _) if in_time => to,
+                // Success counts when the engine itself has seen the whole soak; till then it soaks.
+                (Move::Succeed, _) => {
+                    at.note().success_reported = true;
+                    at.note().soaking_since.get_or_insert(now);
+                    DeploymentState::Soaking
+                }
+                (Move::FinishRollback, _)
+                    if at.note.as_ref().is_some_and(|n| n.withdrawn) && was != DeploymentState::RollingBack =>
+                {
+                    DeploymentState::Failed
+                }
+                _ => to,
+            };
+            // The node was faster than the word that the device is wanted back; it will read it now.
+            let target = if told && target.may_be_installed() && !target.is_terminal()
+                || told && target == DeploymentState::Succeeded
+            {
+                DeploymentState::RollingBack
+            } else {
+                target
+            };
+            if target == DeploymentState::Soaking {
+                at.note().soaking_since.get_or_insert(now);
+            }
+            if target == DeploymentState::Deferred {
+                at.note().deferred_since.get_or_insert(now);
+            }
+            let withdrawn = target == DeploymentState::Failed && to != DeploymentState::Failed;
+            at.move_to(target, now);
+            if target == DeploymentState::RollingBack {
+                at.back = Back::Told;
+            } else if target.is_terminal() && target != DeploymentState::Succeeded {
+                at.back = Back::No;
+            }
+            if withdrawn {
+                let reason = at.note().back_reason.clone();
+                at.say(&reason);
+            } else if !(why.is_empty() && (told || step == Move::FinishRollback)) {
+                // The reason of a rollback stays when its end has none of its own.
+                at.say(why);
+            }
+        });
+        self.after_move(out, r, d, was, told);
+    }
+
+    /// Alarms and notes that follow from a move.
+    fn after_move(&mut self, out: &mut Out, r: usize, d: u32, was: DeploymentState, told: bool) {
+        let deployment = self.deployment(r, d);
+        let (device, w, state) = (deployment.device.clone(), usize::from(deployment.wave), deployment.state);
+        let reason = deployment.reason().to_owned();
+        let record = &mut self.rollouts[r];
+        let (id, site) = (record.document.id.clone(), device.site());
+        if state == was {
+            return;
+        }
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let (code, what) = match state {
+            DeploymentState::Soaking => {
+                record.waves[w].soak_began = Some(out.now);
+                return;
+            }
+            DeploymentState::Failed => ("deployment_failed", "failed"),
+            DeploymentState::RollbackFailed => ("rollback_failed", "could not be taken back and needs a person"),
+            // The engine knows of those that it wanted back; this one the node decided by itself.
+            DeploymentState::RollingBack if !told => ("rolled_back", "is taken back by its node"),
+            DeploymentState::RolledBack if !told => ("rolled_back", "was taken back by its node"),
+            _ => return,
+        };
+        out.alarm(code, Some(&id), Some(&site), Some(&device), format!("{device} in rollout {id} {what}{because}"));
+    }
+
+    fn blame_report(
+        &mut self,
+        out: &mut Out,
+        site: &SiteId,
+        system: &crate::model::SystemId,
+        rollout: &RolloutId,
+        what: &str,
+    ) -> Result<(), String> {
+        let r = self.find(rollout).map_err(|e| e.to_string())?;
+        if system.site() != *site {
+            return Err(format!("clinical system {system} is of another site"));
+        }
+        if self.rollouts[r].started_at.is_none() {
+            return Err(format!("it blames rollout {rollout}, which has not started"));
+        }
+        if !self.rollouts[r].index.by_site.contains_key(site) {
+            return Err(format!("it blames rollout {rollout}, which has no device at {site}"));
+        }
+        self.blame(out, r, site, system, what);
+        Ok(())
+    }
+
+    fn halt_known(&mut self, out: &mut Out, site: &SiteId, rollout: &RolloutId, counter: u64) -> Result<(), String> {
+        let r = self.find(rollout).map_err(|e| e.to_string())?;
+        let record = &mut self.rollouts[r];
+        let at = record.index.by_site.get(site).copied();
+        let at = at.ok_or_else(|| format!("rollout {rollout} has no device at {site}"))?;
+        let Some(halt) = &mut record.halt else {
+            return Err(format!("rollout {rollout} was never halted"));
+        };
+        // A halt of the engine itself has no order and so no counter of its own: any word of a halt confirms it.
+        if halt.counter.is_none_or(|wanted| wanted == counter) && halt.confirmed.insert(at) {
+            out.rollout(&record.document.id);
+        }
+        Ok(())
+    }
+}

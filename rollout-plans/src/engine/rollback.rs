@@ -1,0 +1,189 @@
+//! Taking back: whom a person's order, a failed wave or a blamed clinical system reaches.
+//!
+//! A rollback is an end: nothing here offers anything, and a device that was taken back is never offered again in the
+//! same rollout (S9). Doing the same again changes nothing.
+
+use std::collections::BTreeSet;
+
+use super::{RolloutState, State, WaveState, deployment::Back, out::Out};
+use crate::model::{DeploymentState, DeviceId, Scope, SiteId, SystemId};
+
+impl State {
+    /// Wants these devices back. Returns for how many that is news. `again` has failed rollbacks tried once more, which
+    /// only a person may ask for.
+    pub(super) fn want_back(&mut self, out: &mut Out, r: usize, which: &[u32], why: &str, again: bool) -> usize {
+        let mut news = 0;
+        for d in which {
+            let deployment = self.deployment(r, *d);
+            let failed = deployment.state == DeploymentState::RollbackFailed;
+            if deployment.back != Back::No || !(deployment.is_touched() || (again && failed)) {
+                continue;
+            }
+            news += 1;
+            self.change(out, r, *d, |deployment| {
+                deployment.back = Back::Waiting;
+                why.clone_into(&mut deployment.note().back_reason);
+            });
+        }
+        news
+    }
+
+    /// Gives up deployments whose install has not begun by their last report. They keep their slots until the node
+    /// confirms that nothing was left on the device, since it may have begun meanwhile: so they end, and limits hold.
+    pub(super) fn withdraw(&mut self, out: &mut Out, r: usize, which: &[u32], why: &str) {
+        for d in which {
+            let deployment = self.deployment(r, *d);
+            if deployment.back == Back::No && !deployment.last_known().may_be_installed() && deployment.is_touched() {
+                self.change(out, r, *d, |deployment| deployment.note().withdrawn = true);
+                self.want_back(out, r, &[*d], why, false);
+            }
+        }
+    }
+
+    /// Takes a wave back. It has failed, whatever its gate said before.
+    pub(super) fn roll_back_wave(&mut self, out: &mut Out, r: usize, w: u16, why: &str, again: bool) {
+        let which: Vec<u32> = self.rollouts[r].wave_range(w).collect();
+        self.want_back(out, r, &which, why, again);
+        let state = self.rollouts[r].waves[usize::from(w)].state;
+        if !matches!(state, WaveState::Pending | WaveState::AwaitingApproval | WaveState::RollingBack) {
+            let text = format!("{}taken back: {why}", if state == WaveState::Failed { "failed, " } else { "" });
+            let gate = self.rollouts[r].waves[usize::from(w)].gate.clone();
+            self.decide(out, r, w, WaveState::RollingBack, text);
+            // The gate's own numbers say more than the reason that is made of them.
+            if state == WaveState::Failed {
+                self.rollouts[r].waves[usize::from(w)].gate = gate;
+            }
+        }
+        out.touched.insert(r);
+    }
+
+    /// Takes the whole rollout back.
+    pub(super) fn roll_back_all(&mut self, out: &mut Out, r: usize, why: &str, again: bool) {
+        for w in 0..self.rollouts[r].waves.len() {
+            let w = u16::try_from(w).unwrap_or(u16::MAX);
+            if self.rollouts[r].waves[usize::from(w)].state != WaveState::Pending {
+                self.roll_back_wave(out, r, w, why, again);
+            }
+        }
+        self.rollouts[r].ended_at = None;
+        self.set_rollout(out, r, RolloutState::RollingBack, why);
+    }
+
+    /// Waves and rollouts whose devices are all back.
+    pub(super) fn finish_rollbacks(&mut self, out: &mut Out, r: usize) {
+        for w in 0..self.rollouts[r].waves.len() {
+            let record = &self.rollouts[r];
+            let index = &record.index.waves[w];
+            if record.waves[w].state == WaveState::RollingBack && index.wanting == 0 && index.counts.in_hand() == 0 {
+                let w = u16::try_from(w).unwrap_or(u16::MAX);
+                let stuck = index.counts.of(DeploymentState::RollbackFailed);
+                let (id, name) = (record.document.id.clone(), record.document.waves[usize::from(w)].name.clone());
+                self.set_wave(out, r, w, WaveState::RolledBack);
+                let text = format!("wave {name} is rolled back{}", needing_a_person(stuck));
+                out.audit("wave_decision", Some(&id), None, text);
+            }
+        }
+        let record = &self.rollouts[r];
+        if record.state == RolloutState::RollingBack && record.wanting() == 0 && record.in_hand() == 0 {
+            let stuck = record.index.waves.iter().map(|w| w.counts.of(DeploymentState::RollbackFailed)).sum();
+            let reason = format!("{}{}", record.reason, needing_a_person(stuck));
+            self.end_rollout(out, r, RolloutState::RolledBack, &reason);
+        }
+    }
+
+    /// A clinical system that was healthy before an install of this rollout is not after (S5). The node has begun to
+    /// take back what the system needs; here the plan's scope is applied. Repeated blame finds everything wanted back
+    /// already and changes nothing.
+    pub(super) fn blame(&mut self, out: &mut Out, r: usize, site: &SiteId, system: &SystemId, what: &str) {
+        let record = &self.rollouts[r];
+        let id = record.document.id.clone();
+        let scope = record.document.plan.rollback.scope;
+        let (hit, wave) = self.reach_of(r, site, system);
+        let first = self.rollouts[r].blamed.insert(system.clone());
+        let news = hit.iter().any(|d| self.deployment(r, *d).back == Back::No);
+        let why = format!("clinical system {system} got worse after the patch: {what}");
+        if first || news {
+            out.alarm("clinical_system", Some(&id), Some(site), None, format!("rollout {id}: {why}"));
+        }
+        out.audit("clinical_system", Some(&id), None, format!("rollout {id}: {why}"));
+        self.want_back(out, r, &hit, &why, false);
+        let ended = self.rollouts[r].state.is_ended();
+        if !ended && scope != Scope::Device {
+            let state = self.rollouts[r].waves[usize::from(wave)].state;
+            if state.is_under_way() || state == WaveState::Passed {
+                self.decide(out, r, wave, WaveState::Failed, format!("failed: {why}"));
+            }
+            let name = self.rollouts[r].document.waves[usize::from(wave)].name.clone();
+            self.halt_self(out, r, &format!("wave {name} failed: {why}"));
+        }
+        match scope {
+            Scope::Device => {}
+            Scope::Site => {
+                let all = self.members_at(r, site);
+                self.want_back(out, r, &all, &why, false);
+            }
+            Scope::Wave | Scope::Rollout if ended => {
+                // The rollout keeps its end; its devices are taken back all the same.
+                let range = |w: u16| self.rollouts[r].wave_range(w);
+                let all: Vec<u32> = match scope {
+                    Scope::Wave => range(wave).collect(),
+                    _ => (0..self.rollouts[r].waves.len()).flat_map(|w| range(w as u16)).collect(),
+                };
+                self.want_back(out, r, &all, &why, false);
+            }
+            Scope::Wave => {
+                if self.rollouts[r].waves[usize::from(wave)].state == WaveState::Failed {
+                    self.roll_back_wave(out, r, wave, &why, false);
+                }
+            }
+            Scope::Rollout => {
+                if self.rollouts[r].state != RolloutState::RollingBack {
+                    self.roll_back_all(out, r, &why, false);
+                }
+            }
+        }
+    }
+
+    /// The deployments that a blamed system reaches, and the wave that is to blame. When the engine can't tell which
+    /// devices the system needs, or none of them is touched any more, it takes the whole site: blaming too much costs
+    /// a patch, blaming too little a patient.
+    fn reach_of(&self, r: usize, site: &SiteId, system: &SystemId) -> (Vec<u32>, u16) {
+        let record = &self.rollouts[r];
+        let inventory = self.estate.site(site);
+        let needed: BTreeSet<&DeviceId> = inventory
+            .into_iter()
+            .flat_map(|i| &i.systems)
+            .filter(|s| s.id == *system)
+            .flat_map(|s| &s.devices)
+            .collect();
+        let here = self.members_at(r, site);
+        let needs = |d: &u32| needed.contains(&self.deployment(r, *d).device);
+        let touched = |d: &u32| self.deployment(r, *d).is_touched();
+        let offered = |d: &u32| self.deployment(r, *d).attempt > 0;
+        let mut hit: Vec<u32> = here.iter().copied().filter(|d| needs(d) && touched(d)).collect();
+        if hit.is_empty() && !here.iter().any(|d| needs(d) && offered(d)) {
+            hit = here.iter().copied().filter(touched).collect();
+        }
+        let wave_of = |d: &u32| self.deployment(r, *d).wave;
+        let latest = |list: &mut dyn Iterator<Item = &u32>| list.map(wave_of).max();
+        let wave = latest(&mut hit.iter())
+            .or_else(|| latest(&mut here.iter().filter(|d| needs(d) && offered(d))))
+            .or_else(|| latest(&mut here.iter().filter(|d| offered(d))))
+            .or(record.current)
+            .unwrap_or(0);
+        (hit, wave)
+    }
+
+    pub(super) fn members_at(&self, r: usize, site: &SiteId) -> Vec<u32> {
+        let index = &self.rollouts[r].index;
+        index.by_site.get(site).map_or_else(Vec::new, |at| index.places[*at as usize].members.clone())
+    }
+}
+
+fn needing_a_person(stuck: u64) -> String {
+    match stuck {
+        0 => String::new(),
+        1 => "; 1 device could not be taken back and needs a person".to_owned(),
+        n => format!("; {n} devices could not be taken back and need a person"),
+    }
+}

@@ -1,0 +1,94 @@
+//! The views that people see, made from the state.
+
+use std::collections::BTreeMap;
+
+use super::{DeploymentView, HaltSpread, RolloutView, State, WaveView};
+use crate::model::{DeploymentState, RolloutId, WaveName};
+
+impl State {
+    pub(super) fn rollout_view(&self, id: &RolloutId) -> Option<RolloutView> {
+        let r = *self.by_id.get(id)?;
+        let record = &self.rollouts[r];
+        let confirmed = record.halt.iter().flat_map(|h| &h.confirmed);
+        Some(RolloutView {
+            id: id.clone(),
+            patch: record.document.patch.clone(),
+            plan: record.document.plan.name.clone(),
+            digest: record.digest,
+            state: record.state,
+            state_since: record.since,
+            reason: record.reason.clone(),
+            waves: (0..record.waves.len()).map(|w| self.wave_view(r, w)).collect(),
+            order_counter: record.order_counter,
+            created_at: record.created_at,
+            started_at: record.started_at,
+            ended_at: record.ended_at,
+            halt: HaltSpread {
+                sites: record.sites.clone(),
+                confirmed: confirmed.map(|at| record.sites[*at as usize].clone()).collect(),
+            },
+        })
+    }
+
+    fn wave_view(&self, r: usize, w: usize) -> WaveView {
+        let record = &self.rollouts[r];
+        let (wave, index) = (&record.waves[w], &record.index.waves[w]);
+        let count = |s: DeploymentState| (s, index.counts.of(s));
+        let deployments: BTreeMap<_, _> = DeploymentState::ALL.into_iter().map(count).filter(|(_, n)| *n > 0).collect();
+        WaveView {
+            name: record.document.waves[w].name.clone(),
+            state: wave.state,
+            state_since: wave.since,
+            count: record.document.waves[w].count,
+            deployments,
+            waiting: u16::try_from(w).ok().and_then(|w| self.wave_waiting(r, w)),
+            gate: wave.gate.clone(),
+        }
+    }
+
+    pub(super) fn deployment_views(
+        &self,
+        id: &RolloutId,
+        wave: Option<&WaveName>,
+        state: Option<DeploymentState>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Vec<DeploymentView> {
+        let mut views = Vec::new();
+        let Some(r) = self.by_id.get(id).copied() else { return views };
+        let record = &self.rollouts[r];
+        let first = after.map_or(0, |a| a.saturating_add(1));
+        for (w, index) in record.index.waves.iter().enumerate() {
+            let wanted = wave.is_none_or(|name| record.document.waves[w].name == *name);
+            // A wave that has none in the wanted state is not searched.
+            if !wanted || state.is_some_and(|s| index.counts.of(s) == 0) {
+                continue;
+            }
+            for d in index.range.clone().filter(|d| u64::from(*d) >= first) {
+                if views.len() >= limit {
+                    return views;
+                }
+                if state.is_none_or(|s| self.deployment(r, d).state == s) {
+                    views.push(self.deployment_view(r, d));
+                }
+            }
+        }
+        views
+    }
+
+    fn deployment_view(&self, r: usize, d: u32) -> DeploymentView {
+        let record = &self.rollouts[r];
+        let deployment = self.deployment(r, d);
+        DeploymentView {
+            index: u64::from(d),
+            device: deployment.device.clone(),
+            wave: record.document.waves[usize::from(deployment.wave)].name.clone(),
+            state: deployment.state,
+            state_since: deployment.since,
+            reason: deployment.reason().to_owned(),
+            attempt: deployment.attempt,
+            evidence: deployment.note.as_ref().map(|n| n.evidence.clone()).unwrap_or_default(),
+            waiting: self.deployment_waiting(r, d),
+        }
+    }
+}

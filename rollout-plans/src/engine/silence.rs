@@ -1,0 +1,113 @@
+//! Sites that fall silent and are heard again, and what time alone changes.
+
+use super::{State, deployment::Back, out::Out};
+use crate::model::{DeploymentState, SiteId, Timestamp};
+
+impl State {
+    /// No word from a site: what is in hand there is unknown, and never counts as success.
+    pub(super) fn site_silent(&mut self, out: &mut Out, site: &SiteId) {
+        if let Some(known) = self.sites.get_mut(site) {
+            known.silent = true;
+        }
+        out.dirty.insert(site.clone());
+        let mut last = None;
+        for (r, d) in self.in_hand_at(site) {
+            let state = self.deployment(r, d).state;
+            if state == DeploymentState::Unknown {
+                continue;
+            }
+            let now = out.now;
+            self.change(out, r, d, |at| {
+                at.move_to(DeploymentState::Unknown, now);
+                at.note().before = Some(state);
+            });
+            if last != Some(r) {
+                last = Some(r);
+                let id = self.rollouts[r].document.id.clone();
+                let text = format!("site {site} does not answer: its deployments of rollout {id} are unknown");
+                out.alarm("unknown", Some(&id), Some(site), None, text);
+            }
+        }
+        self.touch_rollouts_of(out, site);
+    }
+
+    /// The first word after a silence: deployments are what they were, until their reports say more.
+    pub(super) fn site_heard(&mut self, out: &mut Out, site: &SiteId) {
+        if let Some(known) = self.sites.get_mut(site) {
+            known.silent = false;
+        }
+        out.dirty.insert(site.clone());
+        for (r, d) in self.in_hand_at(site) {
+            let deployment = self.deployment(r, d);
+            if deployment.state != DeploymentState::Unknown {
+                continue;
+            }
+            let before = deployment.last_known();
+            let back = deployment.back == Back::Told && before.may_be_installed();
+            let now = out.now;
+            self.change(out, r, d, |at| {
+                at.move_to(if back { DeploymentState::RollingBack } else { before }, now);
+            });
+        }
+        self.touch_rollouts_of(out, site);
+    }
+
+    /// In hand at a site, as (rollout, deployment), by rollout.
+    fn in_hand_at(&self, site: &SiteId) -> Vec<(usize, u32)> {
+        let rollouts = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts);
+        rollouts
+            .flat_map(|r| {
+                let index = &self.rollouts[*r as usize].index;
+                let place = index.by_site.get(site).map(|at| &index.places[*at as usize]);
+                place.into_iter().flat_map(|p| &p.hand).map(|d| (*r as usize, *d))
+            })
+            .collect()
+    }
+
+    /// Their views say whom they wait for.
+    fn touch_rollouts_of(&self, out: &mut Out, site: &SiteId) {
+        for r in self.sites.get(site).into_iter().flat_map(|s| &s.rollouts) {
+            let record = &self.rollouts[*r as usize];
+            if record.is_active() {
+                out.rollout(&record.document.id);
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, out: &mut Out) {
+        while let Some((at, r, d)) = self.timers.first().copied()
+            && at <= out.now
+        {
+            self.due(out, r as usize, d, at);
+        }
+    }
+
+    /// One timer is due. Each way through changes the deployment so that this timer is gone.
+    fn due(&mut self, out: &mut Out, r: usize, d: u32, at: Timestamp) {
+        let now = out.now;
+        let deployment = self.deployment(r, d);
+        let reported = deployment.note.as_ref().is_some_and(|n| n.success_reported);
+        match deployment.state {
+            DeploymentState::Soaking if reported => {
+                self.change(out, r, d, |at| at.move_to(DeploymentState::Succeeded, now));
+            }
+            DeploymentState::Deferred if deployment.back == Back::No => {
+                let limit = self.rollouts[r].document.plan.timing.defer_max;
+                let why =
+                    format!("it was put off for {limit}, the longest that the plan allows: {}", deployment.reason());
+                self.withdraw(out, r, &[d], &why);
+            }
+            state => {
+                let (device, since) = (deployment.device.clone(), deployment.since);
+                let id = self.rollouts[r].document.id.clone();
+                self.change(out, r, d, |at| at.note().overdue = true);
+                let text = format!(
+                    "{device} in rollout {id} is {state} for {}, longer than expected: look at it",
+                    at.since(since)
+                );
+                out.alarm("overdue", Some(&id), Some(&device.site()), Some(&device), text);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the engine knows of a site beside its inventory: its node, and which of its devices are in hand.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::KeyId;
+
+use crate::model::{DeviceId, GroupId, SiteInventory};
+
+/// Most former node keys that are remembered for a site; a site that is enrolled more often forgets the lowest ids.
+const RETIRED_KEYS_MAX: usize = 64;
+
+/// One site.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Site {
+    node_key: Option<KeyId>,
+    /// Highest report taken in from the present key.
+    pub(super) acked: u64,
+    /// Former keys with the highest report taken in: a key that comes back goes on where it was, so that its old
+    /// reports can't be replayed.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    retired: BTreeMap<KeyId, u64>,
+    pub(super) silent: bool,
+    /// Devices in hand, with the rollout (by position) that has them.
+    #[serde(skip)]
+    pub(super) hand: BTreeSet<(DeviceId, u32)>,
+    /// Redundancy group of each device of the inventory.
+    #[serde(skip)]
+    groups: HashMap<DeviceId, Option<GroupId>>,
+    /// Rollouts (by position) with members here.
+    #[serde(skip)]
+    pub(super) rollouts: BTreeSet<u32>,
+}
+
+impl Site {
+    /// A node has enrolled. The same key again keeps its sequence.
+    pub(super) fn enrol(&mut self, key: &KeyId) {
+        self.silent = false;
+        if self.node_key.as_ref() == Some(key) {
+            return;
+        }
+        if let Some(old) = self.node_key.replace(key.clone()) {
+            self.retired.insert(old, self.acked);
+        }
+        self.acked = self.retired.remove(key).unwrap_or(0);
+        while self.retired.len() > RETIRED_KEYS_MAX {
+            self.retired.pop_first();
+        }
+    }
+
+    pub(super) fn is_enrolled(&self) -> bool {
+        self.node_key.is_some()
+    }
+
+    /// True when something new may be asked of it. A site without a node can't answer.
+    pub(super) fn answers(&self) -> bool {
+        self.is_enrolled() && !self.silent
+    }
+
+    pub(super) fn learn_groups(&mut self, inventory: &SiteInventory) {
+        self.groups = inventory.devices.iter().map(|d| (d.id.clone(), d.group.clone())).collect();
+    }
+
+    /// The group of a device. A device that has left the inventory stays in the group in which it was offered
+    /// (`when_offered`), since it may still be disrupted.
+    pub(super) fn group<'a>(&'a self, device: &DeviceId, when_offered: Option<&'a GroupId>) -> Option<&'a GroupId> {
+        self.groups.get(device).map_or(when_offered, Option::as_ref)
+    }
+
+    /// True when another rollout than `r` has the device in hand.
+    pub(super) fn held_by_other(&self, device: &DeviceId, r: u32) -> bool {
+        self.hand.range((device.clone(), 0)..=(device.clone(), u32::MAX)).any(|(_, holder)| *holder != r)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_comes_back_goes_on_where_it_was() {
+        let (a, b) = (KeyId::claimed("a"), KeyId::claimed("b"));
+        let mut site = Site::default();
+        site.enrol(&a);
+        site.acked = 7;
+        site.enrol(&a);
+        assert_eq!(site.acked, 7, "the same node keeps its sequence");
+        site.enrol(&b);
+        assert_eq!(site.acked, 0, "a new key begins anew");
+        site.acked = 3;
+        site.enrol(&a);
+        assert_eq!(site.acked, 7, "an old key's reports can't be replayed");
+    }
+}

@@ -1,0 +1,179 @@
+//! Why nothing is happening: always answered.
+
+use super::{RolloutState, State, Waiting, WaitingOn, WaveState, approvals::EVIDENCE_ROLES, deployment::Back, gate};
+use crate::model::{DeploymentState, SiteId};
+
+/// Most silent sites named; the counts say how many there are.
+const SITES_NAMED_MAX: usize = 20;
+
+impl State {
+    /// Why a wave does not move.
+    pub(super) fn wave_waiting(&self, r: usize, w: u16) -> Option<Waiting> {
+        let record = &self.rollouts[r];
+        let wave = &record.waves[usize::from(w)];
+        let index = &record.index.waves[usize::from(w)];
+        let waiting = |on, since| Some(Waiting { on, since, until: None });
+        match record.state {
+            RolloutState::Draft => return waiting(WaitingOn::Signatures, record.since),
+            RolloutState::Signed => return waiting(WaitingOn::Start, record.since),
+            _ => {}
+        }
+        match wave.state {
+            WaveState::Pending | WaveState::AwaitingApproval | WaveState::Running | WaveState::Soaking
+                if record.state.is_ended() || record.state == RolloutState::RollingBack =>
+            {
+                None
+            }
+            WaveState::Pending => waiting(self.before_wave(r, w), record.waves[usize::from(w.saturating_sub(1))].since),
+            WaveState::AwaitingApproval => {
+                let roles = wave.approvals.missing(&record.wave_plan(w.saturating_sub(1)).gate.approvals, false);
+                if roles.is_empty() {
+                    return waiting(self.standing(r).unwrap_or(WaitingOn::Start), record.since);
+                }
+                waiting(WaitingOn::Approval { roles }, wave.since)
+            }
+            WaveState::Running | WaveState::Soaking => self.under_way_waiting(r, w),
+            WaveState::Passed => None,
+            WaveState::Failed | WaveState::RolledBack if !record.is_active() => None,
+            WaveState::Failed | WaveState::RolledBack => {
+                waiting(WaitingOn::Decision { reason: record.reason.clone() }, wave.since)
+            }
+            WaveState::RollingBack => {
+                let unknown = index.counts.of(DeploymentState::Unknown);
+                if unknown > 0 && unknown == index.counts.in_hand() {
+                    return waiting(WaitingOn::SilentSites { sites: self.silent_sites(r, w) }, wave.since);
+                }
+                waiting(WaitingOn::Rollbacks { open: index.wanting.max(index.counts.in_hand()) }, wave.since)
+            }
+        }
+    }
+
+    /// What a wave that has not begun waits for.
+    fn before_wave(&self, r: usize, w: u16) -> WaitingOn {
+        let record = &self.rollouts[r];
+        let Some(before) = w.checked_sub(1) else { return WaitingOn::Start };
+        let passed = record.waves[usize::from(before)].state == WaveState::Passed;
+        // Passed, and still not begun: only a standing rollout does that.
+        match self.standing(r).filter(|_| passed) {
+            Some(on) => on,
+            None => WaitingOn::EarlierWave { wave: record.document.waves[usize::from(before)].name.clone() },
+        }
+    }
+
+    /// Whom a standing rollout waits for.
+    fn standing(&self, r: usize) -> Option<WaitingOn> {
+        let record = &self.rollouts[r];
+        let reason = record.reason.clone();
+        match record.state {
+            RolloutState::Paused | RolloutState::Halted if record.waves.iter().any(|w| w.state.is_lost()) => {
+                Some(WaitingOn::Decision { reason })
+            }
+            RolloutState::Paused | RolloutState::Halted => Some(WaitingOn::Resume { reason }),
+            _ => None,
+        }
+    }
+
+    fn under_way_waiting(&self, r: usize, w: u16) -> Option<Waiting> {
+        use DeploymentState::{Pending, Soaking, Unknown};
+        let record = &self.rollouts[r];
+        let wave = &record.waves[usize::from(w)];
+        let index = &record.index.waves[usize::from(w)];
+        let counts = &index.counts;
+        if let Some(on) = self.standing(r) {
+            return Some(Waiting { on, since: record.since, until: None });
+        }
+        if let Some(since) = wave.short_since
+            && let gate::Verdict::NotEnough { have, need, .. } =
+                gate::judge(counts, index.wanting, &record.wave_plan(w).gate)
+        {
+            let next = record.waves.get(usize::from(w) + 1);
+            let missing = next.map_or_else(Vec::new, |n| n.approvals.missing(&EVIDENCE_ROLES, true));
+            let half = !missing.is_empty() && missing.len() < EVIDENCE_ROLES.len();
+            let on = if half { WaitingOn::Approval { roles: missing } } else { WaitingOn::Evidence { have, need } };
+            return Some(Waiting { on, since, until: None });
+        }
+        let open = counts.open();
+        if counts.of(Unknown) > 0 && counts.of(Unknown) + counts.of(Soaking) == counts.in_hand() {
+            return Some(Waiting {
+                on: WaitingOn::SilentSites { sites: self.silent_sites(r, w) },
+                since: wave.since,
+                until: None,
+            });
+        }
+        if counts.of(Soaking) > 0 && counts.of(Soaking) == counts.in_hand() {
+            let began = wave.soak_began.unwrap_or(wave.since);
+            let on = WaitingOn::Soak { soaking: counts.of(Soaking) };
+            return Some(Waiting { on, since: began, until: Some(began.after(record.wave_plan(w).soak)) });
+        }
+        if counts.in_hand() == 0 && counts.of(Pending) > 0 {
+            let first = record.wave_range(w).find(|d| self.deployment(r, *d).state == Pending);
+            if let Some(on) = first.and_then(|d| self.pending_waiting(r, d)) {
+                return Some(Waiting { on, since: wave.since, until: None });
+            }
+        }
+        Some(Waiting { on: WaitingOn::Deployments { open }, since: wave.since, until: None })
+    }
+
+    fn silent_sites(&self, r: usize, w: u16) -> Vec<SiteId> {
+        let record = &self.rollouts[r];
+        let range = record.wave_range(w);
+        let silent = |at: &&u32| {
+            let hand = &record.index.places[**at as usize].hand;
+            hand.range(range.clone()).any(|d| self.deployment(r, *d).state == DeploymentState::Unknown)
+        };
+        let sites = record.index.waves[usize::from(w)].sites.iter().filter(silent).take(SITES_NAMED_MAX);
+        sites.map(|at| record.sites[*at as usize].clone()).collect()
+    }
+
+    /// Why a pending deployment of a wave under way has not been offered.
+    fn pending_waiting(&self, r: usize, d: u32) -> Option<WaitingOn> {
+        let at = self.deployment(r, d).site;
+        self.site_barred(r, at).or_else(|| self.device_barred(r, d)).or_else(|| self.total_limit(r))
+    }
+
+    /// Why a deployment does not move.
+    pub(super) fn deployment_waiting(&self, r: usize, d: u32) -> Option<Waiting> {
+        let record = &self.rollouts[r];
+        let deployment = self.deployment(r, d);
+        let waiting = |on, until| Some(Waiting { on, since: deployment.since, until });
+        let silent = || WaitingOn::SilentSites { sites: vec![record.sites[deployment.site as usize].clone()] };
+        if deployment.back == Back::Waiting {
+            let barred = self.device_barred(r, d).unwrap_or(WaitingOn::Rollbacks { open: 1 });
+            return waiting(if deployment.state == DeploymentState::Unknown { silent() } else { barred }, None);
+        }
+        match deployment.state {
+            DeploymentState::Pending => {
+                let wave = &record.waves[usize::from(deployment.wave)];
+                if record.state.is_ended() || record.state == RolloutState::RollingBack || wave.state.is_lost() {
+                    return None;
+                }
+                if !wave.state.is_under_way() || self.standing(r).is_some() {
+                    return self.wave_waiting(r, deployment.wave);
+                }
+                waiting(self.pending_waiting(r, d)?, None)
+            }
+            DeploymentState::Deferred if deployment.back == Back::No => {
+                let began = deployment.note.as_ref().and_then(|n| n.deferred_since).unwrap_or(deployment.since);
+                let until = began.after(record.document.plan.timing.defer_max);
+                waiting(WaitingOn::Device { reason: deployment.reason().to_owned() }, Some(until))
+            }
+            DeploymentState::Soaking => {
+                waiting(WaitingOn::Soak { soaking: 1 }, Some(deployment.soak_end(&record.document.plan)))
+            }
+            DeploymentState::Unknown => waiting(silent(), None),
+            DeploymentState::RollbackFailed => {
+                waiting(WaitingOn::Decision { reason: deployment.reason().to_owned() }, None)
+            }
+            // Not begun, and a standing rollout begins nothing.
+            DeploymentState::Offered
+            | DeploymentState::Downloading
+            | DeploymentState::Staged
+            | DeploymentState::Preflight
+                if deployment.back == Back::No =>
+            {
+                waiting(self.standing(r)?, None)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! How a rollout moves from wave to wave, and how it ends.
+
+use super::{
+    RolloutState, State, WaveState,
+    approvals::EVIDENCE_ROLES,
+    gate::{Verdict, judge},
+    out::Out,
+    record::Halt,
+};
+use crate::model::{DeploymentState, Scope};
+
+impl State {
+    /// Settles everything that follows from the event: decisions, rollbacks, offers, until nothing moves any more.
+    pub(super) fn settle(&mut self, out: &mut Out) {
+        loop {
+            self.look_again(out);
+            if let Some(r) = out.touched.pop_first() {
+                self.advance(out, r);
+            } else {
+                self.offer(out);
+                if out.touched.is_empty() && out.dirty.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Looks at one rollout's waves. Each decision may make the next one possible; [`State::settle`] calls again.
+    fn advance(&mut self, out: &mut Out, r: usize) {
+        self.finish_rollbacks(out, r);
+        let record = &self.rollouts[r];
+        let Some(w) = record.current.filter(|_| record.is_active()) else { return };
+        if record.waves[usize::from(w)].state.is_under_way() && record.state != RolloutState::RollingBack {
+            self.judge_wave(out, r, w);
+        }
+        let record = &self.rollouts[r];
+        if record.waves[usize::from(w)].state == WaveState::Passed
+            && !record.waves.iter().any(|wave| wave.state.is_lost())
+        {
+            self.after_passed(out, r, w);
+        }
+    }
+
+    fn judge_wave(&mut self, out: &mut Out, r: usize, w: u16) {
+        let record = &self.rollouts[r];
+        let index = &record.index.waves[usize::from(w)];
+        let counts = index.counts;
+        let last = usize::from(w) + 1 == record.waves.len();
+        match judge(&counts, index.wanting, &record.wave_plan(w).gate) {
+            Verdict::Open => {
+                let soaking = counts.of(DeploymentState::Soaking);
+                let wave = &record.waves[usize::from(w)];
+                if wave.state == WaveState::Running && soaking > 0 && counts.open() == soaking {
+                    self.set_wave(out, r, w, WaveState::Soaking);
+                }
+            }
+            Verdict::Passed(text) => self.pass_wave(out, r, w, text),
+            Verdict::Failed(text) => self.fail_wave(out, r, w, text),
+            Verdict::NotEnough { text, .. } if last => {
+                // No wave depends on it, so waiting would help nobody; the record says what was not shown.
+                let text = format!("{text}; it is the last wave, so nothing depends on it");
+                self.pass_wave(out, r, w, text);
+            }
+            Verdict::NotEnough { text, .. } => {
+                let next = &record.waves[usize::from(w) + 1];
+                let wave = &record.waves[usize::from(w)];
+                if wave.short_since.is_some() && next.approvals.missing(&EVIDENCE_ROLES, true).is_empty() {
+                    let text = format!("{text}; people of both roles let it pass, knowing that");
+                    self.pass_wave(out, r, w, text);
+                } else if wave.short_since.is_none() {
+                    let name = record.document.waves[usize::from(w)].name.clone();
+                    let id = record.document.id.clone();
+                    let wave = &mut self.rollouts[r].waves[usize::from(w)];
+                    wave.short_since = Some(out.now);
+                    wave.gate.clone_from(&text);
+                    out.rollout(&id);
+                    out.audit("wave_decision", Some(&id), None, format!("wave {name}: {text}"));
+                    let ask = format!("wave {name} of {id}: {text}; a person must decide");
+                    out.alarm("evidence", Some(&id), None, None, ask);
+                }
+            }
+        }
+    }
+
+    fn pass_wave(&mut self, out: &mut Out, r: usize, w: u16, text: String) {
+        self.decide(out, r, w, WaveState::Passed, text);
+        out.touched.insert(r);
+    }
+
+    /// Sets a wave's state with the sentence of the decision, and records it.
+    pub(super) fn decide(&mut self, out: &mut Out, r: usize, w: u16, state: WaveState, text: String) {
+        self.set_wave(out, r, w, state);
+        let record = &mut self.rollouts[r];
+        let name = &record.document.waves[usize::from(w)].name;
+        out.audit("wave_decision", Some(&record.document.id), None, format!("wave {name}: {text}"));
+        record.waves[usize::from(w)].gate = text;
+    }
+
+    /// A wave has failed by its gate. What nodes took back by themselves stays; the plan's scope may take back more.
+    fn fail_wave(&mut self, out: &mut Out, r: usize, w: u16, text: String) {
+        let record = &self.rollouts[r];
+        let (id, name) = (record.document.id.clone(), record.document.waves[usize::from(w)].name.clone());
+        let why = format!("wave {name} {text}");
+        out.alarm("wave_failed", Some(&id), None, None, format!("rollout {id}: {why}"));
+        self.decide(out, r, w, WaveState::Failed, text);
+        self.halt_self(out, r, &why);
+        match self.rollouts[r].document.plan.rollback.scope {
+            Scope::Device | Scope::Site => {}
+            Scope::Wave => self.roll_back_wave(out, r, w, &why, false),
+            Scope::Rollout => self.roll_back_all(out, r, &why, false),
+        }
+    }
+
+    /// The engine stops a rollout by itself. A rollout that is halted already keeps standing, for the newer reason.
+    pub(super) fn halt_self(&mut self, out: &mut Out, r: usize, why: &str) {
+        let record = &mut self.rollouts[r];
+        match record.state {
+            RolloutState::Running | RolloutState::Paused => {
+                record.halt = Some(Halt { counter: None, confirmed: std::collections::BTreeSet::new() });
+                out.halt(&record.document.id, None, record.sites.clone());
+                self.set_rollout(out, r, RolloutState::Halted, why);
+            }
+            RolloutState::Halted => {
+                why.clone_into(&mut record.reason);
+                out.rollout(&record.document.id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The gate of wave `w` has passed: what comes next, and may it begin?
+    fn after_passed(&mut self, out: &mut Out, r: usize, w: u16) {
+        let record = &self.rollouts[r];
+        let running = record.state == RolloutState::Running;
+        let next = w + 1;
+        let Some(wave) = record.waves.get(usize::from(next)) else {
+            if running {
+                let gate = &record.waves[usize::from(w)].gate;
+                let reason = if gate.starts_with("passed") { String::new() } else { format!("last wave: {gate}") };
+                self.end_rollout(out, r, RolloutState::Completed, &reason);
+            }
+            return;
+        };
+        let missing = wave.approvals.missing(&record.wave_plan(w).gate.approvals, false);
+        if !missing.is_empty() {
+            if wave.state == WaveState::Pending {
+                self.set_wave(out, r, next, WaveState::AwaitingApproval);
+            }
+        } else if running {
+            self.start_wave(out, r, next);
+        }
+    }
+
+    /// Begins a wave: from here on its devices may be offered.
+    pub(super) fn start_wave(&mut self, out: &mut Out, r: usize, w: u16) {
+        let record = &mut self.rollouts[r];
+        record.current = Some(w);
+        let name = &record.document.waves[usize::from(w)].name;
+        let count = record.document.waves[usize::from(w)].count;
+        let text = format!("wave {name} begins: {count} devices");
+        out.audit("wave_decision", Some(&record.document.id), None, text);
+        if !record.waves[usize::from(w)].approvals.is_empty() {
+            // Their nodes must see the approvals.
+            let sites = record.index.waves[usize::from(w)].sites.iter();
+            out.sites.extend(sites.map(|at| record.sites[*at as usize].clone()));
+        }
+        self.set_wave(out, r, w, WaveState::Running);
+        // Members may have left already (a site taken out): the gate must look even if nobody reports.
+        out.touched.insert(r);
+    }
+
+    pub(super) fn set_wave(&mut self, out: &mut Out, r: usize, w: u16, state: WaveState) {
+        let record = &mut self.rollouts[r];
+        let wave = &mut record.waves[usize::from(w)];
+        if wave.state == state {
+            return;
+        }
+        wave.state = state;
+        wave.since = out.now;
+        out.rollout(&record.document.id);
+        self.refresh_wave(r);
+    }
+
+    pub(super) fn set_rollout(&mut self, out: &mut Out, r: usize, state: RolloutState, reason: &str) {
+        let record = &mut self.rollouts[r];
+        let said = |s: RolloutState| (record.started_at.is_some(), s.is_ended(), s.mode());
+        if said(record.state) != said(state) {
+            out.sites.extend(record.sites.iter().cloned());
+        }
+        if record.state != state {
+            record.state = state;
+            record.since = out.now;
+        }
+        reason.clone_into(&mut record.reason);
+        out.rollout(&record.document.id);
+        out.touched.insert(r);
+        self.refresh_wave(r);
+    }
+
+    pub(super) fn end_rollout(&mut self, out: &mut Out, r: usize, state: RolloutState, reason: &str) {
+        self.set_rollout(out, r, state, reason);
+        let record = &mut self.rollouts[r];
+        record.ended_at = Some(out.now);
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let text = format!("rollout {} is {}{because}", record.document.id, state.word().replace('_', " "));
+        out.audit("rollout_ended", Some(&record.document.id), None, text);
+    }
+}
