@@ -1,6 +1,19 @@
 //! The plan language: YAML in, a validated [`Plan`] out, errors with file, line, field, expectation and hint.
+//!
+//! A file is read into a tree of values with their places ([`tree`]), walked field by field ([`reader`], [`plan`]) so
+//! that *all* problems are found in one pass, and then looked at as a whole ([`rules`]).
+
+mod distance;
+mod plan;
+pub(crate) mod reader;
+mod rules;
+pub(crate) mod tree;
+
+use std::{collections::BTreeMap, fmt};
 
 use crate::model::Plan;
+
+pub(crate) use distance::did_you_mean;
 
 /// A plan with what is needed to point at its lines later.
 #[derive(Debug, Clone)]
@@ -11,8 +24,28 @@ pub struct ParsedPlan {
     pub file_name: String,
     /// Line (from 1) of each wave, in order.
     pub wave_lines: Vec<u32>,
+    /// Line and column of every field that was written, by its path ("waves[1].select.sites[0]").
+    pub positions: BTreeMap<String, (u32, u32)>,
     /// What a careful reader should know ("no canary").
     pub warnings: Vec<Problem>,
+}
+
+impl ParsedPlan {
+    /// A problem that points at `field`, or at the nearest field around it that was written.
+    #[must_use]
+    pub fn problem_at(&self, field: &str, message: String, hint: String) -> Problem {
+        let mut path = field;
+        let (line, column) = loop {
+            if let Some(at) = self.positions.get(path) {
+                break *at;
+            }
+            match path.rfind(['.', '[']) {
+                Some(cut) => path = &path[..cut],
+                None => break (0, 0),
+            }
+        };
+        Problem { file: self.file_name.clone(), line, column, field: field.to_owned(), message, hint }
+    }
 }
 
 /// One thing that is wrong (or risky) in a plan.
@@ -32,10 +65,38 @@ pub struct Problem {
     pub hint: String,
 }
 
+impl fmt::Display for Problem {
+    /// `plan.yaml:12:7: waves[1].gate.success: 120% is over 100%`, and the hint on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        for number in [self.line, self.column].into_iter().take_while(|n| *n > 0) {
+            write!(f, ":{number}")?;
+        }
+        f.write_str(": ")?;
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)?;
+        if self.hint.is_empty() { Ok(()) } else { write!(f, "\n  hint: {}", self.hint) }
+    }
+}
+
 /// Reads and checks a plan.
 ///
 /// # Errors
 /// All problems found, in order of lines.
-pub fn parse_plan(_yaml: &str, _file_name: &str) -> Result<ParsedPlan, Vec<Problem>> {
-    todo!()
+pub fn parse_plan(yaml: &str, file_name: &str) -> Result<ParsedPlan, Vec<Problem>> {
+    let root = tree::read(yaml, file_name).map_err(|problem| vec![problem])?;
+    let mut reader = reader::Reader::new(file_name);
+    let plan = plan::plan(&mut reader, &root);
+    if let Some(plan) = &plan {
+        rules::check(&mut reader, plan);
+    }
+    let (positions, problems) = reader.finish();
+    let Some(plan) = plan.filter(|_| problems.is_empty()) else { return Err(problems) };
+    let wave_lines =
+        (0..plan.waves.len()).map(|i| positions.get(&format!("waves[{i}]")).map_or(0, |(line, _)| *line)).collect();
+    let mut parsed = ParsedPlan { plan, file_name: file_name.to_owned(), wave_lines, positions, warnings: Vec::new() };
+    parsed.warnings = rules::warnings(&parsed);
+    Ok(parsed)
 }

@@ -1,0 +1,157 @@
+//! The fields of a plan.
+
+use wardround_signing::Role;
+
+use super::{reader::Reader, tree::Node};
+use crate::model::{DurationMs, Gate, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Selector, Timing, WavePlan};
+
+/// Longest name of a plan, bytes.
+const NAME_BYTES_MAX: usize = 120;
+/// Longest description, bytes: those who sign must be able to read it.
+pub(crate) const TEXT_BYTES_MAX: usize = 4_000;
+/// Longest region name, bytes.
+const REGION_BYTES_MAX: usize = 120;
+/// Highest limit: one and a half million devices are the design's estate.
+const LIMIT_MAX: u32 = 10_000_000;
+
+const SECOND: DurationMs = DurationMs::from_secs(1);
+const NONE: DurationMs = DurationMs(0);
+const DAY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+/// Longest wait of any kind: a rollout that takes longer wants a new plan.
+const QUARTER: DurationMs = DurationMs::from_secs(90 * 24 * 60 * 60);
+/// Shortest interval between probes: a clinical system must not be troubled by being watched.
+const INTERVAL_MIN: DurationMs = DurationMs(100);
+
+const SELECTOR_FIELDS: [&str; 7] = ["labels", "platforms", "sites", "regions", "devices", "percent", "remaining"];
+const ELIGIBLE_FIELDS: [&str; 5] = ["labels", "platforms", "sites", "regions", "devices"];
+
+pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
+    let known = ["name", "description", "patch", "eligible", "limits", "health", "rollback", "timing", "waves"];
+    let fields = reader.fields(root, "", &known)?;
+    let name = reader.required(&fields, "name", "standard-three-wave", |r, n, p| r.line(n, p, NAME_BYTES_MAX));
+    let description = reader.optional(&fields, "description", |r, n, p| r.text(n, p, TEXT_BYTES_MAX));
+    let patch =
+        reader.optional(&fields, "patch", |r, n, p| r.parsed(n, p, "the id under which the patch was imported"));
+    let eligible =
+        reader.optional(&fields, "eligible", |r, n, p| r.unless_problems(|r| selector(r, n, p, &ELIGIBLE_FIELDS)));
+    let limits = reader.optional(&fields, "limits", limits);
+    let health = reader.optional(&fields, "health", |r, n, p| r.unless_problems(|r| health(r, n, p)));
+    let rollback = reader.optional(&fields, "rollback", rollback);
+    let timing = reader.optional(&fields, "timing", |r, n, p| r.unless_problems(|r| timing(r, n, p)));
+    let waves = reader.required(&fields, "waves", "[ … ]", |r, n, p| r.list(n, p, wave));
+    Some(Plan {
+        name: name?,
+        description: description.unwrap_or_default(),
+        patch,
+        eligible: eligible.unwrap_or_default(),
+        waves: waves?,
+        limits: limits.unwrap_or_default(),
+        health: health.unwrap_or_default(),
+        rollback: rollback.unwrap_or_default(),
+        timing: timing.unwrap_or_default(),
+    })
+}
+
+fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
+    let fields = reader.fields(node, path, &["name", "select", "limits", "soak", "gate"])?;
+    let name = reader.required(&fields, "name", "canary", |r, n, p| {
+        r.parsed(n, p, "a short word in small letters, such as canary, pilot or full")
+    });
+    let select =
+        reader.required(&fields, "select", "{ remaining: true }", |r, n, p| selector(r, n, p, &SELECTOR_FIELDS));
+    let limits = reader.optional(&fields, "limits", limits);
+    let soak = reader.required(&fields, "soak", "8h", |r, n, p| r.duration(n, p, NONE, QUARTER));
+    let gate = reader.optional(&fields, "gate", gate);
+    Some(WavePlan {
+        name: name?,
+        select: select?,
+        limits: limits.unwrap_or_default(),
+        soak: soak?,
+        gate: gate.unwrap_or_default(),
+    })
+}
+
+fn selector(reader: &mut Reader, node: &Node, path: &str, known: &[&'static str]) -> Option<Selector> {
+    let fields = reader.fields(node, path, known)?;
+    let platform_hint = "for example cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*";
+    let labels = reader.optional(&fields, "labels", Reader::labels);
+    let platforms =
+        reader.optional(&fields, "platforms", |r, n, p| r.some(n, p, |r, n, p| r.parsed(n, p, platform_hint)));
+    let sites = reader.optional(&fields, "sites", |r, n, p| {
+        r.some(n, p, |r, n, p| r.parsed(n, p, "site ids are codes in small letters, such as rx1"))
+    });
+    let regions = reader.optional(&fields, "regions", |r, n, p| r.some(n, p, |r, n, p| r.line(n, p, REGION_BYTES_MAX)));
+    let devices = reader.optional(&fields, "devices", |r, n, p| {
+        r.some(n, p, |r, n, p| r.parsed(n, p, "device ids are site/name, such as rx1/ct-01"))
+    });
+    let percent = reader.optional(&fields, "percent", Reader::percent);
+    let remaining = reader.optional(&fields, "remaining", Reader::flag);
+    Some(Selector {
+        labels: labels.unwrap_or_default(),
+        platforms: platforms.unwrap_or_default(),
+        sites: sites.unwrap_or_default(),
+        regions: regions.unwrap_or_default(),
+        devices: devices.unwrap_or_default(),
+        percent,
+        remaining: remaining.unwrap_or_default(),
+    })
+}
+
+fn limits(reader: &mut Reader, node: &Node, path: &str) -> Option<Limits> {
+    let fields = reader.fields(node, path, &["per_site", "total"])?;
+    let count = |r: &mut Reader, n: &Node, p: &str| r.count(n, p, 1, LIMIT_MAX);
+    Some(Limits {
+        per_site: reader.optional(&fields, "per_site", count),
+        total: reader.optional(&fields, "total", count),
+    })
+}
+
+fn health(reader: &mut Reader, node: &Node, path: &str) -> Option<HealthPolicy> {
+    let fields = reader.fields(node, path, &["interval", "failures", "grace"])?;
+    let default = HealthPolicy::default();
+    let interval = reader.optional(&fields, "interval", |r, n, p| r.duration(n, p, INTERVAL_MIN, DAY));
+    let failures = reader.optional(&fields, "failures", |r, n, p| r.count(n, p, 1, 100));
+    let grace = reader.optional(&fields, "grace", |r, n, p| r.duration(n, p, NONE, DAY));
+    Some(HealthPolicy {
+        interval: interval.unwrap_or(default.interval),
+        failures: failures.unwrap_or(default.failures),
+        grace: grace.unwrap_or(default.grace),
+    })
+}
+
+fn rollback(reader: &mut Reader, node: &Node, path: &str) -> Option<RollbackPolicy> {
+    let words = [("device", Scope::Device), ("site", Scope::Site), ("wave", Scope::Wave), ("rollout", Scope::Rollout)];
+    let fields = reader.fields(node, path, &["scope"])?;
+    let scope = reader.optional(&fields, "scope", |r, n, p| r.word(n, p, &words));
+    Some(RollbackPolicy { scope: scope.unwrap_or_default() })
+}
+
+fn timing(reader: &mut Reader, node: &Node, path: &str) -> Option<Timing> {
+    let known = ["install_timeout", "reboot_timeout", "unknown_after", "defer_max", "retry_after"];
+    let fields = reader.fields(node, path, &known)?;
+    let default = Timing::default();
+    let mut wait = |name: &str, default: DurationMs| {
+        reader.optional(&fields, name, |r, n, p| r.duration(n, p, SECOND, QUARTER)).unwrap_or(default)
+    };
+    Some(Timing {
+        install_timeout: wait("install_timeout", default.install_timeout),
+        reboot_timeout: wait("reboot_timeout", default.reboot_timeout),
+        unknown_after: wait("unknown_after", default.unknown_after),
+        defer_max: wait("defer_max", default.defer_max),
+        retry_after: wait("retry_after", default.retry_after),
+    })
+}
+
+fn gate(reader: &mut Reader, node: &Node, path: &str) -> Option<Gate> {
+    let fields = reader.fields(node, path, &["success", "evidence_min", "approvals"])?;
+    let default = Gate::default();
+    let success = reader.optional(&fields, "success", Reader::percent);
+    let evidence_min = reader.optional(&fields, "evidence_min", |r, n, p| r.count(n, p, 1, LIMIT_MAX));
+    let roles = Role::PEOPLE.map(|role| (role.word(), role));
+    let approvals = reader.optional(&fields, "approvals", |r, n, p| r.list(n, p, |r, n, p| r.word(n, p, &roles)));
+    Some(Gate {
+        success: success.unwrap_or(default.success),
+        evidence_min: evidence_min.unwrap_or(default.evidence_min),
+        approvals: approvals.unwrap_or_default(),
+    })
+}

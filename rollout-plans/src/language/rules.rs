@@ -1,0 +1,128 @@
+//! Rules about a plan as a whole, and what a careful reader should know about it.
+
+use std::collections::BTreeSet;
+
+use super::{ParsedPlan, Problem, reader::Reader};
+use crate::model::{DurationMs, Percent, Plan, Scope, Selector, WAVES_MAX};
+
+/// A working day: what a hospital needs to have used a system in earnest.
+const WORKING_DAY: DurationMs = DurationMs::from_secs(8 * 60 * 60);
+/// A first wave that takes a larger share by chance is no canary, basis points.
+const CANARY_SHARE_MAX: u32 = 1_000;
+
+/// Adds what is wrong.
+pub(super) fn check(reader: &mut Reader, plan: &Plan) {
+    if plan.waves.is_empty() {
+        reader.problem_at("waves", "the plan has no waves", "add at least a canary and `select: { remaining: true }`");
+    }
+    if plan.waves.len() > WAVES_MAX {
+        let message = format!("the plan has {} waves; at most {WAVES_MAX} are allowed", plan.waves.len());
+        reader.problem_at("waves", message, "a person must be able to follow them; join some");
+    }
+    let mut names = BTreeSet::new();
+    // The largest share that an earlier wave takes of everything by percentage alone.
+    let mut share_taken = Percent::from_basis_points(0).ok();
+    for (index, wave) in plan.waves.iter().enumerate() {
+        let path = format!("waves[{index}]");
+        let last = index + 1 == plan.waves.len();
+        if !names.insert(&wave.name) {
+            let message = format!("an earlier wave is called {:?} too", wave.name.as_str());
+            reader.problem_at(&format!("{path}.name"), message, "give each wave a name of its own");
+        }
+        let select = format!("{path}.select");
+        if wave.select == Selector::default() {
+            reader.problem_at(
+                &select,
+                "no criterion: every device would be chosen",
+                "say `remaining: true` if you mean it",
+            );
+        }
+        if wave.select.remaining {
+            let field = format!("{select}.remaining");
+            if wave.select != (Selector { remaining: true, ..Selector::default() }) {
+                let hint = "remove the other criteria, or `remaining`";
+                reader.problem_at(&field, "`remaining` stands alone: it takes everything that is left", hint);
+            }
+            if !last {
+                let hint = "move this wave to the end";
+                reader.problem_at(&field, "only the last wave may take everything that is left", hint);
+            }
+        }
+        if let Some(percent) = wave.select.percent {
+            let field = format!("{select}.percent");
+            if percent.basis_points() == 0 {
+                reader.problem_at(&field, "0% chooses nothing", "write more than 0%");
+            } else if Some(percent) <= share_taken {
+                let message = format!("an earlier wave already takes the first {}", share_taken.unwrap_or(percent));
+                let hint =
+                    "percentages count from the same start in every wave: write the sum, for example 1%, 10%, 50%";
+                reader.problem_at(&field, message, hint);
+            }
+            if wave.select == (Selector { percent: Some(percent), ..Selector::default() }) {
+                share_taken = share_taken.max(Some(percent));
+            }
+        }
+        if last && !wave.gate.approvals.is_empty() {
+            let hint = "approvals are asked before the next wave: move them to the gate of the wave before";
+            reader.problem_at(&format!("{path}.gate.approvals"), "no wave follows that could be approved", hint);
+        }
+        if wave.gate.approvals.iter().collect::<BTreeSet<_>>().len() < wave.gate.approvals.len() {
+            reader.problem_at(&format!("{path}.gate.approvals"), "a role is named twice", "name each role once");
+        }
+        if wave.soak.0 > 0 && plan.health.grace >= wave.soak {
+            let message = format!("the soak of {} is over before the grace of {} is", wave.soak, plan.health.grace);
+            let hint = "no failure would ever count: shorten health.grace or lengthen the soak";
+            reader.problem_at(&format!("{path}.soak"), message, hint);
+        }
+    }
+    if plan.timing.retry_after > plan.timing.defer_max {
+        let message = format!("{} is longer than defer_max, {}", plan.timing.retry_after, plan.timing.defer_max);
+        reader.problem_at("timing.retry_after", message, "a deferred device would never be tried again");
+    }
+}
+
+/// What is allowed, but risky.
+pub(super) fn warnings(parsed: &ParsedPlan) -> Vec<Problem> {
+    let plan = &parsed.plan;
+    let mut warnings = Vec::new();
+    let mut warn = |field: &str, message: String, hint: &str| {
+        warnings.push(parsed.problem_at(field, message, hint.to_owned()));
+    };
+    if let Some(first) = plan.waves.first() {
+        let large = first.select.percent.is_some_and(|p| p.basis_points() > CANARY_SHARE_MAX);
+        if first.select.remaining || large {
+            let hint = "begin with a few devices that stand for all others, chosen by a label";
+            warn("waves[0].select", format!("no canary: the first wave, {:?}, is large", first.name.as_str()), hint);
+        }
+    }
+    if plan.limits.per_site.is_some_and(|n| n > 1) {
+        let hint = "patients of one site then meet several disturbed devices together";
+        warn("limits.per_site", "more than one device of a site is in hand at once".to_owned(), hint);
+    }
+    if plan.rollback.scope == Scope::Device {
+        let hint = "`wave` takes the patch back from all devices of the wave when one clinical system fails";
+        warn("rollback.scope", "after a failure the other devices of the wave keep the patch".to_owned(), hint);
+    }
+    for (index, wave) in plan.waves.iter().enumerate() {
+        let soak = format!("waves[{index}].soak");
+        let notice = DurationMs(plan.health.grace.0 + plan.health.interval.0 * u64::from(plan.health.failures));
+        if wave.soak.0 < 1_000 {
+            let hint = "a fault that shows only in use will be met in the next wave";
+            warn(&soak, "nothing is watched after the install".to_owned(), hint);
+        } else if wave.soak < notice {
+            let hint = "lengthen the soak, or lower health.interval, health.failures or health.grace";
+            warn(&soak, format!("a failing system is noticed after {notice}, the soak ends after {}", wave.soak), hint);
+        } else if wave.soak < WORKING_DAY {
+            let hint = "a fault that shows only in use may be met in the next wave";
+            warn(&soak, format!("{} is shorter than a working day (8h)", wave.soak), hint);
+        }
+        let last = index + 1 == plan.waves.len();
+        if !last && wave.gate.approvals.is_empty() {
+            let next = &plan.waves[index + 1].name;
+            let hint = "add `approvals: [clinical]` to this gate if a person should look first";
+            warn(&format!("waves[{index}].gate"), format!("wave {next} begins without anybody's approval"), hint);
+        }
+    }
+    warnings.sort_by_key(|w| (w.line, w.column));
+    warnings
+}

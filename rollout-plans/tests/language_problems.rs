@@ -1,0 +1,159 @@
+//! Bad plans: every message is a golden file, reviewed like code.
+
+use wardround_rollout_plans::language::parse_plan;
+
+/// A plan with `waves` as given.
+fn with_waves(waves: &str) -> String {
+    format!("name: test\nwaves:\n{waves}")
+}
+
+const GOOD_WAVE: &str = "  - { name: full, select: { remaining: true }, soak: 8h }\n";
+
+fn problems(yaml: &str) -> String {
+    match parse_plan(yaml, "plan.yaml") {
+        Ok(parsed) => panic!("accepted: {parsed:?}"),
+        Err(problems) => problems.iter().map(|p| format!("{p}\n")).collect(),
+    }
+}
+
+/// One golden per case, named after it.
+fn golden(name: &str, yaml: &str) {
+    insta::assert_snapshot!(name, problems(yaml), yaml);
+}
+
+#[test]
+fn fields() {
+    golden("unknown_field", &format!("name: test\nhelth: {{ interval: 10s }}\nwaves:\n{GOOD_WAVE}"));
+    golden(
+        "unknown_field_in_gate",
+        &with_waves(
+            "  - name: a\n    select: { remaining: true }\n    soak: 8h\n    gate: { evidense_min: 2, colour: red }\n",
+        ),
+    );
+    golden("missing_fields", "waves:\n  - name: canary\n");
+    golden("field_twice", &format!("name: a\nname: b\nwaves:\n{GOOD_WAVE}"));
+    golden("field_without_value", &format!("name: a\nlimits:\nwaves:\n{GOOD_WAVE}"));
+    golden("wrong_types", "name: 2026\nlimits: 3\nhealth: { failures: many, interval: 10 }\nwaves: canary\n");
+    golden(
+        "wrong_types_in_wave",
+        &with_waves(
+            "  - name: a\n    select: { remaining: yes, sites: rx1, labels: { ring: 1 } }\n    soak: 8\n  - just text\n",
+        ),
+    );
+    golden("top_is_a_list", "- a\n- b\n");
+}
+
+#[test]
+fn values() {
+    golden(
+        "percent_over_100",
+        &with_waves("  - name: a\n    select: { percent: 150% }\n    soak: 8h\n    gate: { success: 120% }\n"),
+    );
+    golden(
+        "percent_forms",
+        &with_waves(
+            "  - { name: a, select: { percent: 10 }, soak: 8h, gate: { success: 0.98 } }\n  - { name: b, select: { percent: ten% }, soak: 8h }\n  - { name: c, select: { percent: 0% }, soak: 8h }\n",
+        ),
+    );
+    golden(
+        "bad_durations",
+        "name: t\nhealth: { interval: 1ms, grace: soon }\ntiming: { retry_after: 0s, defer_max: 400d, install_timeout: [1h] }\nwaves:\n  - { name: full, select: { remaining: true }, soak: 8 hours }\n",
+    );
+    golden("zero_limits", &format!("name: t\nlimits: {{ per_site: 0, total: -1 }}\nwaves:\n{GOOD_WAVE}"));
+    golden(
+        "unknown_role",
+        &with_waves(
+            "  - { name: a, select: { percent: 1% }, soak: 8h, gate: { approvals: [clincal, node] } }\n  - { name: b, select: { remaining: true }, soak: 8h }\n",
+        ),
+    );
+    golden("unknown_scope", &format!("name: t\nrollback: {{ scope: waves }}\nwaves:\n{GOOD_WAVE}"));
+    golden(
+        "bad_cpe",
+        &format!("name: t\neligible: {{ platforms: [windows_xp, 'cpe:2.3:o:microsoft'] }}\nwaves:\n{GOOD_WAVE}"),
+    );
+    golden("bad_ids", &with_waves("  - { name: Canary One, select: { sites: [RX1], devices: [ct-01] }, soak: 8h }\n"));
+    golden("control_characters", &format!("name: \"a\\e[2Kb\"\ndescription: \"x\\a\"\nwaves:\n{GOOD_WAVE}"));
+    golden("long_texts", &format!("name: {}\ndescription: {}\nwaves:\n{GOOD_WAVE}", "n".repeat(200), "d".repeat(5000)));
+}
+
+#[test]
+fn waves() {
+    golden("no_waves", "name: t\nwaves: []\n");
+    golden(
+        "too_many_waves",
+        &with_waves(
+            &(0..51)
+                .map(|i| format!("  - {{ name: w{i}, select: {{ labels: {{ n: w{i} }} }}, soak: 8h }}\n"))
+                .collect::<String>(),
+        ),
+    );
+    golden(
+        "duplicate_wave_name",
+        &with_waves(
+            "  - { name: a, select: { percent: 1% }, soak: 8h }\n  - { name: a, select: { remaining: true }, soak: 8h }\n",
+        ),
+    );
+    golden("empty_wave_name", &with_waves("  - { name: '', select: { remaining: true }, soak: 8h }\n"));
+    golden(
+        "remaining_with_others",
+        &with_waves("  - { name: a, select: { remaining: true, percent: 5% }, soak: 8h }\n"),
+    );
+    golden(
+        "remaining_not_last",
+        &with_waves(
+            "  - { name: a, select: { remaining: true }, soak: 8h }\n  - { name: b, select: { percent: 5% }, soak: 8h }\n",
+        ),
+    );
+    golden(
+        "no_criterion",
+        &with_waves("  - { name: a, select: {}, soak: 8h }\n  - { name: b, select: { sites: [] }, soak: 8h }\n"),
+    );
+    golden(
+        "percent_not_growing",
+        &with_waves(
+            "  - { name: a, select: { percent: 10% }, soak: 8h }\n  - { name: b, select: { percent: 10% }, soak: 8h }\n",
+        ),
+    );
+    golden(
+        "approvals_in_last_gate",
+        &with_waves("  - { name: a, select: { remaining: true }, soak: 8h, gate: { approvals: [clinical] } }\n"),
+    );
+    golden(
+        "role_twice",
+        &with_waves(
+            "  - { name: a, select: { percent: 1% }, soak: 8h, gate: { approvals: [clinical, clinical] } }\n  - { name: b, select: { remaining: true }, soak: 8h }\n",
+        ),
+    );
+    golden("grace_swallows_soak", &format!("name: t\nhealth: {{ grace: 8h }}\nwaves:\n{GOOD_WAVE}"));
+    golden(
+        "eligible_has_no_percent",
+        &format!("name: t\neligible: {{ percent: 10%, remaining: true }}\nwaves:\n{GOOD_WAVE}"),
+    );
+}
+
+#[test]
+fn yaml_itself() {
+    golden("empty_file", "");
+    golden("only_comments", "# nothing here\n\n");
+    golden("tabs", "name: t\nwaves:\n\t- name: a\n");
+    golden("syntax_error", "name: t\nwaves: [ { name: a\n");
+    golden("bad_indentation", "name: t\n  patch: x\nwaves: []\n");
+    golden("two_documents", &format!("name: t\nwaves:\n{GOOD_WAVE}---\nname: u\n"));
+    golden("merge_keys", &format!("a: &a {{ x: 1 }}\nname: t\nlimits: {{ <<: *a }}\nwaves:\n{GOOD_WAVE}"));
+    golden("foreign_tag", &format!("name: !python/object t\nwaves:\n{GOOD_WAVE}"));
+}
+
+#[test]
+fn oversized_and_exploding_files_are_refused() {
+    let big = format!("name: t\ndescription: {}\nwaves:\n{GOOD_WAVE}", "x".repeat(300 * 1024));
+    golden("oversized", &big);
+    golden("nested_too_deeply", &format!("name: {}1{}\n", "[".repeat(60), "]".repeat(60)));
+    // Nine levels of nine aliases each: 3 GB when written out.
+    let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+    for level in 1..10 {
+        let aliases = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+    }
+    golden("alias_bomb", &bomb);
+    golden("self_reference", "name: &n [*n]\n");
+}
