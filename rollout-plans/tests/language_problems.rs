@@ -104,10 +104,8 @@ fn waves() {
             "  - { name: a, select: { remaining: true }, soak: 8h }\n  - { name: b, select: { percent: 5% }, soak: 8h }\n",
         ),
     );
-    golden(
-        "no_criterion",
-        &with_waves("  - { name: a, select: {}, soak: 8h }\n  - { name: b, select: { sites: [] }, soak: 8h }\n"),
-    );
+    golden("no_criterion", &with_waves("  - { name: a, select: {}, soak: 8h }\n"));
+    golden("empty_list", &with_waves("  - { name: a, select: { sites: [] }, soak: 8h }\n"));
     golden(
         "percent_not_growing",
         &with_waves(

@@ -57,8 +57,9 @@ fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
     let name = reader.required(&fields, "name", "canary", |r, n, p| {
         r.parsed(n, p, "a short word in small letters, such as canary, pilot or full")
     });
-    let select =
-        reader.required(&fields, "select", "{ remaining: true }", |r, n, p| selector(r, n, p, &SELECTOR_FIELDS));
+    let select = reader.required(&fields, "select", "{ remaining: true }", |r, n, p| {
+        r.unless_problems(|r| selector(r, n, p, &SELECTOR_FIELDS))
+    });
     let limits = reader.optional(&fields, "limits", limits);
     let soak = reader.required(&fields, "soak", "8h", |r, n, p| r.duration(n, p, NONE, QUARTER));
     let gate = reader.optional(&fields, "gate", gate);

@@ -60,7 +60,10 @@ fn unrepresented(plan: &Plan, waves: &[Vec<Member>], estate: &Estate, kinds: &Ki
         if index > 0 {
             let new: Vec<String> = here
                 .iter()
-                .filter(|(combination, _)| !seen.contains(*combination))
+                .filter(|((platform, model, kind), _)| match *kind {
+                    "" => !seen.iter().any(|(p, m, _)| p == platform && m == model),
+                    kind => !seen.contains(&(*platform, *model, kind)),
+                })
                 .map(|((platform, model, kind), count)| {
                     let model = if model.is_empty() { "unknown model" } else { model };
                     let kind = if kind.is_empty() { String::new() } else { format!(" for {kind}") };

@@ -44,6 +44,11 @@ impl Resolution {
 pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Resolution, Vec<Problem>> {
     let plan = &parsed.plan;
     let mut problems = names::unknown(parsed, patch, estate);
+    if !problems.is_empty() {
+        // An unknown name empties waves; saying that too would only hide the cause.
+        problems.sort_by_key(|p| (p.line, p.column));
+        return Err(problems);
+    }
     let mut waves: Vec<Vec<Member>> = vec![Vec::new(); plan.waves.len()];
     let mut left_out = BTreeMap::new();
     for (site, device) in estate.devices() {
