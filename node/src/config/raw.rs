@@ -1,0 +1,107 @@
+//! The site file as it is written. Each value keeps its place, so that a complaint can point at it.
+//!
+//! Transports and probes are flat here, with every field of every kind optional: serde's tagged enums lose the places.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+pub(super) type Text = Spanned<String>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSite {
+    pub(super) site: Text,
+    #[serde(default)]
+    pub(super) display_name: String,
+    #[serde(default)]
+    pub(super) region: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) groups: BTreeMap<String, Spanned<u32>>,
+    pub(super) concurrency_max: Option<Spanned<u32>>,
+    #[serde(default)]
+    pub(super) devices: Vec<RawDevice>,
+    #[serde(default)]
+    pub(super) systems: Vec<RawSystem>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDevice {
+    pub(super) name: Text,
+    pub(super) platform: Text,
+    #[serde(default)]
+    pub(super) model: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) group: Option<Text>,
+    pub(super) transport: Spanned<RawTransport>,
+    pub(super) in_use: Option<RawInUse>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawInUse {
+    pub(super) command: Spanned<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTransport {
+    pub(super) kind: Text,
+    pub(super) root: Option<Text>,
+    pub(super) shell: Option<Text>,
+    pub(super) host: Option<Text>,
+    pub(super) port: Option<Spanned<u16>>,
+    pub(super) user: Option<Text>,
+    pub(super) identity_file: Option<Text>,
+    pub(super) host_key: Option<Text>,
+    pub(super) upload_dir: Option<Text>,
+    pub(super) device_dir: Option<Text>,
+    pub(super) legacy: Option<RawLegacy>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawLegacy {
+    #[serde(default)]
+    pub(super) kex: Vec<Text>,
+    #[serde(default)]
+    pub(super) host_keys: Vec<Text>,
+    #[serde(default)]
+    pub(super) ciphers: Vec<Text>,
+    #[serde(default)]
+    pub(super) macs: Vec<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSystem {
+    pub(super) name: Text,
+    #[serde(default)]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) critical: bool,
+    #[serde(default)]
+    pub(super) devices: Vec<Text>,
+    #[serde(default)]
+    pub(super) probes: Vec<Spanned<RawProbe>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProbe {
+    pub(super) kind: Text,
+    pub(super) host: Option<Text>,
+    pub(super) port: Option<Spanned<u16>>,
+    pub(super) called_ae: Option<Text>,
+    pub(super) calling_ae: Option<Text>,
+    pub(super) url: Option<Text>,
+    pub(super) status: Option<Spanned<u16>>,
+    pub(super) contains: Option<Text>,
+    pub(super) argv: Option<Spanned<Vec<String>>>,
+    pub(super) timeout: Option<Text>,
+}

@@ -1,0 +1,94 @@
+//! Asks a device whether a patch is there.
+
+use wardround_rollout_plans::model::{Detected, Variant};
+
+use super::{ask, bounded};
+use crate::{
+    installers::{Query, RegistryValue, interpret, query},
+    transports::{
+        DeviceError, Transport,
+        shell::{self, Section, Shell, quote},
+    },
+};
+
+pub(super) async fn detect(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
+    let op = shell::checked("operation", op)?;
+    transport.ping().await?;
+    match query(&variant.installer)? {
+        Query::Registry(values) => {
+            let answers = registry(transport, op, &values).await?;
+            Ok(interpret(&variant.installer, &values, &answers))
+        }
+        Query::Script => script(transport, op, variant).await,
+    }
+}
+
+/// Reads registry values; `None` for one that is not there.
+pub(super) async fn registry(
+    transport: &Transport,
+    op: &str,
+    values: &[RegistryValue],
+) -> Result<Vec<Option<String>>, DeviceError> {
+    if transport.shell() != Shell::Cmd {
+        return Err(
+            crate::installers::Refused::WrongShell { technology: "Windows", shell: transport.shell().word() }.into()
+        );
+    }
+    let names: Vec<String> = (0..values.len()).map(|n| format!("value{n}")).collect();
+    let sections = values
+        .iter()
+        .zip(&names)
+        .map(|(asked, name)| {
+            let (key, value) = (quote(Shell::Cmd, &asked.key)?, quote(Shell::Cmd, asked.value)?);
+            Ok(Section { name, line: format!("reg query {key} /v {value} 2>nul") })
+        })
+        .collect::<Result<Vec<_>, DeviceError>>()?;
+    let output = ask(transport, op, "detect", &sections).await?;
+    values
+        .iter()
+        .zip(&names)
+        .map(|(asked, name)| match shell::section(&output, name) {
+            Some((0, answer)) => Ok(shell::registry_value(answer, asked.value).map(str::to_owned)),
+            // reg.exe ends with 1 both for "not there" and for "not readable": the canary value tells them apart.
+            Some((1, _)) => Ok(None),
+            _ => Err(DeviceError::Garbled {
+                what: format!(r"reg query {}\{}", asked.key, asked.value),
+                text: crate::transports::tail(&output, 300).to_owned(),
+            }),
+        })
+        .collect()
+}
+
+async fn script(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
+    let kind = transport.shell();
+    let file = shell::checked("file", &variant.payload.file_name)?;
+    let path = quote(kind, &kind.join(&transport.op_dir(op), file))?;
+    let line = match kind {
+        Shell::Sh => {
+            let export = match transport.root() {
+                Some(root) => {
+                    let root = quote(kind, &root)?;
+                    format!("WARDROUND_DEVICE_ROOT={root}; export WARDROUND_DEVICE_ROOT; cd {root}; ")
+                }
+                None => String::new(),
+            };
+            format!(
+                "{export}if test -f {path}; then sh {path} detect 2>&1 < /dev/null; else echo ::not-staged; false; fi"
+            )
+        }
+        Shell::Cmd => format!("if exist {path} (call {path} detect 2>&1 <nul) else (echo ::not-staged)"),
+    };
+    let output = ask(transport, op, "detect", &[Section { name: "script", line }]).await?;
+    let Some((code, answer)) = shell::section(&output, "script") else {
+        let text = crate::transports::tail(&output, 300).to_owned();
+        return Err(DeviceError::Garbled { what: "detect".into(), text });
+    };
+    if answer.trim() == "::not-staged" {
+        return Err(DeviceError::NotStaged { file: file.to_owned() });
+    }
+    Ok(match code {
+        0 => Detected::Present { proof: format!("detect ended with 0: {}", bounded(answer)) },
+        1 => Detected::Absent,
+        code => Detected::Unknown { why: format!("detect ended with {code}: {}", bounded(answer)) },
+    })
+}

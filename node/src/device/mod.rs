@@ -1,0 +1,140 @@
+//! A device, with the verbs that a deployment needs. Every verb may be called again after a crash: steps are known by
+//! their operation id, and a step that has begun is picked up, not begun twice.
+
+mod detect;
+mod launch;
+mod preflight;
+
+use std::{path::Path, time::Duration};
+
+use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Variant};
+
+pub use preflight::Preflight;
+
+pub use crate::transports::DeviceError;
+use crate::{
+    config::DeviceConfig,
+    installers::{ExitClass, Step},
+    transports::{QUESTION_TIMEOUT, Transport, shell},
+};
+
+/// A step that ran to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ran {
+    /// The installer's exit code, all 32 bits.
+    pub exit_code: u32,
+    /// What it says.
+    pub class: ExitClass,
+    /// The end of what the installer printed, at most [`EVIDENCE_TEXT_MAX`] bytes.
+    pub output: String,
+}
+
+/// One device. Cheap to make; calls on one device should not overlap.
+#[derive(Debug)]
+pub struct DeviceHandle {
+    id: DeviceId,
+    config: DeviceConfig,
+    transport: Transport,
+}
+
+impl DeviceHandle {
+    /// A handle on a declared device. `work_dir` is the node's: pinned host keys and control sockets are kept there.
+    #[must_use]
+    pub fn new(id: &DeviceId, config: &DeviceConfig, work_dir: &Path) -> Self {
+        Self { id: id.clone(), config: config.clone(), transport: Transport::new(id, config, work_dir) }
+    }
+
+    /// The device's id.
+    #[must_use]
+    pub fn id(&self) -> &DeviceId {
+        &self.id
+    }
+
+    /// Looks, without changing anything, whether the device is ready for `variant`.
+    pub async fn preflight(&self, variant: &Variant) -> Preflight {
+        preflight::preflight(&self.config, &self.transport, variant).await
+    }
+
+    /// Puts the verified payload onto the device, under its own file name in the operation's directory.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device does not answer, or holds fewer or more bytes afterwards.
+    pub async fn stage(&self, op: &str, payload: &Path, variant: &Variant) -> Result<(), DeviceError> {
+        let op = shell::checked("operation", op)?;
+        let name = shell::checked("file", &variant.payload.file_name)?;
+        self.transport.ping().await?;
+        self.transport.put(op, name, payload).await?;
+        launch::check_size(&self.transport, op, name, variant.payload.length).await
+    }
+
+    /// Whether the patch is on the device.
+    pub async fn detect(&self, op: &str, variant: &Variant) -> Detected {
+        match detect::detect(&self.transport, op, variant).await {
+            Ok(found) => found,
+            Err(error) => Detected::Unknown { why: bounded(&error.to_string()) },
+        }
+    }
+
+    /// Installs. Picks up an install of the same `op` that has begun or ended already.
+    ///
+    /// # Errors
+    /// [`DeviceError::Interrupted`] when it began and left no result (detect, then decide); others when it did not begin.
+    pub async fn install(&self, op: &str, variant: &Variant, timeout: Duration) -> Result<Ran, DeviceError> {
+        launch::perform(&self.transport, op, variant, Step::Install, timeout).await
+    }
+
+    /// Uninstalls. Picks up an uninstall of the same `op` that has begun or ended already.
+    ///
+    /// # Errors
+    /// As [`DeviceHandle::install`].
+    pub async fn uninstall(&self, op: &str, variant: &Variant, timeout: Duration) -> Result<Ran, DeviceError> {
+        launch::perform(&self.transport, op, variant, Step::Uninstall, timeout).await
+    }
+
+    /// Whether the device asks for a reboot.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when it can't be asked.
+    pub async fn reboot_pending(&self) -> Result<bool, DeviceError> {
+        preflight::reboot_pending(&self.transport).await
+    }
+
+    /// Restarts the device and waits until it is back.
+    ///
+    /// # Errors
+    /// [`DeviceError::Timeout`] when it does not come back in time.
+    pub async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
+        self.transport.reboot(timeout).await
+    }
+
+    /// Removes the operation's directory from the device. Call it only when the operation's result is recorded.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device can't be asked; the directory is then left behind, and harms nothing.
+    pub async fn cleanup(&self, op: &str) -> Result<(), DeviceError> {
+        self.transport.remove(shell::checked("operation", op)?).await
+    }
+}
+
+/// A text for evidence: its end, at most [`EVIDENCE_TEXT_MAX`] bytes.
+fn bounded(text: &str) -> String {
+    crate::transports::tail(text.trim(), EVIDENCE_TEXT_MAX).to_owned()
+}
+
+/// Runs a query script of the device and gives its output.
+async fn ask(
+    transport: &Transport,
+    op: &str,
+    name: &str,
+    sections: &[shell::Section<'_>],
+) -> Result<String, DeviceError> {
+    let kind = transport.shell();
+    let file = format!("{name}.{}", kind.extension());
+    transport.put_text(op, &file, &shell::query_script(kind, sections)).await?;
+    let path = kind.join(&transport.op_dir(op), &file);
+    let line = match kind {
+        shell::Shell::Sh => format!("sh {}", shell::quote(kind, &path)?),
+        shell::Shell::Cmd => format!("call {path}"),
+    };
+    transport.run_line(&line, QUESTION_TIMEOUT).await
+}

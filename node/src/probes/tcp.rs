@@ -1,0 +1,19 @@
+//! TCP: does somebody accept connections there?
+
+use std::io;
+
+use tokio::net::TcpStream;
+
+use super::Finding;
+
+pub(super) async fn probe(host: &str, port: u16) -> Finding {
+    connect(host, port).await.map(|_| "connected".to_owned())
+}
+
+/// A connection, or why there is none. The time limit is the caller's.
+pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    TcpStream::connect((host, port)).await.map_err(|error| match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("connection refused by {host}:{port}"),
+        _ => format!("no connection to {host}:{port}: {error}"),
+    })
+}

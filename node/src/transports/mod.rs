@@ -1,0 +1,156 @@
+//! Transports: how to reach a device. Verbs: put, read, run, start, reboot, ping.
+//!
+//! **Invariant:** a transport knows nothing of patches, and an installer nothing of transports. Exit codes come back as
+//! text, since a Unix status keeps 8 of a Windows code's 32 bits.
+
+mod error;
+mod process;
+mod sandbox;
+pub mod shell;
+mod ssh;
+mod wine;
+
+use std::{path::Path, time::Duration};
+
+pub use error::DeviceError;
+pub(crate) use process::{Finished, decode, run as run_process, tail};
+use sandbox::Sandbox;
+use shell::Shell;
+use ssh::SshLink;
+use wardround_rollout_plans::model::DeviceId;
+use wine::WinePrefix;
+
+use crate::config::{DeviceConfig, LocalShell, TransportConfig};
+
+/// Longest text read back from a device at once, bytes. Registry answers and logs' tails are far below.
+pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// How long a short question to a device may take. A cold Wine prefix or an old Pentium needs seconds.
+pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One device's transport.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// A directory with POSIX `sh`.
+    Sandbox(Sandbox),
+    /// A Wine prefix with its `cmd`.
+    Wine(WinePrefix),
+    /// An SSH server.
+    Ssh(SshLink),
+}
+
+impl Transport {
+    pub(crate) fn new(id: &DeviceId, config: &DeviceConfig, work_dir: &Path) -> Self {
+        match &config.transport {
+            TransportConfig::Local { root, shell: LocalShell::Sh } => Self::Sandbox(Sandbox::new(root)),
+            TransportConfig::Local { root, shell: LocalShell::Wine } => Self::Wine(WinePrefix::new(root)),
+            TransportConfig::Ssh(ssh) => Self::Ssh(SshLink::new(id, ssh, work_dir)),
+        }
+    }
+
+    /// What the device's commands are written for.
+    pub(crate) fn shell(&self) -> Shell {
+        match self {
+            Self::Sandbox(_) => Shell::Sh,
+            Self::Wine(_) => Shell::Cmd,
+            Self::Ssh(ssh) => ssh.shell(),
+        }
+    }
+
+    /// The directory of an operation as the device names it. `op` has been checked.
+    pub(crate) fn op_dir(&self, op: &str) -> String {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.op_dir(op).display().to_string(),
+            Self::Wine(_) => format!(r"C:\wardround\{op}"),
+            Self::Ssh(ssh) => ssh.op_dir(op),
+        }
+    }
+
+    /// The device's root, where it has one that scripts are told of.
+    pub(crate) fn root(&self) -> Option<String> {
+        match self {
+            Self::Sandbox(sandbox) => Some(sandbox.root().display().to_string()),
+            Self::Wine(_) | Self::Ssh(_) => None,
+        }
+    }
+
+    /// Whether the device answers.
+    pub(crate) async fn ping(&self) -> Result<(), DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.ping(),
+            Self::Wine(wine) => wine.ping(),
+            Self::Ssh(ssh) => ssh.ping().await,
+        }
+    }
+
+    /// Copies a file into the operation's directory; an older one of that name is replaced in one step.
+    pub(crate) async fn put(&self, op: &str, name: &str, source: &Path) -> Result<(), DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => process::copy_into(&sandbox.op_dir(op), name, source).await,
+            Self::Wine(wine) => process::copy_into(&wine.op_dir(op), name, source).await,
+            Self::Ssh(ssh) => ssh.put(op, name, source).await,
+        }
+    }
+
+    /// As [`Transport::put`], for a short text.
+    pub(crate) async fn put_text(&self, op: &str, name: &str, text: &str) -> Result<(), DeviceError> {
+        let io = |source| DeviceError::Io { what: format!("write {name} for the device"), source };
+        let mut file = tempfile::NamedTempFile::new().map_err(io)?;
+        std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io)?;
+        self.put(op, name, file.path()).await
+    }
+
+    /// Runs one line in the device's shell and gives what it printed, decoded. The line holds no double quote: it may
+    /// pass through several shells on its way.
+    pub(crate) async fn run_line(&self, line: &str, timeout: Duration) -> Result<String, DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.run_line(line, timeout).await,
+            Self::Wine(wine) => wine.run_line(line, timeout).await,
+            Self::Ssh(ssh) => ssh.run_line(line, timeout).await,
+        }
+    }
+
+    /// Starts a staged script so that it outlives the node, the connection and this call.
+    pub(crate) async fn start(&self, op: &str, name: &str) -> Result<(), DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.start(op, name),
+            Self::Wine(wine) => wine.start(op, name),
+            Self::Ssh(ssh) => ssh.start(op, name).await,
+        }
+    }
+
+    /// A short file of the operation's directory; `None` when it is not there.
+    pub(crate) async fn read_text(&self, op: &str, name: &str) -> Result<Option<String>, DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => process::read_tail(&sandbox.op_dir(op).join(name), TEXT_BYTES_MAX),
+            Self::Wine(wine) => process::read_tail(&wine.op_dir(op).join(name), TEXT_BYTES_MAX),
+            Self::Ssh(ssh) => ssh.read_text(op, name).await,
+        }
+    }
+
+    /// Restarts the device and waits until it answers again as a device that has restarted.
+    pub(crate) async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.reboot(timeout).await,
+            Self::Wine(wine) => wine.reboot(timeout).await,
+            Self::Ssh(ssh) => ssh.reboot(timeout).await,
+        }
+    }
+
+    /// Removes the operation's directory.
+    pub(crate) async fn remove(&self, op: &str) -> Result<(), DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => process::remove_dir(&sandbox.op_dir(op)),
+            Self::Wine(wine) => process::remove_dir(&wine.op_dir(op)),
+            Self::Ssh(ssh) => ssh.remove(op).await,
+        }
+    }
+
+    /// The device's directory on this machine, where it has one.
+    pub(crate) fn local_root(&self) -> Option<&Path> {
+        match self {
+            Self::Sandbox(sandbox) => Some(sandbox.root()),
+            Self::Wine(wine) => Some(wine.root()),
+            Self::Ssh(_) => None,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The two shells that devices have: quoting, paths, and the scripts that are run there.
+
+use std::fmt::Write as _;
+
+use super::DeviceError;
+
+/// A device's shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    /// POSIX `sh`.
+    Sh,
+    /// Windows `cmd`.
+    Cmd,
+}
+
+impl Shell {
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sh => "sh",
+            Self::Cmd => "cmd",
+        }
+    }
+
+    /// Ending of its script files.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        self.word()
+    }
+
+    /// `dir` and `name` as one path.
+    #[must_use]
+    pub fn join(self, dir: &str, name: &str) -> String {
+        match self {
+            Self::Sh => format!("{dir}/{name}"),
+            Self::Cmd => format!(r"{dir}\{name}"),
+        }
+    }
+
+    /// Lines as a script file: `cmd` finds labels only behind CR LF.
+    fn file(self, lines: &[String]) -> String {
+        let end = if self == Self::Cmd { "\r\n" } else { "\n" };
+        lines.iter().fold(String::new(), |mut text, line| {
+            text.push_str(line);
+            text.push_str(end);
+            text
+        })
+    }
+}
+
+/// A text that no quoting makes safe for a shell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} can't be passed to {shell} safely")]
+pub struct Unquotable {
+    /// The text.
+    pub text: String,
+    /// The shell.
+    pub shell: &'static str,
+}
+
+/// The one place where text becomes a shell word.
+///
+/// # Errors
+/// [`Unquotable`] for control characters, and for `cmd` also for `" % ! ^ & | < >`: cmd expands some of them inside quotes.
+pub fn quote(shell: Shell, text: &str) -> Result<String, Unquotable> {
+    let bad = |c: char| c.is_control() || (shell == Shell::Cmd && "\"%!^&|<>".contains(c));
+    if text.chars().any(bad) {
+        return Err(Unquotable { text: text.chars().take(120).collect(), shell: shell.word() });
+    }
+    Ok(match shell {
+        Shell::Sh => format!("'{}'", text.replace('\'', r"'\''")),
+        Shell::Cmd => format!("\"{text}\""),
+    })
+}
+
+/// A name of an operation or a file: it becomes a path on the device.
+pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, DeviceError> {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "._-+@()".contains(c);
+    let good = !name.is_empty() && name.len() <= 120 && !name.starts_with(['.', '-']) && name.chars().all(ok);
+    if good { Ok(name) } else { Err(DeviceError::BadName { what, name: name.chars().take(120).collect() }) }
+}
+
+/// The script that holds a step's own lines.
+pub(crate) fn step_script(shell: Shell, lines: &[String]) -> String {
+    match shell {
+        Shell::Sh => shell.file(lines),
+        Shell::Cmd => {
+            let mut all = vec!["@echo off".to_owned()];
+            all.extend_from_slice(lines);
+            shell.file(&all)
+        }
+    }
+}
+
+/// The launcher: claims the step (making a directory is atomic, so it runs at most once), runs its script, and leaves
+/// the exit code as text under its final name only when it is complete. While it runs it holds a lock (`cmd`) or its
+/// process id stands in a file (`sh`), so that a step that died can be told from one that works.
+pub(crate) fn launcher_script(shell: Shell, dir: &str, root: Option<&str>, step: &str) -> Result<String, Unquotable> {
+    let at = |name: &str| quote(shell, &shell.join(dir, name));
+    let (started, log, tmp, rc) = (
+        at(&format!("{step}.started"))?,
+        at(&format!("{step}.log"))?,
+        at(&format!("{step}.tmp"))?,
+        at(&format!("{step}.rc"))?,
+    );
+    let run = at(&format!("{step}.run.{}", shell.extension()))?;
+    let lines = match shell {
+        Shell::Sh => {
+            let home = quote(shell, root.unwrap_or("/"))?;
+            let pid = at(&format!("{step}.pid"))?;
+            vec![
+                format!("mkdir {started} 2>/dev/null || exit 0"),
+                format!("echo $$ > {pid}"),
+                format!("cd {home} || exit 1"),
+                format!("WARDROUND_DEVICE_ROOT={home}; export WARDROUND_DEVICE_ROOT"),
+                format!("sh {run} > {log} 2>&1 < /dev/null"),
+                format!("echo $? > {tmp}"),
+                format!("mv -f {tmp} {rc}"),
+            ]
+        }
+        Shell::Cmd => {
+            let (dir, lock) = (quote(shell, dir)?, at(&format!("{step}.lock"))?);
+            vec![
+                "@echo off".into(),
+                format!("md {started} 2>nul"),
+                "if errorlevel 1 exit /b 0".into(),
+                format!("call :locked 9>>{lock}"),
+                "exit /b 0".into(),
+                ":locked".into(),
+                format!("cd /d {dir}"),
+                format!("call {run} > {log} 2>&1 < nul"),
+                // The redirection stands first: "echo 1>file" would redirect handle 1 and write nothing.
+                format!(">{tmp} echo %ERRORLEVEL%"),
+                format!("move /y {tmp} {rc} >nul"),
+                "exit /b 0".into(),
+            ]
+        }
+    };
+    Ok(shell.file(&lines))
+}
+
+/// A line that prints `HELD` while a step's launcher runs, and `FREE` when it does not. `dir` needs no quoting: it comes
+/// out of a checked configuration and a checked operation name.
+pub(crate) fn alive_line(shell: Shell, dir: &str, step: &str) -> Result<String, Unquotable> {
+    match shell {
+        Shell::Sh => {
+            let pid = quote(shell, &shell.join(dir, &format!("{step}.pid")))?;
+            // No process id yet means that it has only just begun.
+            Ok(format!("if test ! -s {pid} || kill -0 `cat {pid}` 2>/dev/null; then echo HELD; else echo FREE; fi"))
+        }
+        Shell::Cmd => {
+            let lock = shell.join(dir, &format!("{step}.lock"));
+            Ok(format!("if not exist {lock} (echo HELD) else (echo x 2>nul >>{lock} && echo FREE || echo HELD)"))
+        }
+    }
+}
+
+/// One question of a [`query_script`].
+pub(crate) struct Section<'a> {
+    /// Name; letters only.
+    pub(crate) name: &'a str,
+    /// The line that asks.
+    pub(crate) line: String,
+}
+
+/// A script that asks several questions in one go, each between marks, with its exit code in the closing one.
+pub(crate) fn query_script(shell: Shell, sections: &[Section<'_>]) -> String {
+    let mut lines = Vec::new();
+    if shell == Shell::Cmd {
+        lines.push("@echo off".to_owned());
+    }
+    for Section { name, line } in sections {
+        lines.push(format!("echo ::begin {name}"));
+        lines.push(line.clone());
+        match shell {
+            // An empty line first: the answer may lack its line end.
+            Shell::Sh => lines.push(format!("code=$?; echo; echo \"::end {name} $code\"")),
+            Shell::Cmd => {
+                lines.push("set WARDROUND_CODE=%ERRORLEVEL%".into());
+                lines.push("echo.".into());
+                lines.push(format!("echo ::end {name} %WARDROUND_CODE%"));
+            }
+        }
+    }
+    shell.file(&lines)
+}
+
+/// The answer to one section: its exit code and what it printed. `None` when it is not there as a whole.
+pub(crate) fn section<'a>(output: &'a str, name: &str) -> Option<(u32, &'a str)> {
+    let mut begin = String::new();
+    // Writing to a String can't fail.
+    let _ = write!(begin, "::begin {name}\n");
+    let (_, rest) = output.split_once(&begin)?;
+    let mark = format!("::end {name} ");
+    let end = rest.rfind(&mark)?;
+    let code = crate::installers::parse_exit_code(rest[end + mark.len()..].lines().next()?)?;
+    Some((code, rest[..end].trim_end_matches('\n')))
+}
+
+/// `reg query` of one value, and what its answer holds. reg.exe prints `name TYPE data`, with tabs on XP and spaces later.
+pub(crate) fn registry_value<'a>(answer: &'a str, value: &str) -> Option<&'a str> {
+    answer.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix(value)?;
+        let rest = rest.strip_prefix([' ', '\t'])?.trim_start();
+        let (kind, data) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+        kind.starts_with("REG_").then(|| data.trim())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting_holds_or_refuses() {
+        assert_eq!(quote(Shell::Sh, "a b$(x)'c").unwrap(), r"'a b$(x)'\''c'");
+        assert_eq!(quote(Shell::Cmd, r"C:\a b\c").unwrap(), r#""C:\a b\c""#);
+        for bad in ["a\"b", "%PATH%", "a&b", "a|b", "a^b", "!x!", "a\nb", "<", ">"] {
+            assert!(quote(Shell::Cmd, bad).is_err(), "{bad:?}");
+        }
+        assert!(quote(Shell::Sh, "a\nb").is_err() && quote(Shell::Sh, "a\0b").is_err());
+    }
+
+    #[test]
+    fn names_can_not_leave_their_directory() {
+        assert!(checked("file", "WindowsXP-KB4500331-x86-custom-enu_d7206aca.exe").is_ok());
+        for bad in ["", "..", "../x", "a/b", r"a\b", "a b", "-rf", ".ssh", "a;b", "a\nb", &"x".repeat(121)] {
+            assert!(checked("file", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sections_are_whole_or_missing() {
+        let output = "::begin a\nline\n\n::end a 1\n::begin b\nhalf";
+        assert_eq!(section(output, "a"), Some((1, "line")));
+        assert_eq!(section(output, "b"), None, "cut off");
+        assert_eq!(section(output, "c"), None);
+        assert_eq!(section("::begin a\n\n::end a -1\n", "a"), Some((u32::MAX, "")));
+    }
+
+    #[test]
+    fn registry_values_are_read_with_tabs_and_spaces() {
+        let xp = "\n! REG.EXE VERSION 3.0\n\nHKEY_LOCAL_MACHINE\\X\n    Installed\tREG_DWORD\t0x1\n";
+        assert_eq!(registry_value(xp, "Installed"), Some("0x1"));
+        let later =
+            "HKEY_LOCAL_MACHINE\\X\n    DisplayVersion    REG_SZ    1.0 beta\n    DisplayVersionX    REG_SZ    2\n";
+        assert_eq!(registry_value(later, "DisplayVersion"), Some("1.0 beta"));
+        assert_eq!(registry_value(later, "Display"), None);
+        assert_eq!(registry_value("  P    REG_MULTI_SZ", "P"), Some(""));
+    }
+}

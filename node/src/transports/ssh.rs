@@ -1,0 +1,353 @@
+//! A device behind SSH, driven with the system's OpenSSH client.
+//!
+//! The client is a program of its own, so that old algorithms can be allowed for one device, and a connection that hangs
+//! can be killed. One connection is shared by all calls (ControlMaster); when it breaks, the next call makes another.
+
+use std::{
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use tokio::{process::Command, sync::OnceCell};
+use wardround_rollout_plans::model::DeviceId;
+
+use super::{
+    DeviceError, Finished, QUESTION_TIMEOUT, TEXT_BYTES_MAX, decode, process,
+    shell::{Shell, quote},
+    tail,
+};
+use crate::config::{RemoteShell, SshConfig};
+
+/// Longest path of a control socket: `sun_path` has 108 bytes (unix(7)), and the client appends 17 while it connects.
+const CONTROL_PATH_MAX: usize = 90;
+/// Between two looks at a device that restarts.
+const REBOOT_POLL: Duration = Duration::from_millis(500);
+/// The status that the client gives its own failures (ssh(1), EXIT STATUS).
+const CLIENT_FAILED: i32 = 255;
+/// Slowest upload that is waited for, bytes per second: half of the slowest link in the design (2 Mbit/s).
+const UPLOAD_RATE_MIN: u64 = 128 * 1024;
+/// Marks round an answer: without the second one it was cut off.
+const MARKS: (&str, &str) = ("::begin answer", "::end answer");
+
+#[derive(Debug)]
+pub(crate) struct SshLink {
+    config: SshConfig,
+    alias: String,
+    known_hosts: PathBuf,
+    control: Option<PathBuf>,
+    ready: OnceCell<()>,
+}
+
+impl SshLink {
+    pub(super) fn new(id: &DeviceId, config: &SshConfig, work_dir: &Path) -> Self {
+        let work_dir = std::path::absolute(work_dir).unwrap_or_else(|_| work_dir.to_owned());
+        let alias = id.as_str().replace('/', ".");
+        Self {
+            config: config.clone(),
+            known_hosts: work_dir.join(format!("{alias}.known_hosts")),
+            control: control_path(&work_dir, &alias),
+            alias,
+            ready: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn shell(&self) -> Shell {
+        match self.config.shell {
+            RemoteShell::Sh => Shell::Sh,
+            RemoteShell::Cmd => Shell::Cmd,
+        }
+    }
+
+    pub(super) fn op_dir(&self, op: &str) -> String {
+        self.shell().join(&self.config.device_dir, op)
+    }
+
+    fn upload_path(&self, op: &str, name: &str) -> String {
+        format!("{}/{op}/{name}", self.config.upload_dir)
+    }
+
+    /// Writes the pinned key where the client looks for it.
+    async fn prepare(&self) -> Result<(), DeviceError> {
+        self.ready
+            .get_or_try_init(|| async {
+                let io = |source| DeviceError::Io { what: format!("write {}", self.known_hosts.display()), source };
+                let dir = self.known_hosts.parent().unwrap_or(Path::new("."));
+                std::fs::create_dir_all(dir).map_err(io)?;
+                let mut file = tempfile::NamedTempFile::new_in(dir).map_err(io)?;
+                std::io::Write::write_all(&mut file, format!("{} {}\n", self.alias, self.config.host_key).as_bytes())
+                    .map_err(io)?;
+                file.persist(&self.known_hosts).map_err(|error| io(error.error))?;
+                Ok(())
+            })
+            .await
+            .copied()
+    }
+
+    /// Options that `ssh` and `sftp` share. Nothing of the account's own configuration takes part.
+    fn options(&self) -> Vec<String> {
+        let config = &self.config;
+        let mut options: Vec<String> = [
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            "GlobalKnownHostsFile=/dev/null",
+            "UpdateHostKeys=no",
+            "IdentitiesOnly=yes",
+            "IdentityAgent=none",
+            "PreferredAuthentications=publickey",
+            "ClearAllForwardings=yes",
+            "ConnectTimeout=10",
+            // A link that has died is noticed within 15 seconds.
+            "ServerAliveInterval=5",
+            "ServerAliveCountMax=3",
+            "LogLevel=ERROR",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        options.push(format!("HostKeyAlias={}", self.alias));
+        options.push(format!("UserKnownHostsFile={}", option_path(&self.known_hosts)));
+        options.push(format!("IdentityFile={}", option_path(&config.identity_file)));
+        options.push(format!("Port={}", config.port));
+        options.push(format!("User={}", config.user));
+        let legacy = &config.legacy;
+        for (name, list) in [
+            ("KexAlgorithms", &legacy.kex),
+            ("HostKeyAlgorithms", &legacy.host_keys),
+            ("PubkeyAcceptedAlgorithms", &legacy.host_keys),
+            ("Ciphers", &legacy.ciphers),
+            ("MACs", &legacy.macs),
+        ] {
+            if !list.is_empty() {
+                options.push(format!("{name}=+{}", list.join(",")));
+            }
+        }
+        if let Some(control) = &self.control {
+            options.extend([
+                "ControlMaster=auto".to_owned(),
+                "ControlPersist=30".to_owned(),
+                format!("ControlPath={}", option_path(control)),
+            ]);
+        }
+        options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+    }
+
+    async fn client(
+        &self,
+        program: &str,
+        rest: &[&str],
+        input: Option<&[u8]>,
+        timeout: Duration,
+    ) -> Result<Finished, DeviceError> {
+        self.prepare().await?;
+        let mut command = Command::new(program);
+        command.args(["-F", "/dev/null"]).args(self.options()).args(rest).env_remove("SSH_AUTH_SOCK");
+        let what = format!("{program} to {}", self.config.host);
+        let done = process::run(command, input, timeout, TEXT_BYTES_MAX)
+            .await
+            .map_err(|source| DeviceError::Io { what: format!("run {what}"), source })?;
+        if done.timed_out {
+            // The shared connection may be the one that hangs.
+            self.hang_up();
+            return Err(DeviceError::Timeout { what, after: timeout });
+        }
+        Ok(done)
+    }
+
+    /// Runs one line. What the remote command's status is does not matter: it has lost three of its four bytes.
+    pub(super) async fn run_line(&self, line: &str, timeout: Duration) -> Result<String, DeviceError> {
+        let (begin, end) = MARKS;
+        let command = match self.config.shell {
+            RemoteShell::Sh => format!("echo '{begin}'; {line}\necho; echo '{end}'"),
+            // The server hands this to `cmd /c`; `call` keeps a batch file from ending the line early.
+            RemoteShell::Cmd => format!("cmd /v:on /c \"echo {begin}& {line}& echo.& echo {end}\""),
+        };
+        let done = self.client("ssh", &["-T", "--", &self.config.host, &command], None, timeout).await?;
+        let stdout = decode(&done.stdout);
+        if let Some((_, rest)) = stdout.split_once(&format!("{begin}\n"))
+            && let Some(at) = rest.rfind(end)
+        {
+            return Ok(rest[..at].trim_end_matches('\n').to_owned());
+        }
+        Err(self.explained(&done))
+    }
+
+    /// Why the client or the device gave no whole answer.
+    fn explained(&self, done: &Finished) -> DeviceError {
+        let stderr = decode(&done.stderr);
+        let detail = tail(stderr.trim(), 500).to_owned();
+        let has = |text: &str| stderr.contains(text);
+        if has("REMOTE HOST IDENTIFICATION HAS CHANGED") || has("Host key verification failed") {
+            return DeviceError::HostKey { detail: detail.lines().last().unwrap_or_default().to_owned() };
+        }
+        if has("no matching") || has("no mutual signature algorithm") {
+            return DeviceError::Algorithms { detail };
+        }
+        if has("Permission denied") {
+            return DeviceError::Login { detail };
+        }
+        if done.code == Some(CLIENT_FAILED) || done.code.is_none() {
+            let detail = if detail.is_empty() { "the connection was lost".to_owned() } else { detail };
+            return DeviceError::Unreachable { detail };
+        }
+        let text = format!("{} {detail}", tail(&decode(&done.stdout), 500));
+        DeviceError::Garbled { what: "a command".into(), text: text.trim().to_owned() }
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), DeviceError> {
+        self.run_line("echo pong", QUESTION_TIMEOUT).await.map(drop)
+    }
+
+    /// Uploads beside the name and renames when whole: SFTP has no checksum, so the size is compared by the caller.
+    pub(super) async fn put(&self, op: &str, name: &str, source: &Path) -> Result<(), DeviceError> {
+        let io = |source: std::io::Error| DeviceError::Io { what: "read the file to upload".into(), source };
+        let length = std::fs::metadata(source).map_err(io)?.len();
+        let target = self.upload_path(op, name);
+        let source = source.display().to_string();
+        // sftp(1): inside double quotes a backslash escapes.
+        if source.chars().any(|c| c.is_control() || "\"\\".contains(c)) {
+            return Err(DeviceError::BadName { what: "file", name: source });
+        }
+        let dir = &self.config.upload_dir;
+        let batch = format!(
+            "-mkdir \"{dir}\"\n-mkdir \"{dir}/{op}\"\nput \"{source}\" \"{target}.part\"\n-rm \"{target}\"\nrename \"{target}.part\" \"{target}\"\n"
+        );
+        let timeout = QUESTION_TIMEOUT + Duration::from_secs(length / UPLOAD_RATE_MIN);
+        let done =
+            self.client("sftp", &["-q", "-b", "-", "--", &self.config.host], Some(batch.as_bytes()), timeout).await?;
+        if done.code == Some(0) {
+            return Ok(());
+        }
+        match self.explained(&done) {
+            // sftp also ends with 1 where the connection was lost; what the server said of the file is in the detail.
+            DeviceError::Garbled { text, .. } => {
+                Err(DeviceError::Unreachable { detail: format!("upload failed: {text}") })
+            }
+            other => Err(other),
+        }
+    }
+
+    pub(super) async fn read_text(&self, op: &str, name: &str) -> Result<Option<String>, DeviceError> {
+        let path = self.shell().join(&self.op_dir(op), name);
+        let line = match self.config.shell {
+            RemoteShell::Sh => {
+                let path = quote(Shell::Sh, &path)?;
+                format!("if test -e {path}; then echo FOUND; tail -c 4000 {path}; else echo MISSING; fi")
+            }
+            RemoteShell::Cmd => format!("if exist {path} (echo FOUND& type {path}) else (echo MISSING)"),
+        };
+        let answer = self.run_line(&line, QUESTION_TIMEOUT).await?;
+        match answer.split_once('\n').unwrap_or((&answer, "")) {
+            ("FOUND", text) => Ok(Some(text.to_owned())),
+            ("MISSING", _) => Ok(None),
+            _ => Err(DeviceError::Garbled {
+                what: format!("whether {name} is there"),
+                text: tail(&answer, 200).to_owned(),
+            }),
+        }
+    }
+
+    /// Servers on Windows may end a session's programs with it, so the process service starts the launcher where it
+    /// can (`wmic`, XP Professional and later); else `start /b`. The launcher runs once however often it is started.
+    pub(super) async fn start(&self, op: &str, name: &str) -> Result<(), DeviceError> {
+        let path = self.shell().join(&self.op_dir(op), name);
+        match self.config.shell {
+            RemoteShell::Sh => {
+                let path = quote(Shell::Sh, &path)?;
+                let line = format!("nohup sh {path} < /dev/null > /dev/null 2>&1 &");
+                self.run_line(&line, QUESTION_TIMEOUT).await.map(drop)
+            }
+            RemoteShell::Cmd => {
+                let line = format!(
+                    "wmic process call create 'cmd /c {path}' >nul 2>nul & start /b cmd /c {path} >nul 2>nul <nul"
+                );
+                self.run_line(&line, QUESTION_TIMEOUT).await.map(drop)
+            }
+        }
+    }
+
+    /// Something that changes with each start of the device; `None` where it has nothing of the kind.
+    async fn boot_mark(&self) -> Result<Option<String>, DeviceError> {
+        let line = match self.config.shell {
+            RemoteShell::Sh => "cat /proc/sys/kernel/random/boot_id 2>/dev/null || who -b",
+            RemoteShell::Cmd => "wmic os get LastBootUpTime /value",
+        };
+        let answer = self.run_line(line, QUESTION_TIMEOUT).await?;
+        Ok(answer.lines().map(str::trim).find(|l| l.chars().any(|c| c.is_ascii_digit())).map(str::to_owned))
+    }
+
+    /// A restart is proved by another boot mark; a device without one must at least have gone away and come back.
+    pub(super) async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
+        let deadline = Instant::now() + timeout;
+        let before = self.boot_mark().await?;
+        let line = match self.config.shell {
+            RemoteShell::Sh => "(sleep 1; shutdown -r now || reboot) > /dev/null 2>&1 &",
+            RemoteShell::Cmd => "shutdown -r -t 0",
+        };
+        // The answer may be lost with the link.
+        let asked = self.run_line(line, QUESTION_TIMEOUT).await;
+        let mut went_away = asked.is_err();
+        self.hang_up();
+        loop {
+            if Instant::now() >= deadline {
+                return Err(DeviceError::Timeout { what: "the reboot".into(), after: timeout });
+            }
+            match self.boot_mark().await {
+                Ok(mark) if mark != before => return Ok(()),
+                Ok(_) if went_away && before.is_none() => return Ok(()),
+                Ok(_) => {}
+                Err(error @ (DeviceError::HostKey { .. } | DeviceError::Login { .. })) => return Err(error),
+                Err(_) => {
+                    went_away = true;
+                    self.hang_up();
+                }
+            }
+            tokio::time::sleep(REBOOT_POLL).await;
+        }
+    }
+
+    pub(super) async fn remove(&self, op: &str) -> Result<(), DeviceError> {
+        let dir = self.op_dir(op);
+        let line = match self.config.shell {
+            RemoteShell::Sh => format!("rm -rf {}", quote(Shell::Sh, &dir)?),
+            RemoteShell::Cmd => format!("if exist {dir} rd /s /q {dir}"),
+        };
+        self.run_line(&line, QUESTION_TIMEOUT).await.map(drop)
+    }
+
+    /// Forgets the shared connection, so that the next call makes a new one. The old one ends by its own keep-alive.
+    fn hang_up(&self) {
+        if let Some(control) = &self.control {
+            // It need not be there.
+            let _ = std::fs::remove_file(control);
+        }
+    }
+}
+
+/// ssh_config(5) splits values at white space and expands `%` and `~`: quote, and double the percent signs.
+fn option_path(path: &Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('%', "%%"))
+}
+
+/// A control socket in the work directory, or, where that name would be too long, in a private directory of this
+/// account among the temporary files. `None` means that each call makes its own connection.
+fn control_path(work_dir: &Path, alias: &str) -> Option<PathBuf> {
+    // 64 bits of a digest tell the devices of all nodes on this machine apart.
+    let digest = wardround_signing::Digest::of(work_dir.join(alias).display().to_string().as_bytes()).hex();
+    let name = format!("s-{}", &digest[..16]);
+    let near = work_dir.join(&name);
+    if near.as_os_str().len() <= CONTROL_PATH_MAX {
+        return Some(near);
+    }
+    let uid = nix::unistd::Uid::effective().as_raw();
+    let dir = std::env::temp_dir().join(format!("wardround-ssh-{uid}"));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&dir);
+    if made.is_err() {
+        // Somebody else's directory of that name must not hold our socket.
+        let found = std::fs::symlink_metadata(&dir).ok()?;
+        if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
+            return None;
+        }
+    }
+    let far = dir.join(name);
+    (far.as_os_str().len() <= CONTROL_PATH_MAX).then_some(far)
+}
