@@ -173,6 +173,8 @@ impl Deployment {
         );
         let allowed = match self.state {
             Offered | Downloading | Staged | Preflight if self.back == Back::No => timing.defer_max,
+            // Counted from when the node was told.
+            Offered | Downloading | Staged | Preflight | Deferred if self.back == Back::Waiting => return None,
             Offered | Downloading | Staged | Preflight | Deferred => install,
             Installing | Rebooting | Verifying | RollingBack => install,
             Soaking => self.soak(plan),

@@ -67,7 +67,11 @@ pub(super) fn judge(counts: &Counts, wanting: u64, gate: &Gate) -> Verdict {
     // Nobody tried says nothing, even where a plan asks for no evidence: the share of nothing is no share.
     let need = u64::from(gate.evidence_min).max(u64::from(tried == 0));
     if have < need {
-        return Verdict::NotEnough { have, need, text: format!("not enough evidence: {numbers} of at least {need}") };
+        return Verdict::NotEnough {
+            have,
+            need,
+            text: format!("not enough evidence, {have} of at least {need}: {numbers}"),
+        };
     }
     Verdict::Passed(format!("passed: {numbers}"))
 }

@@ -116,7 +116,7 @@ impl WaitingOn {
 }
 
 /// "1 device" or "3 devices".
-fn number(n: u64, word: &str) -> String {
+pub(super) fn number(n: u64, word: &str) -> String {
     if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 

@@ -280,6 +280,11 @@ impl Record {
         self.index.waves.iter().map(|w| w.counts.in_hand()).sum()
     }
 
+    /// Devices whose rollback failed.
+    pub(super) fn stuck(&self) -> u64 {
+        self.index.waves.iter().map(|w| w.counts.of(DeploymentState::RollbackFailed)).sum()
+    }
+
     pub(super) fn wanting(&self) -> u64 {
         self.index.waves.iter().map(|w| w.wanting).sum()
     }

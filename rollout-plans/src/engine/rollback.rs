@@ -44,15 +44,16 @@ impl State {
     pub(super) fn roll_back_wave(&mut self, out: &mut Out, r: usize, w: u16, why: &str, again: bool) {
         let which: Vec<u32> = self.rollouts[r].wave_range(w).collect();
         self.want_back(out, r, &which, why, again);
-        let state = self.rollouts[r].waves[usize::from(w)].state;
-        if !matches!(state, WaveState::Pending | WaveState::AwaitingApproval | WaveState::RollingBack) {
-            let text = format!("{}taken back: {why}", if state == WaveState::Failed { "failed, " } else { "" });
-            let gate = self.rollouts[r].waves[usize::from(w)].gate.clone();
-            self.decide(out, r, w, WaveState::RollingBack, text);
+        let record = &self.rollouts[r];
+        let (id, name) = (record.document.id.clone(), &record.document.waves[usize::from(w)].name);
+        match record.waves[usize::from(w)].state {
+            WaveState::Pending | WaveState::AwaitingApproval | WaveState::RollingBack => {}
             // The gate's own numbers say more than the reason that is made of them.
-            if state == WaveState::Failed {
-                self.rollouts[r].waves[usize::from(w)].gate = gate;
+            WaveState::Failed => {
+                out.audit("wave_decision", Some(&id), None, format!("wave {name} is taken back"));
+                self.set_wave(out, r, w, WaveState::RollingBack);
             }
+            _ => self.decide(out, r, w, WaveState::RollingBack, format!("taken back: {why}")),
         }
         out.touched.insert(r);
     }
@@ -85,8 +86,7 @@ impl State {
         }
         let record = &self.rollouts[r];
         if record.state == RolloutState::RollingBack && record.wanting() == 0 && record.in_hand() == 0 {
-            let stuck = record.index.waves.iter().map(|w| w.counts.of(DeploymentState::RollbackFailed)).sum();
-            let reason = format!("{}{}", record.reason, needing_a_person(stuck));
+            let reason = record.reason.clone();
             self.end_rollout(out, r, RolloutState::RolledBack, &reason);
         }
     }
@@ -180,7 +180,8 @@ impl State {
     }
 }
 
-fn needing_a_person(stuck: u64) -> String {
+/// What is left over after a rollback.
+pub(super) fn needing_a_person(stuck: u64) -> String {
     match stuck {
         0 => String::new(),
         1 => "; 1 device could not be taken back and needs a person".to_owned(),

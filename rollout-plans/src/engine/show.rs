@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{DeploymentView, HaltSpread, RolloutView, State, WaveView};
+use super::{DeploymentView, HaltSpread, RolloutState, RolloutView, State, WaveView, rollback::needing_a_person};
 use crate::model::{DeploymentState, RolloutId, WaveName};
 
 impl State {
@@ -17,7 +17,11 @@ impl State {
             digest: record.digest,
             state: record.state,
             state_since: record.since,
-            reason: record.reason.clone(),
+            // Counted now: a person may have had a failed rollback tried again since.
+            reason: match record.state {
+                RolloutState::RolledBack => format!("{}{}", record.reason, needing_a_person(record.stuck())),
+                _ => record.reason.clone(),
+            },
             waves: (0..record.waves.len()).map(|w| self.wave_view(r, w)).collect(),
             order_counter: record.order_counter,
             created_at: record.created_at,

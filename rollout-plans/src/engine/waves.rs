@@ -5,7 +5,9 @@ use super::{
     approvals::EVIDENCE_ROLES,
     gate::{Verdict, judge},
     out::Out,
+    reason::number,
     record::Halt,
+    rollback::needing_a_person,
 };
 use crate::model::{DeploymentState, Scope};
 
@@ -157,7 +159,7 @@ impl State {
         record.current = Some(w);
         let name = &record.document.waves[usize::from(w)].name;
         let count = record.document.waves[usize::from(w)].count;
-        let text = format!("wave {name} begins: {count} devices");
+        let text = format!("wave {name} begins: {}", number(count, "device"));
         out.audit("wave_decision", Some(&record.document.id), None, text);
         if !record.waves[usize::from(w)].approvals.is_empty() {
             // Their nodes must see the approvals.
@@ -201,7 +203,8 @@ impl State {
         self.set_rollout(out, r, state, reason);
         let record = &mut self.rollouts[r];
         record.ended_at = Some(out.now);
-        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let left = if state == RolloutState::RolledBack { needing_a_person(record.stuck()) } else { String::new() };
+        let because = if reason.is_empty() { left } else { format!(": {reason}{left}") };
         let text = format!("rollout {} is {}{because}", record.document.id, state.word().replace('_', " "));
         out.audit("rollout_ended", Some(&record.document.id), None, text);
     }
