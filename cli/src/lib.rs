@@ -1,1 +1,59 @@
-//! placeholder
+//! `wardround`: the operators' commands; it also starts a controller, a site node, or the quickstart.
+//!
+//! - `args` names the commands; each has a file under `commands` with its arguments, its example and its `run`;
+//! - `failure` is the one form in which anything goes wrong: an exit code, one line, and a way out;
+//! - `client` speaks gRPC with the identity of an operator's profile; `signer` opens a person's key;
+//! - `quickstart` shows the whole thing on one machine, with real processes.
+//!
+//! **Invariant:** standard output carries data only; talk goes to standard error.
+//! **Invariant:** commands only talk to the API; none opens a controller's or a node's files.
+
+mod args;
+mod ask;
+mod client;
+mod commands;
+mod failure;
+mod output;
+mod profile;
+//G mod quickstart;
+mod session;
+mod signer;
+mod when;
+
+use std::process::ExitCode;
+
+/// Parses the command line, does what it says, and answers with the exit code that `wardround help exit-codes` lists.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    start_logging(cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return failure::Failure::new(format!("no threads could be started: {error}")).report();
+        }
+    };
+    let result = runtime.block_on(Box::pin(commands::run(cli)));
+    // A blocked read of a terminal must not keep the process alive.
+    runtime.shutdown_background();
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Logs go to standard error: warnings, more with `-v`; `RUST_LOG` wins.
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}

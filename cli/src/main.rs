@@ -1,2 +1,5 @@
-//! wardround
-fn main() {}
+//! `wardround`: see the library of the same name.
+
+fn main() -> std::process::ExitCode {
+    wardround::main()
+}

@@ -1,0 +1,76 @@
+//! The command line: the commands and the flags that all of them share.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::{commands, output::Format};
+
+const ABOUT: &str = "Brings signed patches to legacy clinical computers, a few at a time, and takes them back where it hurts";
+
+const AFTER: &str = "\
+Begin with:
+  wardround quickstart                    six sites and two patches on this machine, for real
+  wardround help exit-codes               what the exit codes mean
+  wardround rollout halt ID --reason WHY  stops a rollout everywhere, at once";
+
+/// wardround.
+#[derive(Debug, Parser)]
+#[command(name = "wardround", bin_name = "wardround", version, about = ABOUT, after_help = AFTER)]
+#[command(arg_required_else_help = true, disable_help_subcommand = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Where profile and data are; ~/.wardround if not given
+    #[arg(long, global = true, value_name = "DIR", env = "WARDROUND_HOME", hide_env_values = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// Tables for people, or JSON for programs
+    #[arg(long, global = true, value_enum, default_value = "human", value_name = "FORM", hide_possible_values = false)]
+    pub(crate) output: Format,
+    /// Your signing key, where the command signs
+    #[arg(long, global = true, value_name = "FILE", env = "WARDROUND_KEY", hide_env_values = true)]
+    pub(crate) key: Option<PathBuf>,
+    /// A file with the key's passphrase; else WARDROUND_PASSPHRASE, else you are asked
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// Log more to standard error; twice for more still
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+//G     Init(commands::init::Init),
+//G     Controller(commands::controller::Controller),
+//G     Node(commands::node::Node),
+    Key(commands::key::Key),
+//G     Patch(commands::patch::Patch),
+    Plan(commands::plan::Plan),
+    Rollout(commands::rollout::Rollout),
+    Site(commands::site::Site),
+    Audit(commands::audit::Audit),
+    Alarms(commands::alarms::Alarms),
+//G     Quickstart(quickstart::Quickstart),
+    Completions(commands::completions::Completions),
+    ExitCodes(commands::exit_codes::ExitCodes),
+//G     #[command(hide = true)]
+//G     QuickstartViewer(quickstart::Viewer),
+}
+
+/// Parses, or prints clap's words (help, version, usage) and gives its exit code.
+pub(crate) fn parse() -> Result<Cli, ExitCode> {
+    Cli::try_parse().map_err(|error| {
+        // Help goes to standard output with 0, a wrong command line to standard error with 2.
+        drop(error.print());
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    })
+}

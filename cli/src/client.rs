@@ -1,0 +1,135 @@
+//! The controller's services, reached with an operator's certificate.
+
+use std::time::Duration;
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use wardround_proto::v1::{
+    self, audit_service_client::AuditServiceClient, estate_service_client::EstateServiceClient,
+    patch_service_client::PatchServiceClient, rollout_service_client::RolloutServiceClient,
+    token_service_client::TokenServiceClient,
+};
+use wardround_signing::{Envelope, KeyId, Signature};
+
+use crate::{
+    failure::{Exit, Failure, chain},
+    profile::Profile,
+};
+
+/// How long a person waits for a connection before being told.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one question may take. A create resolves a plan against the whole estate.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A dead link is noticed after twice this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Largest answer: a patch document of 8 MiB (`Patch::BYTES_MAX`) with its signatures.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A connection to the controller.
+#[derive(Clone)]
+pub(crate) struct Controller {
+    channel: Channel,
+}
+
+impl Controller {
+    /// Connects, so that an unreachable controller is told apart from one that refuses.
+    pub(crate) async fn connect(profile: &Profile) -> Result<Self, Failure> {
+        let at = &profile.file.endpoint;
+        let wrong = |e: tonic::transport::Error| {
+            Failure::new(format!("the profile's endpoint or certificates can't be used: {}", chain(&e)))
+                .hint("`wardround init` writes a profile; copy its folder whole")
+        };
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&profile.ca_pem))
+            .identity(Identity::from_pem(&profile.cert_pem, profile.key_pem.as_bytes()));
+        let endpoint = Endpoint::from_shared(at.clone())
+            .and_then(|e| e.tls_config(tls))
+            .map_err(wrong)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|error| {
+            let words = chain(&error);
+            let words = words.strip_prefix("transport error: ").unwrap_or(&words);
+            let words = words.split(" (os error").next().unwrap_or(words).to_lowercase();
+            let hint = if words.contains("certificate") {
+                "the controller was set up anew, or this profile belongs to another one"
+            } else {
+                "is the controller running, and is the profile's endpoint right?"
+            };
+            Failure::with(Exit::Unreachable, format!("cannot reach the controller at {at}: {words}")).hint(hint)
+        })?;
+        Ok(Self { channel })
+    }
+
+    pub(crate) fn patches(&self) -> PatchServiceClient<Channel> {
+        PatchServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn rollouts(&self) -> RolloutServiceClient<Channel> {
+        RolloutServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn estate(&self) -> EstateServiceClient<Channel> {
+        EstateServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    /// One rollout, whole.
+    pub(crate) async fn rollout(&self, id: &str) -> Result<v1::Rollout, Failure> {
+        let answer = self.rollouts().get_rollout(call(v1::GetRolloutRequest { id: id.to_owned() })).await?;
+        answer.into_inner().rollout.ok_or_else(|| incomplete("rollout"))
+    }
+
+    /// One patch, whole.
+    pub(crate) async fn patch(&self, id: &str) -> Result<v1::Patch, Failure> {
+        let answer = self.patches().get_patch(call(v1::GetPatchRequest { id: id.to_owned() })).await?;
+        answer.into_inner().patch.ok_or_else(|| incomplete("patch"))
+    }
+}
+
+/// A request that does not wait for ever.
+pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}
+
+/// An answer without its main part: a controller of another version.
+pub(crate) fn incomplete(what: &str) -> Failure {
+    Failure::new(format!("the controller's answer holds no {what}")).hint("are both of the same version?")
+}
+
+/// From the API's envelope to the one that verifies.
+pub(crate) fn from_wire(envelope: &v1::Envelope) -> Envelope {
+    Envelope {
+        payload_type: envelope.payload_type.clone(),
+        payload: envelope.payload.clone(),
+        signatures: envelope
+            .signatures
+            .iter()
+            .map(|s| Signature { keyid: KeyId::claimed(&s.keyid), sig: s.sig.clone() })
+            .collect(),
+    }
+}
+
+/// And back.
+pub(crate) fn to_wire(envelope: &Envelope) -> v1::Envelope {
+    v1::Envelope {
+        payload_type: envelope.payload_type.clone(),
+        payload: envelope.payload.clone(),
+        signatures: envelope.signatures.iter().map(signature_to_wire).collect(),
+    }
+}
+
+pub(crate) fn signature_to_wire(signature: &Signature) -> v1::Signature {
+    v1::Signature { keyid: signature.keyid.as_str().to_owned(), sig: signature.sig.clone() }
+}

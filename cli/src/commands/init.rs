@@ -1,0 +1,104 @@
+//! `wardround init`: a new controller and its first operator's profile.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use wardround_controller::InitOptions;
+use wardround_signing::TrustAnchor;
+
+use crate::{
+    failure::{Failure, Exit, chain},
+    output,
+    session::Session,
+    signer,
+};
+
+/// Set up a controller: its data, its own CA, the trust anchor, and your profile
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wardround key create --holder \"Ann Lee\" --role release --out ann.key
+  wardround key create --holder \"Ben Fox\" --role clinical --out ben.key
+  wardround key create --holder \"Cy Poole\" --role on-call --out cy.key
+  wardround init --trust ann.pub.json --trust ben.pub.json --trust cy.pub.json --name controller.example.org
+  wardround controller run")]
+pub(crate) struct Init {
+    /// A person's public key file; give at least two, with the roles release and clinical
+    #[arg(long, required = true, value_name = "FILE", num_args = 1..)]
+    trust: Vec<PathBuf>,
+    /// Where the controller will listen for nodes and operators
+    #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Where the console will be served
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7480")]
+    console: SocketAddr,
+    /// Serve no console
+    #[arg(long, conflicts_with = "console")]
+    no_console: bool,
+    /// A name or address under which nodes and operators reach it; may be given several times
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<String>,
+    /// Whom the first operator's certificate is for
+    #[arg(long, default_value = "operator", value_name = "NAME")]
+    operator_name: String,
+    /// The controller's data folder; HOME/controller if not given
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Done {
+    data: String,
+    operator: String,
+    listen: SocketAddr,
+    console: Option<SocketAddr>,
+    people: usize,
+}
+
+impl Init {
+    pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let keys = self.trust.iter().map(|path| signer::read_public(path)).collect::<Result<Vec<_>, _>>()?;
+        let people = keys.len();
+        let trust = TrustAnchor::new(keys).map_err(|e| {
+            Failure::refused(format!("these keys make no trust anchor: {e}"))
+                .hint("give a --trust file of a release manager and one of a clinical safety officer")
+        })?;
+        let home = session.home()?;
+        let options = InitOptions {
+            data: self.data.clone().unwrap_or_else(|| home.join("controller")),
+            operator: home.join("operator"),
+            trust,
+            listen: self.listen,
+            console: (!self.no_console).then_some(self.console),
+            names: self.names.clone(),
+            operator_name: self.operator_name.clone(),
+        };
+        let done = Done {
+            data: options.data.display().to_string(),
+            operator: options.operator.display().to_string(),
+            listen: options.listen,
+            console: options.console,
+            people,
+        };
+        init(options).await?;
+        output::emit(session.format(), &done, || {
+            format!(
+                "controller data:    {}\noperator's profile: {}\ntrusted people:     {}",
+                done.data, done.operator, done.people
+            )
+        })?;
+        eprintln!("next: `wardround controller run`");
+        Ok(Exit::Ok)
+    }
+}
+
+/// Writes the controller's data and the operator's profile.
+pub(crate) async fn init(options: InitOptions) -> Result<(), Failure> {
+    let made = tokio::task::spawn_blocking(move || wardround_controller::init(&options)).await;
+    match made {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Failure::refused(chain(&error)).hint("init never overwrites: choose another --home or --data")),
+        Err(error) => Err(Failure::new(format!("init stopped: {error}"))),
+    }
+}

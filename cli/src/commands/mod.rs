@@ -1,0 +1,70 @@
+//! One file per command: its arguments, its example, its `run`.
+
+pub(crate) mod alarms;
+pub(crate) mod audit;
+pub(crate) mod completions;
+//G pub(crate) mod controller;
+pub(crate) mod exit_codes;
+//G pub(crate) mod init;
+pub(crate) mod key;
+//G pub(crate) mod node;
+//G pub(crate) mod patch;
+pub(crate) mod plan;
+pub(crate) mod rollout;
+pub(crate) mod site;
+
+use crate::{
+    args::{Cli, Command},
+    failure::{Exit, Failure},
+//G     quickstart,
+    session::Session,
+};
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let session = Session { global: cli.global };
+    let session = &session;
+    match cli.command {
+//G         Command::Init(init) => init.run(session).await,
+//G         Command::Controller(controller) => controller.run(session).await,
+//G         Command::Node(node) => node.run(session).await,
+        Command::Key(key) => key.run(session).await,
+//G         Command::Patch(patch) => Box::pin(patch.run(session)).await,
+        Command::Plan(plan) => plan.run(session).await,
+        Command::Rollout(rollout) => Box::pin(rollout.run(session)).await,
+        Command::Site(site) => site.run(session).await,
+        Command::Audit(audit) => audit.run(session).await,
+        Command::Alarms(alarms) => alarms.run(session).await,
+//G         Command::Quickstart(quickstart) => Box::pin(quickstart.run(session)).await,
+//G         Command::QuickstartViewer(viewer) => quickstart::serve_viewer(viewer).await,
+        Command::Completions(completions) => completions.run(),
+        Command::ExitCodes(codes) => codes.run(session),
+    }
+}
+
+/// Cancels `stop` on Ctrl-C, on SIGTERM and, where a parent asks for it, when standard input ends.
+pub(crate) async fn stop_signal(stop: tokio_util::sync::CancellationToken, with_stdin: bool) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => drop(terminate.recv().await),
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM can't be waited for");
+                std::future::pending().await
+            }
+        }
+    };
+    let stdin_ended = async {
+        if !with_stdin {
+            std::future::pending::<()>().await;
+        }
+        // A thread of its own: it may hang in the read for as long as the process lives.
+        drop(tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await);
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+        () = stdin_ended => {}
+    }
+    stop.cancel();
+}

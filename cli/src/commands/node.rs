@@ -1,0 +1,114 @@
+//! `wardround node`: the agent of one site.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use wardround_node::{EnrolOptions, RunOptions};
+use wardround_rollout_plans::model::DurationMs;
+
+use crate::{
+    commands::stop_signal,
+    failure::{Exit, Failure, chain},
+    output,
+    session::Session,
+};
+
+/// Enrol and run a site node
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    #[command(subcommand)]
+    command: NodeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    Enrol(Enrol),
+    Run(Run),
+}
+
+/// Turn a single-use token into this node's identity
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  WARDROUND_TOKEN=… wardround node enrol --controller https://controller:7443 --state /var/lib/wardround
+
+The token comes from `wardround site token SITE`. It pins the controller's CA and the trust anchor.")]
+struct Enrol {
+    /// Address of the controller
+    #[arg(long, value_name = "URL")]
+    controller: String,
+    /// The token
+    #[arg(long, value_name = "TOKEN", env = "WARDROUND_TOKEN", hide_env_values = true)]
+    token: String,
+    /// Where this node keeps its state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+}
+
+/// Run an enrolled node, until Ctrl-C or SIGTERM
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround node run --state /var/lib/wardround --site /etc/wardround/site.yaml")]
+struct Run {
+    /// Where this node keeps its state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// The site's devices and clinical systems
+    #[arg(long, value_name = "FILE")]
+    site: PathBuf,
+    /// Check in this often, whatever the controller asks for
+    #[arg(long, value_name = "DURATION", value_parser = DurationMs::parse)]
+    check_in_every: Option<DurationMs>,
+    /// Stop when standard input ends: for a parent that must not leave anything behind
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+#[derive(Serialize)]
+struct Done {
+    site: String,
+    state: String,
+}
+
+impl Node {
+    pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        match &self.command {
+            NodeCommand::Enrol(enrol) => enrol.run(session).await,
+            NodeCommand::Run(run) => run.run().await,
+        }
+    }
+}
+
+impl Enrol {
+    async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let options = EnrolOptions {
+            state_dir: self.state.clone(),
+            controller: self.controller.clone(),
+            token: self.token.clone(),
+        };
+        let enrolled = Box::pin(wardround_node::enrol(options)).await.map_err(|e| failure(&e))?;
+        let done = Done { site: enrolled.site.to_string(), state: self.state.display().to_string() };
+        output::emit(session.format(), &done, || format!("enrolled for site {}; state in {}", done.site, done.state))?;
+        eprintln!("next: `wardround node run --state {} --site SITE.yaml`", done.state);
+        Ok(Exit::Ok)
+    }
+}
+
+impl Run {
+    async fn run(&self) -> Result<Exit, Failure> {
+        let options = RunOptions {
+            state_dir: self.state.clone(),
+            site_file: self.site.clone(),
+            check_in_every: self.check_in_every.map(|d| Duration::from_millis(d.0)),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(stop_signal(stop.clone(), self.stop_with_stdin));
+        Box::pin(wardround_node::run(options, stop)).await.map_err(|e| failure(&e))?;
+        Ok(Exit::Ok)
+    }
+}
+
+fn failure(error: &wardround_node::NodeError) -> Failure {
+    Failure::new(chain(error))
+}

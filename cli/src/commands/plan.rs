@@ -1,0 +1,255 @@
+//! `wardround plan`: look at a plan before anything is signed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use wardround_proto::v1;
+use wardround_rollout_plans::{
+    language::{ParsedPlan, Problem, parse_plan},
+    model::PatchId,
+};
+
+use crate::{
+    client::call,
+    failure::{Exit, Failure},
+    output::{self, Format, count},
+    profile::read_text_max,
+    session::Session,
+    when,
+};
+
+/// Largest plan file, bytes. Fifty waves with every field take some tens of kilobytes.
+const PLAN_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Check a plan, and see what it would do
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    #[command(subcommand)]
+    command: PlanCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PlanCommand {
+    Lint(Lint),
+    Preview(Preview),
+}
+
+/// Check a plan file without a controller; exit 1 when it has problems
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround plan lint plan.yaml")]
+struct Lint {
+    /// The plan
+    file: PathBuf,
+}
+
+/// See which devices each wave would take, against the present estate; nothing is stored
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround plan preview plan.yaml --patch KB4500331")]
+struct Preview {
+    /// The plan
+    file: PathBuf,
+    /// Patch id
+    #[arg(long, value_name = "ID")]
+    patch: PatchId,
+    /// List every device
+    #[arg(long)]
+    devices: bool,
+}
+
+#[derive(Serialize)]
+struct ShownProblem<'a> {
+    file: &'a str,
+    line: u32,
+    column: u32,
+    field: &'a str,
+    message: &'a str,
+    hint: &'a str,
+}
+
+#[derive(Serialize)]
+struct Linted<'a> {
+    ok: bool,
+    problems: Vec<ShownProblem<'a>>,
+    warnings: Vec<ShownProblem<'a>>,
+}
+
+#[derive(Serialize)]
+struct Previewed {
+    waves: Vec<PreviewedWave>,
+    left_out: Vec<LeftOut>,
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct PreviewedWave {
+    name: String,
+    devices: Vec<PreviewedDevice>,
+    gate: String,
+    at_once: u64,
+    soak_ms: i64,
+}
+
+#[derive(Serialize)]
+struct PreviewedDevice {
+    device: String,
+    variant: String,
+}
+
+#[derive(Serialize)]
+struct LeftOut {
+    device: String,
+    reason: String,
+}
+
+impl Plan {
+    pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        match &self.command {
+            PlanCommand::Lint(lint) => lint.run(session),
+            PlanCommand::Preview(preview) => preview.run(session).await,
+        }
+    }
+}
+
+impl Lint {
+    fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let name = self.file.display().to_string();
+        let yaml = read_text_max(&self.file, PLAN_BYTES_MAX)?;
+        match parse_plan(&yaml, &name) {
+            Ok(parsed) => {
+                let linted = Linted { ok: true, problems: Vec::new(), warnings: shown(&parsed.warnings) };
+                output::emit(session.format(), &linted, || good(&name, &parsed))?;
+                Ok(Exit::Ok)
+            }
+            Err(problems) if session.format() == Format::Json => {
+                output::json(&Linted { ok: false, problems: shown(&problems), warnings: Vec::new() })?;
+                Ok(Exit::Failure)
+            }
+            Err(problems) => Err(failure(&name, &problems)),
+        }
+    }
+}
+
+fn good(name: &str, parsed: &ParsedPlan) -> String {
+    let plan = &parsed.plan;
+    let waves: Vec<&str> = plan.waves.iter().map(|w| w.name.as_str()).collect();
+    let mut text = format!("{name}: plan {:?} is well formed; waves: {}", plan.name, waves.join(" → "));
+    for warning in &parsed.warnings {
+        text += &format!("\nwarning: {}", problem_line(warning));
+    }
+    text
+}
+
+impl Preview {
+    async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let controller = session.connect().await?;
+        let (plan_yaml, file_name) = read_plan(&self.file)?;
+        let request = v1::PreviewPlanRequest { plan_yaml, file_name, patch: self.patch.to_string() };
+        let preview = controller.rollouts().preview_plan(call(request)).await?.into_inner();
+        output::emit(session.format(), &Previewed::new(&preview), || self.human(&preview))?;
+        Ok(Exit::Ok)
+    }
+
+    fn human(&self, preview: &v1::PreviewPlanResponse) -> String {
+        let rows = preview.waves.iter().map(|w| {
+            [w.name.clone(), w.members.len().to_string(), w.at_once.to_string(), when::length(w.soak_ms), w.gate.clone()]
+        });
+        let mut text = output::table(["wave", "devices", "at once", "soak", "gate"], rows);
+        if self.devices {
+            let members = preview.waves.iter().flat_map(|w| &w.members);
+            let rows = members.map(|m| [m.wave.clone(), m.device.clone(), m.variant.clone()]);
+            text += "\n\n";
+            text += &output::table(["wave", "device", "variant"], rows);
+        }
+        if !preview.left_out.is_empty() {
+            text += &format!("\n\nleft out: {}", count(preview.left_out.len() as u64, "device"));
+            for left in &preview.left_out {
+                text += &format!("\n  {}: {}", left.device, left.reason);
+            }
+        }
+        for warning in &preview.warnings {
+            text += &format!("\nwarning: {warning}");
+        }
+        text
+    }
+}
+
+impl Previewed {
+    fn new(preview: &v1::PreviewPlanResponse) -> Self {
+        let device = |m: &v1::Member| PreviewedDevice { device: m.device.clone(), variant: m.variant.clone() };
+        Self {
+            waves: preview
+                .waves
+                .iter()
+                .map(|w| PreviewedWave {
+                    name: w.name.clone(),
+                    devices: w.members.iter().map(device).collect(),
+                    gate: w.gate.clone(),
+                    at_once: w.at_once,
+                    soak_ms: w.soak_ms,
+                })
+                .collect(),
+            left_out: preview
+                .left_out
+                .iter()
+                .map(|l| LeftOut { device: l.device.clone(), reason: l.reason.clone() })
+                .collect(),
+            warnings: preview.warnings.clone(),
+        }
+    }
+}
+
+/// Reads a plan and lints it; gives its text and the name for messages.
+pub(crate) fn read_plan(path: &Path) -> Result<(String, String), Failure> {
+    let name = path.display().to_string();
+    let yaml = read_text_max(path, PLAN_BYTES_MAX)?;
+    match parse_plan(&yaml, &name) {
+        Ok(parsed) => {
+            for warning in &parsed.warnings {
+                eprintln!("warning: {}", problem_line(warning));
+            }
+            Ok((yaml, name))
+        }
+        Err(problems) => Err(failure(&name, &problems)),
+    }
+}
+
+/// "plan.yaml:3:5: waves[0].soak: …".
+pub(crate) fn problem_line(problem: &Problem) -> String {
+    let mut text = problem.file.clone();
+    if problem.line > 0 {
+        text += &format!(":{}", problem.line);
+        if problem.column > 0 {
+            text += &format!(":{}", problem.column);
+        }
+    }
+    if !problem.field.is_empty() {
+        text += &format!(": {}", problem.field);
+    }
+    text + ": " + &problem.message
+}
+
+/// All problems, each with its place and its hint.
+pub(crate) fn failure(name: &str, problems: &[Problem]) -> Failure {
+    let lines = problems.iter().map(|p| match p.hint.as_str() {
+        "" => problem_line(p),
+        hint => format!("{}\n  hint: {hint}", problem_line(p)),
+    });
+    Failure::new(format!("{name} has {}", count(problems.len() as u64, "problem")))
+        .details(lines.collect())
+        .hint("mend the lines above and run it again")
+}
+
+fn shown(problems: &[Problem]) -> Vec<ShownProblem<'_>> {
+    problems
+        .iter()
+        .map(|p| ShownProblem {
+            file: &p.file,
+            line: p.line,
+            column: p.column,
+            field: &p.field,
+            message: &p.message,
+            hint: &p.hint,
+        })
+        .collect()
+}

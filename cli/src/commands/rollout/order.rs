@@ -1,0 +1,281 @@
+//! Orders: read where the rollout stands, sign, submit; a stale order is signed again.
+
+use clap::Args;
+use tonic::Code;
+use wardround_proto::v1;
+use wardround_rollout_plans::model::{
+    Command, DeviceId, Order, REASON_BYTES_MAX, Rollout as Document, RolloutId, RollBackTarget, SiteId, Timestamp, WaveName,
+};
+use wardround_signing::{Digest, Envelope};
+
+use super::shown;
+use crate::{
+    ask,
+    client::{Controller, call, from_wire, incomplete, to_wire},
+    failure::{Exit, Failure},
+    output::{self, count},
+    session::Session,
+    signer::Person,
+    when,
+};
+
+/// How often an order is signed again because another one came first.
+const STALE_RETRIES_MAX: u32 = 3;
+
+/// Start a signed rollout: its first wave begins
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround rollout start winter-1 --key ann.key")]
+pub(super) struct Start {
+    /// Rollout id
+    id: String,
+}
+
+/// Approve a wave, so that it may begin
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround rollout approve winter-1 pilot --key ben.key")]
+pub(super) struct Approve {
+    /// Rollout id
+    id: String,
+    /// Wave name
+    wave: WaveName,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// Offer the patch to no further device; what runs goes on
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround rollout pause winter-1 --reason \"change freeze\"")]
+pub(super) struct Pause {
+    /// Rollout id
+    id: String,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// Go on after a pause or a halt
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround rollout resume winter-1 --reason \"network repaired\"")]
+pub(super) struct Resume {
+    /// Rollout id
+    id: String,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// Take the patch back from a device, a site, a wave or everywhere
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround rollout rollback winter-1 --site rx1 --reason \"viewer shows no images\"")]
+pub(super) struct RollBack {
+    /// Rollout id
+    id: String,
+    #[command(flatten)]
+    target: Target,
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
+    /// Do it without being asked
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Target {
+    /// From this device ("site/name")
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceId>,
+    /// From every device of this site
+    #[arg(long, value_name = "SITE")]
+    site: Option<SiteId>,
+    /// From every device of this wave
+    #[arg(long, value_name = "WAVE")]
+    wave: Option<WaveName>,
+    /// From every device
+    #[arg(long)]
+    all: bool,
+}
+
+/// End a rollout for good: nothing more is installed, what is installed stays
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround rollout cancel winter-1 --reason \"superseded\"")]
+pub(super) struct Cancel {
+    /// Rollout id
+    id: String,
+    /// Why, for the record
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Do it without being asked
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Start {
+    pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        simple(session, &self.id, Command::Start, "", "started").await
+    }
+}
+
+impl Approve {
+    pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let done = format!("wave {} approved", self.wave);
+        simple(session, &self.id, Command::Approve { wave: self.wave.clone() }, &self.reason, &done).await
+    }
+}
+
+impl Pause {
+    pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        simple(session, &self.id, Command::Pause, &self.reason, "paused").await
+    }
+}
+
+impl Resume {
+    pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        simple(session, &self.id, Command::Resume, &self.reason, "resumed").await
+    }
+}
+
+impl RollBack {
+    pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let (target, place) = self.target.choose()?;
+        let controller = session.connect().await?;
+        let touched = touched(&controller.rollout(&self.id).await?, &target);
+        ask::confirm(&format!("take patch back from {place} ({touched}) in rollout {}", self.id), self.yes).await?;
+        let person = session.signer().await?;
+        let command = Command::RollBack { target };
+        let rollout = submit(&controller, &person, &self.id, &command, &self.reason).await?;
+        finish(session, &rollout, &format!("taking the patch back from {place}"))
+    }
+}
+
+impl Cancel {
+    pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let controller = session.connect().await?;
+        let before = controller.rollout(&self.id).await?;
+        let open: u64 = before.waves.iter().map(|w| w.device_count - shown::count_in(w, &ENDED)).sum();
+        let question = format!("cancel rollout {} for good, with {} still to go", self.id, count(open, "device"));
+        ask::confirm(&question, self.yes).await?;
+        let person = session.signer().await?;
+        let rollout = submit(&controller, &person, &self.id, &Command::Cancel, &self.reason).await?;
+        finish(session, &rollout, "cancelled; what is installed stays")
+    }
+}
+
+impl Target {
+    fn choose(&self) -> Result<(RollBackTarget, String), Failure> {
+        match self {
+            Self { device: Some(device), .. } => {
+                Ok((RollBackTarget::Device { device: device.clone() }, format!("device {device}")))
+            }
+            Self { site: Some(site), .. } => Ok((RollBackTarget::Site { site: site.clone() }, format!("site {site}"))),
+            Self { wave: Some(wave), .. } => Ok((RollBackTarget::Wave { wave: wave.clone() }, format!("wave {wave}"))),
+            Self { all: true, .. } => Ok((RollBackTarget::Rollout, "every device".into())),
+            _ => Err(Failure::usage("where from? name --device, --site, --wave or --all")),
+        }
+    }
+}
+
+/// States of deployments to which nothing more happens.
+const ENDED: [&str; 5] = ["succeeded", "skipped", "failed", "rolled_back", "rollback_failed"];
+/// States of deployments that may hold the patch.
+const HOLDING: [&str; 7] =
+    ["installing", "rebooting", "verifying", "soaking", "succeeded", "rollback_failed", "unknown"];
+
+/// "12 devices hold it or may", for the question.
+fn touched(rollout: &v1::Rollout, target: &RollBackTarget) -> String {
+    let waves = rollout.waves.iter().filter(|w| match target {
+        RollBackTarget::Wave { wave } => w.name == wave.as_str(),
+        _ => true,
+    });
+    let holding = waves.map(|w| shown::count_in(w, &HOLDING)).sum();
+    match target {
+        RollBackTarget::Device { .. } => "1 device".into(),
+        RollBackTarget::Site { .. } => format!("its share of {} that hold the patch or may", count(holding, "device")),
+        _ => format!("{} that hold the patch or may", count(holding, "device")),
+    }
+}
+
+async fn simple(session: &Session, id: &str, command: Command, reason: &str, done: &str) -> Result<Exit, Failure> {
+    let controller = session.connect().await?;
+    let person = session.signer().await?;
+    let rollout = submit(&controller, &person, id, &command, reason).await?;
+    finish(session, &rollout, done)
+}
+
+fn finish(session: &Session, rollout: &v1::Rollout, done: &str) -> Result<Exit, Failure> {
+    output::emit(session.format(), &shown::Shown::new(rollout), || {
+        format!("{done}: rollout {} is {}", rollout.id, shown::words(&rollout.state))
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Signs and submits an order about the rollout as it stands now.
+pub(crate) async fn submit(
+    controller: &Controller,
+    person: &Person,
+    id: &str,
+    command: &Command,
+    reason: &str,
+) -> Result<v1::Rollout, Failure> {
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(Failure::usage(format!("the reason is longer than {REASON_BYTES_MAX} bytes")));
+    }
+    let mut retries = 0;
+    loop {
+        let rollout = controller.rollout(id).await?;
+        let order = Order {
+            rollout: RolloutId::new(id).map_err(|e| Failure::usage(e.to_string()))?,
+            digest: document_digest(&rollout)?,
+            counter: rollout.order_counter + 1,
+            issued_at: Timestamp(when::now_ms()),
+            command: command.clone(),
+            reason: reason.to_owned(),
+        };
+        let envelope = Envelope::seal(&order, &person.key).map_err(|e| Failure::new(e.to_string()))?;
+        match send(controller, command, to_wire(&envelope)).await {
+            Ok(rollout) => return rollout.ok_or_else(|| incomplete("rollout")),
+            Err(status) if status.code() == Code::Aborted && retries < STALE_RETRIES_MAX => retries += 1,
+            Err(status) => return Err(status.into()),
+        }
+    }
+}
+
+/// The digest of the very document, computed here: an order must not be turned to another rollout of the same id.
+fn document_digest(rollout: &v1::Rollout) -> Result<Digest, Failure> {
+    let envelope = from_wire(rollout.envelope.as_ref().ok_or_else(|| incomplete("rollout document"))?);
+    let differs = |why: String| {
+        Failure::refused(format!("no order was signed for rollout {}: {why}", rollout.id))
+            .hint("the controller shows something else than it holds: tell its operators")
+    };
+    let document: Document = envelope.peek_unverified().map_err(differs)?;
+    if document.id.as_str() != rollout.id {
+        return Err(differs(format!("its document says {}", document.id)));
+    }
+    let digest = envelope.digest();
+    if digest.as_bytes().as_slice() != rollout.digest.as_slice() {
+        return Err(differs("its document does not match the digest that is shown".into()));
+    }
+    Ok(digest)
+}
+
+async fn send(
+    controller: &Controller,
+    command: &Command,
+    order: v1::Envelope,
+) -> Result<Option<v1::Rollout>, tonic::Status> {
+    let mut service = controller.rollouts();
+    let order = Some(order);
+    Ok(match command {
+        Command::Start => service.start_rollout(call(v1::StartRolloutRequest { order })).await?.into_inner().rollout,
+        Command::Approve { .. } => service.approve_wave(call(v1::ApproveWaveRequest { order })).await?.into_inner().rollout,
+        Command::Pause => service.pause_rollout(call(v1::PauseRolloutRequest { order })).await?.into_inner().rollout,
+        Command::Resume => service.resume_rollout(call(v1::ResumeRolloutRequest { order })).await?.into_inner().rollout,
+        Command::Halt => service.halt_rollout(call(v1::HaltRolloutRequest { order })).await?.into_inner().rollout,
+        Command::RollBack { .. } => {
+            service.roll_back_rollout(call(v1::RollBackRolloutRequest { order })).await?.into_inner().rollout
+        }
+        Command::Cancel => service.cancel_rollout(call(v1::CancelRolloutRequest { order })).await?.into_inner().rollout,
+    })
+}

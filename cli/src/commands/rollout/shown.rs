@@ -1,0 +1,221 @@
+//! A rollout for people and for programs.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use wardround_proto::v1;
+
+use crate::{
+    output::{self, count},
+    when,
+};
+
+/// A rollout, as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) id: String,
+    pub(crate) patch: String,
+    pub(crate) plan: String,
+    pub(crate) state: String,
+    pub(crate) state_since: Option<String>,
+    pub(crate) reason: String,
+    pub(crate) signed_roles: Vec<String>,
+    pub(crate) waves: Vec<Wave>,
+    pub(crate) order_counter: u64,
+    pub(crate) digest: String,
+    pub(crate) created_at: Option<String>,
+    pub(crate) started_at: Option<String>,
+    pub(crate) ended_at: Option<String>,
+    pub(crate) halt: Spread,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Wave {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) state_since: Option<String>,
+    pub(crate) devices: u64,
+    pub(crate) deployments: BTreeMap<String, u64>,
+    pub(crate) waiting: Option<Waiting>,
+    pub(crate) gate: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Waiting {
+    pub(crate) code: String,
+    pub(crate) text: String,
+    pub(crate) since: Option<String>,
+    pub(crate) until: Option<String>,
+}
+
+/// How far the latest halt has reached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) sites: u32,
+    pub(crate) connected_sites: u32,
+    pub(crate) confirmed_sites: u32,
+}
+
+impl Shown {
+    pub(crate) fn new(r: &v1::Rollout) -> Self {
+        Self {
+            id: r.id.clone(),
+            patch: r.patch.clone(),
+            plan: r.plan.clone(),
+            state: r.state.clone(),
+            state_since: when::rfc3339(r.state_since_ms),
+            reason: r.reason.clone(),
+            signed_roles: r.signed_roles.clone(),
+            waves: r.waves.iter().map(Wave::new).collect(),
+            order_counter: r.order_counter,
+            digest: wardround_signing::Digest::from_slice(&r.digest).map(|d| d.to_string()).unwrap_or_default(),
+            created_at: when::rfc3339(r.created_at_ms),
+            started_at: when::rfc3339(r.started_at_ms),
+            ended_at: when::rfc3339(r.ended_at_ms),
+            halt: Spread::new(r),
+        }
+    }
+}
+
+impl Spread {
+    pub(crate) fn new(r: &v1::Rollout) -> Self {
+        r.halt_spread.as_ref().map_or_else(Self::default, |s| Self {
+            sites: s.sites,
+            connected_sites: s.connected_sites,
+            confirmed_sites: s.confirmed_sites,
+        })
+    }
+}
+
+impl Wave {
+    pub(crate) fn new(w: &v1::Wave) -> Self {
+        Self {
+            name: w.name.clone(),
+            state: w.state.clone(),
+            state_since: when::rfc3339(w.state_since_ms),
+            devices: w.device_count,
+            deployments: counts(w),
+            waiting: w.waiting.as_ref().map(|w| Waiting {
+                code: w.code.clone(),
+                text: w.text.clone(),
+                since: when::rfc3339(w.since_ms),
+                until: when::rfc3339(w.until_ms),
+            }),
+            gate: w.gate.clone(),
+        }
+    }
+}
+
+/// Deployments by state, only those that are not zero.
+pub(crate) fn counts(wave: &v1::Wave) -> BTreeMap<String, u64> {
+    wave.deployments.iter().filter(|s| s.count > 0).map(|s| (s.state.clone(), s.count)).collect()
+}
+
+/// How many deployments of a wave are in any of `states`.
+pub(crate) fn count_in(wave: &v1::Wave, states: &[&str]) -> u64 {
+    wave.deployments.iter().filter(|s| states.contains(&s.state.as_str())).map(|s| s.count).sum()
+}
+
+/// "2 soaking, 3 succeeded", in the order of a deployment's life.
+pub(crate) fn count_words(wave: &v1::Wave) -> String {
+    let counts = counts(wave);
+    wardround_rollout_plans::model::DeploymentState::ALL
+        .iter()
+        .filter_map(|state| counts.get(state.word()).map(|n| format!("{n} {}", words(state.word()))))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// "rolling_back" → "rolling back".
+pub(crate) fn words(state: &str) -> String {
+    state.replace('_', " ")
+}
+
+/// The whole for a person: what it is, how it stands, what each wave does, and why what waits waits.
+pub(crate) fn human(r: &v1::Rollout) -> String {
+    let devices = r.waves.iter().map(|w| w.device_count).sum();
+    let mut lines = vec![
+        format!("rollout {} · patch {} · plan {} · {}", r.id, r.patch, r.plan, count(devices, "device")),
+        format!("state   {} for {} (since {})", words(&r.state), when::ago(r.state_since_ms), when::local(r.state_since_ms)),
+    ];
+    if !r.reason.is_empty() {
+        lines.push(format!("why     {}", r.reason));
+    }
+    lines.push(format!("signed  {}", if r.signed_roles.is_empty() { "by nobody yet".into() } else { r.signed_roles.join(", ") }));
+    let spread = Spread::new(r);
+    if r.state == "halted" && spread.sites > 0 {
+        lines.push(format!("halt    {}", spread_words(spread)));
+    }
+    lines.push(String::new());
+    let rows = r.waves.iter().map(|w| {
+        let waiting = w.waiting.as_ref().map_or_else(String::new, |waiting| {
+            let mut text = format!("{} (for {})", waiting.text, when::ago(waiting.since_ms));
+            if waiting.until_ms != 0 {
+                text += &format!(", until {}", when::local(waiting.until_ms));
+            }
+            text
+        });
+        let state = format!("{} since {}", words(&w.state), when::local(w.state_since_ms));
+        [w.name.clone(), state, w.device_count.to_string(), count_words(w), waiting]
+    });
+    lines.push(output::table(["wave", "state", "devices", "deployments", "waiting for"], rows));
+    for wave in r.waves.iter().filter(|w| !w.gate.is_empty()) {
+        lines.push(format!("gate of {}: {}", wave.name, wave.gate));
+    }
+    lines.join("\n")
+}
+
+/// "5 of 5 connected nodes confirmed; 1 site not connected: it learns of it when it comes back".
+pub(crate) fn spread_words(spread: Spread) -> String {
+    let nodes = if spread.connected_sites == 1 { "connected node" } else { "connected nodes" };
+    let mut text = format!("{} of {} {nodes} confirmed", spread.confirmed_sites.min(spread.connected_sites), spread.connected_sites);
+    match spread.sites.saturating_sub(spread.connected_sites) {
+        0 => {}
+        1 => text += "; 1 site not connected: it learns of it when it comes back",
+        n => text += &format!("; {n} sites not connected: they learn of it when they come back"),
+    }
+    text
+}
+
+/// States in which the patch is being put on a device or taken from it: they go on after a halt.
+const MOVING: [&str; 5] = ["installing", "rebooting", "verifying", "soaking", "rolling_back"];
+
+/// True when nothing more happens by itself. A halted rollout still finishes or takes back what it had begun.
+pub(crate) fn has_ended(r: &v1::Rollout) -> bool {
+    match r.state.as_str() {
+        "completed" | "rolled_back" | "cancelled" => true,
+        "halted" => r.waves.iter().all(|w| w.state != "rolling_back" && count_in(w, &MOVING) == 0),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollout(state: &str, wave: &str, deployment: &str) -> v1::Rollout {
+        let deployments = vec![v1::StateCount { state: deployment.into(), count: 1 }];
+        let wave = v1::Wave { state: wave.into(), deployments, ..Default::default() };
+        v1::Rollout { state: state.into(), waves: vec![wave], ..Default::default() }
+    }
+
+    #[test]
+    fn a_halt_ends_when_what_was_begun_is_settled() {
+        assert!(!has_ended(&rollout("halted", "failed", "installing")));
+        assert!(!has_ended(&rollout("halted", "rolling_back", "rolled_back")));
+        assert!(has_ended(&rollout("halted", "failed", "pending")));
+        assert!(has_ended(&rollout("completed", "passed", "succeeded")));
+        assert!(!has_ended(&rollout("paused", "running", "pending")));
+    }
+
+    #[test]
+    fn a_halt_says_whom_it_has_not_reached() {
+        let words = |sites, connected_sites, confirmed_sites| spread_words(Spread { sites, connected_sites, confirmed_sites });
+        assert_eq!(words(6, 6, 6), "6 of 6 connected nodes confirmed");
+        assert_eq!(
+            words(6, 5, 5),
+            "5 of 5 connected nodes confirmed; 1 site not connected: it learns of it when it comes back"
+        );
+        assert!(words(9, 1, 0).starts_with("0 of 1 connected node confirmed; 8 sites not connected"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Standard output: a table for people or one JSON document for programs, never both.
+
+use std::io::{self, Write as _};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use crate::failure::{Failure, os_words};
+
+/// Who reads the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Words and tables.
+    #[default]
+    Human,
+    /// One JSON document (one per line where a command follows something).
+    Json,
+}
+
+/// Writes `value` as JSON, or what `human` says.
+pub(crate) fn emit<T: Serialize>(format: Format, value: &T, human: impl FnOnce() -> String) -> Result<(), Failure> {
+    match format {
+        Format::Human => text(&human()),
+        Format::Json => json(value),
+    }
+}
+
+/// Writes one JSON document on one line.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let document = serde_json::to_string(value).map_err(|e| Failure::new(format!("cannot write JSON: {e}")))?;
+    text(&document)
+}
+
+/// Writes text, ended by one line feed. A reader that has gone away is not an error of ours.
+pub(crate) fn text(text: &str) -> Result<(), Failure> {
+    let trimmed = text.trim_end_matches('\n');
+    let mut out = io::stdout().lock();
+    match out.write_all(trimmed.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {}", os_words(&error))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A table without lines, as wide as its content: it reads well and cuts well.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.map(str::to_uppercase));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// "1 device", "3 devices".
+pub(crate) fn count(number: u64, word: &str) -> String {
+    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
+}
