@@ -141,6 +141,11 @@ impl State {
             let barred = self.device_barred(r, d).unwrap_or(WaitingOn::Rollbacks { open: 1 });
             return waiting(if deployment.state == DeploymentState::Unknown { silent() } else { barred }, None);
         }
+        let not_begun = deployment.state.is_in_hand() && !deployment.state.may_be_installed();
+        if deployment.back == Back::Told && not_begun {
+            // Its node must confirm that nothing is left on the device.
+            return waiting(WaitingOn::Rollbacks { open: 1 }, None);
+        }
         match deployment.state {
             DeploymentState::Pending => {
                 let wave = &record.waves[usize::from(deployment.wave)];
@@ -152,7 +157,7 @@ impl State {
                 }
                 waiting(self.pending_waiting(r, d)?, None)
             }
-            DeploymentState::Deferred if deployment.back == Back::No => {
+            DeploymentState::Deferred => {
                 let began = deployment.note.as_ref().and_then(|n| n.deferred_since).unwrap_or(deployment.since);
                 let until = began.after(record.document.plan.timing.defer_max);
                 waiting(WaitingOn::Device { reason: deployment.reason().to_owned() }, Some(until))

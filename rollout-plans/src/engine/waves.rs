@@ -185,9 +185,17 @@ impl State {
 
     pub(super) fn set_rollout(&mut self, out: &mut Out, r: usize, state: RolloutState, reason: &str) {
         let record = &mut self.rollouts[r];
-        let said = |s: RolloutState| (record.started_at.is_some(), s.is_ended(), s.mode());
-        if said(record.state) != said(state) {
+        let begun = record.started_at.is_some();
+        if begun && record.state.mode() != state.mode() {
             out.sites.extend(record.sites.iter().cloned());
+        } else if begun && record.state.is_ended() != state.is_ended() {
+            // The mode stays, so a site's directive changes only where a goal does, or where none is left.
+            for (place, site) in record.index.places.iter().zip(&record.sites) {
+                let members = || place.members.iter().map(|d| &record.deployments[*d as usize]);
+                if members().any(|d| d.goal(true) != d.goal(false)) || members().all(|d| d.goal(false).is_none()) {
+                    out.sites.insert(site.clone());
+                }
+            }
         }
         if record.state != state {
             record.state = state;

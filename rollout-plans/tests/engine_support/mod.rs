@@ -5,7 +5,10 @@
 
 #![expect(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod invariants;
 pub(crate) mod node;
+pub(crate) mod random;
+pub(crate) mod sim;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,0 +1,313 @@
+//! The safety contract, checked from outside after every step: from the views, the directives and the simulated
+//! devices, never from the engine's own counters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wardround_rollout_plans::{engine::*, model::*};
+use wardround_signing::{Role, merkle::leaf_hash};
+
+use super::Node;
+
+type Key = (RolloutId, DeviceId);
+
+/// What was seen before.
+#[derive(Default)]
+pub(crate) struct Watch {
+    deployments: BTreeMap<Key, DeploymentView>,
+    directives: BTreeMap<SiteId, Vec<SiteRollout>>,
+    rollouts: BTreeMap<RolloutId, RolloutView>,
+    soaking_since: BTreeMap<Key, Timestamp>,
+    /// Accepted approvals: (rollout, wave) → (who, roles, given while the gate before waited for evidence).
+    approvals: BTreeMap<(RolloutId, WaveName), Vec<(String, BTreeSet<Role>, bool)>>,
+    /// A limit that was lowered leaves more in hand than it allows; from then on only new offers are held to it.
+    regrouped: bool,
+}
+
+impl Watch {
+    pub(crate) fn after(
+        &mut self,
+        state: &State,
+        documents: &BTreeMap<RolloutId, Rollout>,
+        nodes: &BTreeMap<SiteId, Node>,
+        event: &Event,
+        effects: &[Effect],
+        now: Timestamp,
+    ) {
+        self.note(state, event);
+        let mut present = BTreeMap::new();
+        for id in state.rollouts() {
+            for view in state.deployments(&id, None, None, None, usize::MAX) {
+                present.insert((id.clone(), view.device.clone()), view);
+            }
+        }
+        let offered: Vec<Key> = present
+            .iter()
+            .filter(|(k, v)| v.attempt == 1 && self.deployments.get(*k).is_some_and(|old| old.attempt == 0))
+            .map(|(k, _)| k.clone())
+            .collect();
+        for key in &offered {
+            self.s2_order_of_waves(state, documents, &present, key);
+        }
+        s4_limits(state, documents, &present, &offered);
+        if !self.regrouped {
+            s4_groups(state, &present, None);
+        }
+        self.s9_no_way_back(event, &present);
+        self.soaks(documents, &present, now);
+        self.directives(state, documents, nodes, effects);
+        views(state, &present);
+        self.rollouts = state.rollouts().into_iter().map(|id| (id.clone(), state.rollout(&id).unwrap())).collect();
+        self.deployments = present;
+    }
+
+    fn note(&mut self, state: &State, event: &Event) {
+        match event {
+            Event::Order { order, roles, holders, .. } => {
+                if let Command::Approve { wave } = &order.command {
+                    let names: Vec<WaveName> =
+                        state.rollout(&order.rollout).unwrap().waves.iter().map(|w| w.name.clone()).collect();
+                    let at = names.iter().position(|n| n == wave).unwrap();
+                    // By the view before this order.
+                    let before = &self.rollouts[&order.rollout].waves[at - 1];
+                    let short = before.gate.starts_with("not enough evidence");
+                    let given = self.approvals.entry((order.rollout.clone(), wave.clone())).or_default();
+                    given.retain(|(who, _, _)| *who != holders[0]);
+                    given.push((holders[0].clone(), roles.clone(), short));
+                }
+            }
+            Event::Report { body: ReportBody::Inventory { inventory }, .. } if !self.deployments.is_empty() => {
+                self.regrouped |= !inventory.devices.is_empty();
+            }
+            _ => {}
+        }
+    }
+
+    /// S2, and S3 as far as offers go: nothing of a wave before the gate in front has passed and approvals are there,
+    /// nothing unless the rollout runs.
+    fn s2_order_of_waves(
+        &self,
+        state: &State,
+        documents: &BTreeMap<RolloutId, Rollout>,
+        present: &BTreeMap<Key, DeploymentView>,
+        (id, device): &Key,
+    ) {
+        let view = state.rollout(id).unwrap();
+        let wave = &present[&(id.clone(), device.clone())].wave;
+        assert_eq!(view.state, RolloutState::Running, "S3: {device} was offered in a rollout that does not run");
+        for (at, earlier) in view.waves.iter().enumerate().take_while(|(_, w)| w.name != *wave) {
+            assert_eq!(earlier.state, WaveState::Passed, "S2: {device} of {wave} before {}", earlier.name);
+            let of_wave: Vec<_> = present.iter().filter(|((r, _), v)| r == id && v.wave == earlier.name).collect();
+            assert!(of_wave.iter().all(|(_, v)| v.state.is_terminal()), "S2: {} has not ended", earlier.name);
+            let gate = &documents[id].plan.waves[at].gate;
+            let next = &view.waves[at + 1].name;
+            let none = Vec::new();
+            let given = self.approvals.get(&(id.clone(), next.clone())).unwrap_or(&none);
+            let all: Vec<&BTreeSet<Role>> = given.iter().map(|(_, roles, _)| roles).collect();
+            assert!(fills(&gate.approvals, &all), "S2: {next} began without its approvals");
+            let good = of_wave.iter().filter(|(_, v)| v.state == DeploymentState::Succeeded).count();
+            let tried = of_wave.iter().filter(|(_, v)| v.state != DeploymentState::Skipped).count();
+            assert!(good * 10_000 >= tried * gate.success.basis_points() as usize, "S2: {} has too few", earlier.name);
+            if good < (gate.evidence_min as usize).max(usize::from(tried == 0)) {
+                let knowing: Vec<_> = given.iter().filter(|(_, _, short)| *short).map(|(_, r, _)| r).collect();
+                assert!(fills(&[Role::Release, Role::Clinical], &knowing), "S2: {next} without evidence");
+            }
+        }
+    }
+
+    /// S9: ends are ends, and only a person's order starts another attempt, which is one of taking back.
+    fn s9_no_way_back(&self, event: &Event, present: &BTreeMap<Key, DeploymentView>) {
+        use DeploymentState::{Failed, Offered, Pending, RollbackFailed, RolledBack, Skipped, Unknown};
+        for (key, old) in &self.deployments {
+            let new = &present[key];
+            if matches!(old.state, Failed | RolledBack | Skipped) {
+                assert_eq!(old.state, new.state, "S9: {key:?} left its end");
+            }
+            if new.state == Offered && old.state != Offered {
+                assert!(matches!(old.state, Pending | Unknown), "S9: {key:?} is offered again after {}", old.state);
+            }
+            if new.attempt > old.attempt && old.attempt > 0 {
+                assert_eq!(old.state, RollbackFailed, "S9: {key:?} is tried again");
+                let by_person = matches!(event, Event::Order { .. });
+                assert!(by_person || new.state.is_in_hand(), "S9: {key:?}");
+            }
+        }
+    }
+
+    /// A success was soaked for as long as the plan says by the engine's own clock.
+    fn soaks(
+        &mut self,
+        documents: &BTreeMap<RolloutId, Rollout>,
+        present: &BTreeMap<Key, DeploymentView>,
+        now: Timestamp,
+    ) {
+        for (key, new) in present {
+            let was = self.deployments.get(key).map(|d| d.state);
+            if new.state == DeploymentState::Soaking {
+                self.soaking_since.entry(key.clone()).or_insert(now);
+            }
+            if new.state == DeploymentState::Succeeded && was != Some(DeploymentState::Succeeded) {
+                let plan = &documents[&key.0].plan;
+                let soak = plan.waves.iter().find(|w| w.name == new.wave).unwrap().soak;
+                let seen = now.since(self.soaking_since[key]);
+                assert!(seen.0 + 5_000 >= soak.0, "{key:?} succeeded after {seen} of {soak}");
+            }
+        }
+    }
+
+    /// Directives change exactly when it is said, hold only what was offered, and each goal is proved.
+    fn directives(
+        &mut self,
+        state: &State,
+        documents: &BTreeMap<RolloutId, Rollout>,
+        nodes: &BTreeMap<SiteId, Node>,
+        effects: &[Effect],
+    ) {
+        for site in nodes.keys() {
+            let new = state.directive(site);
+            let told = effects.contains(&Effect::SiteChanged { site: site.clone() });
+            let old = self.directives.insert(site.clone(), new.clone()).unwrap_or_default();
+            assert_eq!(told, old != new, "SiteChanged of {site} does not say whether its directive changed");
+            for part in &new {
+                let view = state.rollout(&part.rollout).unwrap();
+                assert!(view.started_at.is_some(), "a rollout that has not started is in a directive");
+                let mode = match view.state {
+                    RolloutState::Running => Mode::Proceed,
+                    RolloutState::Paused => Mode::Paused,
+                    _ => Mode::Halted,
+                };
+                assert_eq!(part.mode, mode, "S3");
+                for goal in &part.goals {
+                    let wave = documents[&part.rollout].waves.iter().find(|w| w.name == goal.member.wave).unwrap();
+                    assert!(goal.proof.proves(&leaf_hash(&goal.member.leaf()), &wave.root), "{goal:?}");
+                    let at = view.waves.iter().position(|w| w.name == wave.name).unwrap();
+                    assert!(view.waves[at].state != WaveState::Pending, "S2: {goal:?} of a wave that has not begun");
+                    assert!(view.state == RolloutState::Running || goal.attempt > 0);
+                }
+            }
+        }
+    }
+
+    /// The devices themselves: no redundancy group has more devices under the knife than it may.
+    pub(crate) fn truth(&self, nodes: &BTreeMap<SiteId, Node>) {
+        use DeploymentState::{Installing, Rebooting, RollingBack, Verifying};
+        if self.regrouped {
+            return;
+        }
+        for node in nodes.values() {
+            let busy: BTreeSet<&DeviceId> = node
+                .work
+                .iter()
+                .filter(|(_, w)| matches!(w.state, Installing | Rebooting | Verifying | RollingBack))
+                .map(|((_, d), _)| d)
+                .collect();
+            let mut groups: BTreeMap<&GroupId, u32> = BTreeMap::new();
+            for d in node.inventory.devices.iter().filter(|d| busy.contains(&d.id)) {
+                if let Some(group) = &d.group {
+                    *groups.entry(group).or_default() += 1;
+                }
+            }
+            for (group, held) in groups {
+                let limit = node.inventory.groups.get(group).copied().unwrap_or(1);
+                assert!(held <= limit, "S4: {held} devices of {group} at {} are disrupted, {limit} may be", node.site);
+            }
+        }
+    }
+}
+
+/// Can these people fill these places, each one place? By trying all ways.
+fn fills(places: &[Role], people: &[&BTreeSet<Role>]) -> bool {
+    let Some((place, rest)) = places.split_first() else { return true };
+    (0..people.len()).any(|at| {
+        let others: Vec<_> = people.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, p)| *p).collect();
+        people[at].contains(place) && fills(rest, &others)
+    })
+}
+
+/// S4 for what a rollout says of itself. Rollbacks are not held to it: they begin with what was in hand or had ended.
+fn s4_limits(
+    state: &State,
+    documents: &BTreeMap<RolloutId, Rollout>,
+    present: &BTreeMap<Key, DeploymentView>,
+    offered: &[Key],
+) {
+    let mut holders: BTreeMap<&DeviceId, &RolloutId> = BTreeMap::new();
+    for ((id, device), view) in present.iter().filter(|(_, v)| v.state.is_in_hand()) {
+        let other = holders.insert(device, id);
+        assert!(other.is_none(), "S4: {device} is in hand in {id} and {other:?}: {view:?}");
+    }
+    for (id, device) in offered {
+        let plan = &documents[id].plan;
+        let wave = &present[&(id.clone(), device.clone())].wave;
+        let of_wave = plan.waves.iter().find(|w| w.name == *wave).unwrap();
+        let held = |here: bool, in_wave: bool| {
+            let counts = |(k, v): &(&Key, &DeploymentView)| {
+                k.0 == *id
+                    && v.state.is_in_hand()
+                    && (!here || k.1.site() == device.site())
+                    && (!in_wave || v.wave == *wave)
+            };
+            present.iter().filter(counts).count()
+        };
+        let within = |held: usize, limit: Option<u32>, what: &str| {
+            assert!(limit.is_none_or(|l| held <= l as usize), "S4: {held} in hand {what} of {id}, {limit:?} may be");
+        };
+        within(held(true, false), Some(plan.limits.per_site.unwrap_or(1)), "at a site");
+        within(held(true, true), of_wave.limits.per_site, "of the wave at a site");
+        within(held(false, false), plan.limits.total, "in all");
+        within(held(false, true), of_wave.limits.total, "in the wave");
+    }
+    s4_groups(state, present, Some(offered));
+}
+
+/// S4 for redundancy groups, over all rollouts: of all groups, or of those of these devices.
+fn s4_groups(state: &State, present: &BTreeMap<Key, DeploymentView>, of: Option<&[Key]>) {
+    let mut held: BTreeMap<(SiteId, GroupId), BTreeSet<&DeviceId>> = BTreeMap::new();
+    let group_of = |device: &DeviceId| {
+        let (site, device) = state.estate().device(device)?;
+        Some((site.site.clone(), device.group.clone()?))
+    };
+    for ((_, device), _) in present.iter().filter(|(_, v)| v.state.is_in_hand()) {
+        if let Some(group) = group_of(device) {
+            held.entry(group).or_default().insert(device);
+        }
+    }
+    let asked: Option<Vec<_>> = of.map(|keys| keys.iter().filter_map(|(_, d)| group_of(d)).collect());
+    for ((site, group), devices) in held {
+        if asked.as_ref().is_none_or(|a| a.contains(&(site.clone(), group.clone()))) {
+            let limit = state.estate().site(&site).unwrap().groups.get(&group).copied().unwrap_or(1) as usize;
+            assert!(devices.len() <= limit, "S4: {devices:?} of {group} are in hand, {limit} may be");
+        }
+    }
+}
+
+/// Views count right, and what does not move says why.
+fn views(state: &State, present: &BTreeMap<Key, DeploymentView>) {
+    for id in state.rollouts() {
+        let view = state.rollout(&id).unwrap();
+        for wave in &view.waves {
+            let mut counts: BTreeMap<DeploymentState, u64> = BTreeMap::new();
+            for (_, deployment) in present.iter().filter(|((r, _), v)| *r == id && v.wave == wave.name) {
+                *counts.entry(deployment.state).or_default() += 1;
+            }
+            assert_eq!(counts, wave.deployments, "counts of {id} {}", wave.name);
+            let settled = view.state.is_ended() || view.state == RolloutState::RollingBack;
+            assert!(settled || wave.state == WaveState::Passed || wave.waiting.is_some(), "{wave:?} gives no reason");
+            if wave.state == WaveState::Passed {
+                assert!(!counts.contains_key(&DeploymentState::Unknown), "unknown counted as success: {wave:?}");
+            }
+        }
+        for ((_, device), deployment) in present.iter().filter(|((r, _), _)| *r == id) {
+            use DeploymentState::{Deferred, Pending, RollbackFailed, Soaking, Unknown};
+            let wave = view.waves.iter().find(|w| w.name == deployment.wave).unwrap();
+            let lost = matches!(wave.state, WaveState::Failed | WaveState::RollingBack | WaveState::RolledBack);
+            let settled = view.state.is_ended() || view.state == RolloutState::RollingBack || lost;
+            let explains = match deployment.state {
+                Pending => !settled,
+                Soaking | Unknown | RollbackFailed => true,
+                Deferred => !settled,
+                _ => false,
+            };
+            assert!(!explains || deployment.waiting.is_some(), "{device} gives no reason: {deployment:?} in {view:?}");
+        }
+    }
+}

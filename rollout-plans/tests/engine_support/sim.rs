@@ -1,0 +1,369 @@
+//! A seeded simulation: random estates, plans, people, faults of lines and devices; then all is healed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wardround_rollout_plans::{engine::*, model::*};
+use wardround_signing::Role;
+
+use super::{
+    Fate, Node, WaveSpec, created, device, invariants::Watch, inventory, key, order, random::Random, rollout, site,
+};
+
+/// What the simulation holds.
+pub(crate) struct Sim {
+    pub(crate) seed: u64,
+    pub(crate) state: State,
+    /// Gets the same events, and is now and then replaced by what a snapshot of the first gives back.
+    twin: State,
+    pub(crate) random: Random,
+    pub(crate) now: Timestamp,
+    pub(crate) nodes: BTreeMap<SiteId, Node>,
+    pub(crate) documents: BTreeMap<RolloutId, Rollout>,
+    cut_off: BTreeSet<SiteId>,
+    watch: Watch,
+    steps: u64,
+    pub(crate) trail: Vec<String>,
+}
+
+const PEOPLE: [(&str, &[Role]); 4] = [
+    ("Ann", &[Role::Release]),
+    ("Carl", &[Role::Clinical]),
+    ("Olu", &[Role::OnCall]),
+    ("Dee", &[Role::Release, Role::Clinical]),
+];
+
+impl Sim {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut sim = Self {
+            seed,
+            state: State::default(),
+            twin: State::default(),
+            random: Random::new(seed),
+            now: Timestamp(1_000_000),
+            nodes: BTreeMap::new(),
+            documents: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
+            watch: Watch::default(),
+            steps: 0,
+            trail: Vec::new(),
+        };
+        let devices = sim.estate();
+        for id in ["a", "b"] {
+            sim.plan(id, &devices);
+        }
+        sim
+    }
+
+    fn estate(&mut self) -> Vec<String> {
+        let mut all = Vec::new();
+        for s in 0..2 + self.random.below(3) {
+            let id = format!("rx{s}");
+            let count = 2 + self.random.below(4);
+            let names: Vec<String> =
+                (0..count)
+                    .map(|d| {
+                        if self.random.chance(60) { format!("d{d}@g{}", self.random.below(2)) } else { format!("d{d}") }
+                    })
+                    .collect();
+            let needs = (0..count).filter(|_| self.random.chance(50)).map(|d| format!("d{d}")).collect();
+            let limit = 1 + u32::try_from(self.random.below(2)).unwrap();
+            let inventory = inventory(&id, &names, &[("g0", limit)], &[("pacs", needs)]);
+            let mut node = Node::new(site(&id), inventory);
+            node.say_inventory();
+            for name in &names {
+                let bare = name.split('@').next().unwrap();
+                all.push(format!("{id}/{bare}"));
+                let fate = self.fate();
+                node.fates.insert(device(&format!("{id}/{bare}")), fate);
+            }
+            self.nodes.insert(site(&id), node);
+            self.apply(&Event::NodeEnrolled { site: site(&id), node_key: key(&id) });
+            self.deliver(&site(&id), usize::MAX);
+        }
+        all
+    }
+
+    fn fate(&mut self) -> Fate {
+        let time = DurationMs::from_secs(self.random.below(700));
+        match self.random.below(20) {
+            0 => Fate::NotApplicable,
+            1 => Fate::InstallFails,
+            2 | 3 => Fate::InUse(DurationMs::from_secs(self.random.below(8000))),
+            4 => Fate::Breaks("pacs".to_owned(), time),
+            5 => Fate::Stuck("pacs".to_owned(), time),
+            _ => Fate::Well,
+        }
+    }
+
+    fn plan(&mut self, id: &str, devices: &[String]) {
+        let names = ["canary", "pilot", "full"];
+        let count = 1 + self.random.below(3);
+        let mut waves: Vec<WaveSpec> = Vec::new();
+        for name in &names[..usize::try_from(count).unwrap()] {
+            let mut wave = WaveSpec::new(name, &[]);
+            wave.soak = DurationMs::from_secs(self.random.below(600));
+            wave.gate.success =
+                Percent::from_basis_points(*self.random.pick(&[10_000, 10_000, 6_600, 5_000, 0])).unwrap();
+            wave.gate.evidence_min = *self.random.pick(&[0, 1, 1, 2]);
+            wave.gate.approvals =
+                self.random.pick(&[vec![], vec![], vec![Role::Clinical], vec![Role::Clinical, Role::Release]]).clone();
+            wave.limits.per_site = *self.random.pick(&[None, None, Some(1)]);
+            wave.limits.total = *self.random.pick(&[None, None, Some(2)]);
+            waves.push(wave);
+        }
+        for device in devices {
+            if self.random.chance(80) {
+                let at = usize::try_from(self.random.below(count)).unwrap();
+                waves[at].devices.push(device.clone());
+            }
+        }
+        waves.retain(|w| !w.devices.is_empty());
+        if waves.is_empty() {
+            return;
+        }
+        let limits = Limits {
+            per_site: *self.random.pick(&[None, Some(1), Some(2), Some(3)]),
+            total: *self.random.pick(&[None, Some(2), Some(4)]),
+        };
+        let scope = *self.random.pick(&[Scope::Device, Scope::Site, Scope::Wave, Scope::Rollout]);
+        let (mut document, members) = rollout(id, &waves, limits, scope);
+        document.plan.timing.defer_max = DurationMs::from_secs(3600);
+        self.documents.insert(document.id.clone(), document.clone());
+        self.apply(&created(&document, &members));
+        // Most runs get going at once; the others leave it to chance.
+        if self.random.chance(85) {
+            self.apply(&Event::RolloutSigned { rollout: document.id.clone() });
+            self.apply(&order(&document, 1, "Ann", &[Role::Release], Command::Start, "", self.now));
+        }
+    }
+
+    /// One event through the engine and its twin, with every invariant checked.
+    pub(crate) fn apply(&mut self, event: &Event) -> Option<Vec<Effect>> {
+        self.steps += 1;
+        self.trail.push(format!("{} {}", self.now.0, short(event)));
+        if let Err(expected) = self.state.check(event, self.now) {
+            let before = serde_json::to_vec(&self.state).unwrap();
+            let refused = self.state.step(event, self.now).unwrap_err();
+            assert_eq!(refused, expected, "check and step must agree");
+            assert!(before == serde_json::to_vec(&self.state).unwrap(), "a refused event changes nothing");
+            self.twin.step(event, self.now).unwrap_err();
+            return None;
+        }
+        let effects = self.state.step(event, self.now).unwrap();
+        let same = self.twin.step(event, self.now).unwrap();
+        assert_eq!(effects, same, "a state that was loaded from a snapshot goes on as the one that was saved");
+        if self.random.chance(4) {
+            self.twin = serde_json::from_slice(&serde_json::to_vec(&self.state).unwrap()).unwrap();
+        }
+        self.watch.after(&self.state, &self.documents, &self.nodes, event, &effects, self.now);
+        Some(effects)
+    }
+
+    fn deliver(&mut self, id: &SiteId, most: usize) {
+        for _ in 0..most {
+            let Some((seq, body)) = self.nodes[id].outbox.front().cloned() else { return };
+            let node_at = Timestamp(self.now.0 - 1234);
+            self.apply(&Event::Report { site: id.clone(), seq, at: node_at, body });
+            self.nodes.get_mut(id).unwrap().acknowledge(self.state.acked_seq(id));
+        }
+    }
+
+    /// Something happens.
+    pub(crate) fn happen(&mut self) {
+        let sites: Vec<SiteId> = self.nodes.keys().cloned().collect();
+        let id = self.random.pick(&sites).clone();
+        match self.random.below(100) {
+            0..25 => self.now = self.now.after(DurationMs::from_secs(self.random.below(90))),
+            25..60 => self.node_works(&id),
+            60..78 => {
+                if !self.cut_off.contains(&id) {
+                    let most = 1 + usize::try_from(self.random.below(5)).unwrap();
+                    self.deliver(&id, most);
+                }
+            }
+            78..82 => self.disorder(&id),
+            82..85 => self.line(&id),
+            85..90 => self.tick(),
+            90..91 => self.regroup(&id),
+            _ => self.person(),
+        }
+    }
+
+    fn node_works(&mut self, id: &SiteId) {
+        let directive = self.state.directive(id);
+        let node = self.nodes.get_mut(id).unwrap();
+        if !self.cut_off.contains(id) && self.random.chance(70) {
+            node.read(directive);
+        }
+        let documents = &self.documents;
+        node.work_on(self.now, |r| documents[r].clone());
+        self.watch.truth(&self.nodes);
+    }
+
+    /// A report twice, or one before its turn.
+    fn disorder(&mut self, id: &SiteId) {
+        let acked = self.state.acked_seq(id);
+        let body = ReportBody::Alarm { code: "x".to_owned(), text: "x".to_owned(), device: None };
+        let seq = if self.random.chance(50) { self.random.below(acked + 1) } else { acked + 2 + self.random.below(3) };
+        assert!(self.apply(&Event::Report { site: id.clone(), seq, at: self.now, body }).is_none());
+    }
+
+    fn line(&mut self, id: &SiteId) {
+        let event = if self.cut_off.remove(id) {
+            Event::SiteHeard { site: id.clone() }
+        } else {
+            self.cut_off.insert(id.clone());
+            Event::SiteSilent { site: id.clone() }
+        };
+        self.apply(&event);
+    }
+
+    pub(crate) fn tick(&mut self) {
+        if self.state.next_wake().is_none_or(|at| at > self.now) {
+            let before = serde_json::to_value(&self.state).unwrap();
+            self.apply(&Event::Tick);
+            let mut after = serde_json::to_value(&self.state).unwrap();
+            after["clock"] = before["clock"].clone();
+            assert!(before == after, "a tick before its time changes nothing");
+        } else {
+            self.apply(&Event::Tick);
+        }
+        assert!(self.state.next_wake().is_none_or(|at| at > self.now), "a tick does all that is due");
+    }
+
+    /// The site engineer changes the limit of a group.
+    fn regroup(&mut self, id: &SiteId) {
+        let limit = 1 + u32::try_from(self.random.below(2)).unwrap();
+        let node = self.nodes.get_mut(id).unwrap();
+        node.inventory.groups.insert(GroupId::new("g0").unwrap(), limit);
+        node.say_inventory();
+    }
+
+    fn person(&mut self) {
+        let ids: Vec<RolloutId> = self.documents.keys().cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = self.random.pick(&ids).clone();
+        let document = self.documents[&id].clone();
+        let view = self.state.rollout(&id).unwrap();
+        if view.state == RolloutState::Draft && self.random.chance(80) {
+            self.apply(&Event::RolloutSigned { rollout: id });
+            return;
+        }
+        let wave = self.random.pick(&document.waves).name.clone();
+        let members: Vec<DeviceId> =
+            self.state.deployments(&id, None, None, None, 1000).into_iter().map(|d| d.device).collect();
+        let one = self.random.pick(&members).clone();
+        // What ends a run early is rare, so that most runs get far.
+        let kinds = if self.random.chance(90) { 34 } else { 40 };
+        let command = match self.random.below(kinds) {
+            0..10 => Command::Start,
+            10..20 => Command::Approve { wave },
+            20..23 => Command::Pause,
+            23..31 => Command::Resume,
+            31..34 => Command::Halt,
+            34 => Command::RollBack { target: RollBackTarget::Device { device: one } },
+            35 => Command::RollBack { target: RollBackTarget::Site { site: one.site() } },
+            36 => Command::RollBack { target: RollBackTarget::Wave { wave } },
+            37 => Command::RollBack { target: RollBackTarget::Rollout },
+            38 => Command::Cancel,
+            _ => Command::Start,
+        };
+        let (who, roles) = *self.random.pick(&PEOPLE);
+        // Now and then an order was written before another was accepted, or is sent again.
+        let counter =
+            if self.random.chance(85) { view.order_counter + 1 } else { self.random.below(view.order_counter + 4) };
+        self.apply(&order(&document, counter, who, roles, command, "", self.now));
+    }
+
+    /// Everything is mended, and people do what they are asked to: all must end (S6).
+    pub(crate) fn heal(&mut self) {
+        for id in std::mem::take(&mut self.cut_off) {
+            self.apply(&Event::SiteHeard { site: id });
+        }
+        for round in 0..2000 {
+            for id in self.nodes.keys().cloned().collect::<Vec<_>>() {
+                self.node_works(&id);
+                self.deliver(&id, usize::MAX);
+            }
+            self.now = self.now.after(DurationMs::from_secs(60));
+            self.tick();
+            if round % 20 == 19 && self.people_help() {
+                return;
+            }
+        }
+        let views: Vec<_> = self.documents.keys().filter_map(|r| self.state.rollout(r)).collect();
+        panic!("not everything has ended: {views:#?}");
+    }
+
+    /// People answer what the views ask for. True when all has ended.
+    fn people_help(&mut self) -> bool {
+        let mut ended = true;
+        for (id, document) in self.documents.clone() {
+            let view = self.state.rollout(&id).unwrap();
+            let open = |d: &DeploymentView| !d.state.is_terminal() && d.state != DeploymentState::Pending;
+            if view.state.is_ended() {
+                ended &= !self.state.deployments(&id, None, None, None, 1000).iter().any(open);
+                continue;
+            }
+            ended = false;
+            if view.state == RolloutState::Draft {
+                self.apply(&Event::RolloutSigned { rollout: id.clone() });
+            }
+            let asked: Vec<(WaveName, WaitingOn)> =
+                view.waves.iter().filter_map(|w| Some((w.name.clone(), w.waiting.clone()?.on))).collect();
+            let next_of = |name: &WaveName| {
+                let at = document.waves.iter().position(|w| w.name == *name).unwrap();
+                document.waves.get(at + 1).map(|w| w.name.clone())
+            };
+            for (wave, on) in asked {
+                let answer = match on {
+                    WaitingOn::Start => Some(Command::Start),
+                    WaitingOn::Resume { .. } => Some(Command::Resume),
+                    WaitingOn::Decision { .. } => Some(Command::Cancel),
+                    WaitingOn::Approval { .. }
+                        if view.waves.iter().any(|w| w.name == wave && w.state == WaveState::AwaitingApproval) =>
+                    {
+                        Some(Command::Approve { wave })
+                    }
+                    WaitingOn::Approval { .. } | WaitingOn::Evidence { .. } => {
+                        next_of(&wave).map(|wave| Command::Approve { wave })
+                    }
+                    _ => None,
+                };
+                if let Some(command) = answer {
+                    for (who, roles) in &PEOPLE[..2] {
+                        let counter = self.state.rollout(&id).unwrap().order_counter + 1;
+                        self.apply(&order(&document, counter, who, roles, command.clone(), "", self.now));
+                    }
+                }
+            }
+        }
+        ended
+    }
+
+    /// The end of the run, for comparing runs.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let bytes = serde_json::to_vec(&self.state).unwrap();
+        assert!(bytes == serde_json::to_vec(&self.twin).unwrap(), "the twin has gone another way");
+        bytes
+    }
+}
+
+fn short(event: &Event) -> String {
+    let text = match event {
+        Event::RolloutCreated { rollout, .. } => format!("created {}", rollout.id),
+        Event::Order { order, holders, .. } => {
+            format!("order {holders:?} {} {} {:?}", order.rollout, order.counter, order.command)
+        }
+        Event::Report { site, seq, body, .. } => match body {
+            ReportBody::Deployment { rollout, device, state, attempt, .. } => {
+                format!("report {seq}: {rollout} {device} {state} attempt {attempt}")
+            }
+            other => format!("report {site} {seq}: {other:?}"),
+        },
+        other => format!("{other:?}"),
+    };
+    text.chars().take(300).collect()
+}
