@@ -1,1 +1,25 @@
-//! placeholder
+//! The wardround controller: it takes in people's orders and nodes' reports, writes them down, and only then acts.
+//!
+//! - [`init`] makes a data directory and the first operator's profile; [`issue_operator`] adds another;
+//! - [`run()`] serves until it is told to stop.
+//!
+//! Rooms: `ca` (who is calling), `core` (the one owner of the state: journal first, then act), `registry` (tokens, node
+//! keys, signatures gathered so far), `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`.
+//!
+//! **Invariant:** nothing is answered, shown or sent that is not on disk.
+//! **Invariant:** this crate decides nothing about a rollout; `wardround-rollout-plans` does.
+
+mod api;
+mod ca;
+mod clock;
+mod console;
+mod core;
+mod directive;
+mod payloads;
+mod registry;
+mod run;
+mod setup;
+mod silence;
+
+pub use run::{Config, Ready, RunError, run};
+pub use setup::{InitError, InitOptions, init, issue_operator};

@@ -1,0 +1,162 @@
+//! Between the model's words and the messages.
+
+use std::collections::BTreeSet;
+
+use tonic::Status;
+use wardround_proto::v1;
+use wardround_rollout_plans::{
+    engine::{DeploymentView, RolloutView, Waiting, WaveView},
+    model::{Member, PatchId, RolloutId, Timestamp},
+};
+use wardround_signing::{Digest, Envelope, KeyId, Role, Signature};
+
+use super::status;
+use crate::{
+    core::{Facts, Hub},
+    registry::{Alarm, PatchRecord},
+};
+
+/// Longest key id that is looked at, bytes; a real one has 64.
+const KEYID_BYTES_MAX: usize = 128;
+
+pub(super) fn envelope(envelope: &Envelope) -> v1::Envelope {
+    let signature = |s: &Signature| v1::Signature { keyid: s.keyid.as_str().to_owned(), sig: s.sig.clone() };
+    v1::Envelope {
+        payload_type: envelope.payload_type.clone(),
+        payload: envelope.payload.clone(),
+        signatures: envelope.signatures.iter().map(signature).collect(),
+    }
+}
+
+/// An envelope that must be there.
+pub(super) fn required(field: &str, given: Option<v1::Envelope>) -> Result<Envelope, Status> {
+    let given = given.ok_or_else(|| status::invalid(field, "an envelope is needed"))?;
+    Ok(Envelope {
+        payload_type: given.payload_type,
+        payload: given.payload,
+        signatures: signatures(&format!("{field}.signatures"), given.signatures)?,
+    })
+}
+
+pub(super) fn signatures(field: &str, given: Vec<v1::Signature>) -> Result<Vec<Signature>, Status> {
+    if given.iter().any(|s| s.keyid.len() > KEYID_BYTES_MAX || s.sig.len() != 64) {
+        return Err(status::invalid(field, "a signature has a hex key id and 64 bytes"));
+    }
+    Ok(given.into_iter().map(|s| Signature { keyid: KeyId::claimed(&s.keyid), sig: s.sig }).collect())
+}
+
+pub(super) fn digest(field: &str, bytes: &[u8]) -> Result<Digest, Status> {
+    Digest::from_slice(bytes).map_err(|_| status::invalid(field, "a digest has 32 raw bytes"))
+}
+
+pub(super) fn digests(field: &str, given: &[Vec<u8>], max: usize) -> Result<Vec<Digest>, Status> {
+    if given.len() > max {
+        return Err(status::invalid(field, format!("at most {max} at once, not {}", given.len())));
+    }
+    given.iter().map(|bytes| digest(field, bytes)).collect()
+}
+
+fn words(roles: &BTreeSet<Role>) -> Vec<String> {
+    roles.iter().map(|r| r.word().to_owned()).collect()
+}
+
+fn ms(at: Option<Timestamp>) -> i64 {
+    at.map_or(0, |t| t.0)
+}
+
+pub(super) fn patch(id: &PatchId, record: &PatchRecord, whole: bool) -> v1::Patch {
+    v1::Patch {
+        id: id.to_string(),
+        title: record.title.clone(),
+        envelope: whole.then(|| envelope(&record.envelope)),
+        digest: record.digest.as_bytes().to_vec(),
+        signed_roles: words(&record.signed_roles),
+        ready: record.ready,
+        created_at_ms: record.created_at.0,
+    }
+}
+
+/// A rollout as the engine, the registry and the connections know it.
+pub(super) fn rollout(facts: &Facts, hub: &Hub, id: &RolloutId, whole: bool) -> Option<v1::Rollout> {
+    let view: RolloutView = facts.engine.rollout(id)?;
+    let record = facts.registry.rollout(id)?;
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let halt_spread = v1::HaltSpread {
+        connected_sites: count(hub.connected(view.halt.sites.iter())),
+        confirmed_sites: count(hub.connected(view.halt.confirmed.iter())),
+        sites: count(view.halt.sites.len()),
+    };
+    Some(v1::Rollout {
+        id: view.id.to_string(),
+        patch: view.patch.to_string(),
+        plan: view.plan,
+        state: view.state.word().to_owned(),
+        state_since_ms: view.state_since.0,
+        reason: view.reason,
+        waves: view.waves.iter().map(wave).collect(),
+        envelope: whole.then(|| envelope(&record.envelope)),
+        digest: view.digest.as_bytes().to_vec(),
+        signed_roles: words(&record.signed_roles),
+        order_counter: view.order_counter,
+        created_at_ms: view.created_at.0,
+        started_at_ms: ms(view.started_at),
+        ended_at_ms: ms(view.ended_at),
+        halt_spread: Some(halt_spread),
+    })
+}
+
+fn wave(view: &WaveView) -> v1::Wave {
+    let counts = view.deployments.iter();
+    v1::Wave {
+        name: view.name.to_string(),
+        state: view.state.word().to_owned(),
+        state_since_ms: view.state_since.0,
+        device_count: view.count,
+        deployments: counts.map(|(s, n)| v1::StateCount { state: s.word().to_owned(), count: *n }).collect(),
+        waiting: view.waiting.as_ref().map(waiting),
+        gate: view.gate.clone(),
+    }
+}
+
+fn waiting(waiting: &Waiting) -> v1::Waiting {
+    v1::Waiting {
+        code: waiting.on.code().to_owned(),
+        text: waiting.on.to_string(),
+        since_ms: waiting.since.0,
+        until_ms: ms(waiting.until),
+    }
+}
+
+pub(super) fn deployment(view: &DeploymentView) -> v1::Deployment {
+    let reason = match (&view.waiting, view.reason.as_str()) {
+        (Some(waiting), "") => waiting.on.to_string(),
+        _ => view.reason.clone(),
+    };
+    v1::Deployment {
+        device: view.device.to_string(),
+        wave: view.wave.to_string(),
+        state: view.state.word().to_owned(),
+        state_since_ms: view.state_since.0,
+        reason,
+        attempt: view.attempt,
+        evidence_json: serde_json::to_string(&view.evidence).unwrap_or_default(),
+    }
+}
+
+pub(super) fn member(member: &Member) -> v1::Member {
+    v1::Member { wave: member.wave.to_string(), device: member.device.to_string(), variant: member.variant.to_string() }
+}
+
+pub(super) fn alarm(alarm: &Alarm) -> v1::Alarm {
+    fn text<T: ToString>(value: Option<&T>) -> String {
+        value.map(T::to_string).unwrap_or_default()
+    }
+    v1::Alarm {
+        at_ms: alarm.at.0,
+        code: alarm.code.clone(),
+        text: alarm.text.clone(),
+        site: text(alarm.site.as_ref()),
+        device: text(alarm.device.as_ref()),
+        rollout: text(alarm.rollout.as_ref()),
+    }
+}

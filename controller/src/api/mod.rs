@@ -1,0 +1,185 @@
+//! The gRPC services: each method parses, calls a room, converts, and maps errors to a status; nothing else.
+
+mod access;
+mod audit;
+mod convert;
+mod enrolment;
+mod estate;
+mod guard;
+mod node;
+mod order;
+mod page;
+mod patch;
+mod plan;
+mod rollout;
+mod status;
+mod token;
+
+pub(crate) use guard::GuardLayer;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Status, service::Routes};
+use wardround_proto::v1::{
+    audit_service_server::AuditServiceServer, enrolment_service_server::EnrolmentServiceServer,
+    estate_service_server::EstateServiceServer, node_service_server::NodeServiceServer,
+    patch_service_server::PatchServiceServer, rollout_service_server::RolloutServiceServer,
+    token_service_server::TokenServiceServer,
+};
+use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
+use wardround_signing::{Digest, TrustAnchor};
+
+use crate::{
+    ca::{Authority, Identity, Peer},
+    clock,
+    core::Core,
+    directive::Directives,
+    payloads::Payloads,
+    registry::RegistryEvent,
+};
+
+/// Largest message of a node: some reports, among them an inventory of at most 3 MiB.
+const NODE_MESSAGE_MAX: usize = 8 * 1024 * 1024;
+/// Largest message of an operator: a patch document of 8 MiB with its signatures.
+const OPERATOR_MESSAGE_MAX: usize = 12 * 1024 * 1024;
+/// Largest message of anyone else.
+const STRANGER_MESSAGE_MAX: usize = 64 * 1024;
+/// Largest answer: a directive or document of 8 MiB.
+const ANSWER_MAX: usize = 16 * 1024 * 1024;
+/// The same alarm about the same site is raised once in this time: a broken node must not fill the record.
+const ALARM_PAUSE: DurationMs = DurationMs::from_secs(10 * 60);
+
+/// What the services share.
+pub(crate) struct Api {
+    /// The state.
+    pub(crate) core: Core,
+    /// Chunks.
+    pub(crate) payloads: Payloads,
+    /// Directives' signer.
+    pub(crate) directives: Directives,
+    /// Certificates.
+    pub(crate) ca: Arc<Authority>,
+    /// People's keys.
+    pub(crate) trust: TrustAnchor,
+    /// Their file's bytes, which tokens pin.
+    pub(crate) trust_bytes: Vec<u8>,
+    /// How often nodes check in.
+    pub(crate) check_in_every: Duration,
+    /// Set when streams must end.
+    pub(crate) shutdown: CancellationToken,
+    /// One signature or draft at a time: what signatures amount to depends on those that are there.
+    pub(crate) drafting: tokio::sync::Mutex<()>,
+    /// When which alarm was raised last.
+    pub(crate) alarmed: Mutex<HashMap<(SiteId, &'static str), Timestamp>>,
+    /// Failed enrolments by address.
+    pub(crate) strangers: Mutex<HashMap<IpAddr, enrolment::Failures>>,
+}
+
+impl Api {
+    /// SHA-256 of the trust anchor's file.
+    fn trust_pin(&self) -> Digest {
+        TrustAnchor::pin(&self.trust_bytes)
+    }
+
+    /// Raises an alarm that this process itself noticed.
+    async fn alarm(&self, code: &'static str, site: &SiteId, text: String) {
+        let now = clock::now();
+        {
+            let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
+            alarmed.retain(|_, at| at.after(ALARM_PAUSE) > now);
+            if alarmed.insert((site.clone(), code), now).is_some() {
+                return;
+            }
+        }
+        tracing::warn!(%site, code, text, "alarm");
+        let event = RegistryEvent::Alarm { code: code.to_owned(), text, site: Some(site.clone()) };
+        if let Err(error) = self.core.submit(event).await {
+            tracing::error!(%error, "an alarm could not be recorded");
+        }
+    }
+}
+
+/// A service: what all share, under a name of its own.
+#[derive(Clone)]
+pub(crate) struct Service(pub(crate) Arc<Api>);
+
+/// All services.
+pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::server::Error> {
+    let service = || Service(Arc::clone(api));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<EnrolmentServiceServer<Service>>().await;
+    health.set_serving::<TokenServiceServer<Service>>().await;
+    health.set_serving::<NodeServiceServer<Service>>().await;
+    health.set_serving::<PatchServiceServer<Service>>().await;
+    health.set_serving::<RolloutServiceServer<Service>>().await;
+    health.set_serving::<EstateServiceServer<Service>>().await;
+    health.set_serving::<AuditServiceServer<Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(wardround_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let mut routes = Routes::builder();
+    routes
+        .add_service(EnrolmentServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
+        .add_service(TokenServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
+        .add_service(
+            NodeServiceServer::new(service())
+                .max_decoding_message_size(NODE_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
+        .add_service(
+            PatchServiceServer::new(service())
+                .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
+        .add_service(
+            RolloutServiceServer::new(service())
+                .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
+        .add_service(
+            EstateServiceServer::new(service())
+                .max_decoding_message_size(STRANGER_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
+        .add_service(
+            AuditServiceServer::new(service())
+                .max_decoding_message_size(STRANGER_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
+        .add_service(health_service)
+        .add_service(reflection);
+    Ok(routes.routes())
+}
+
+/// The node that calls. The guard has let nobody else through.
+fn node<T>(request: &Request<T>) -> Result<(SiteId, Timestamp), Status> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer { identity: Identity::Node(site), not_after, .. }) => Ok((site.clone(), *not_after)),
+        _ => Err(Status::permission_denied("only a site's node may call this")),
+    }
+}
+
+/// The operator who calls, for the record.
+fn operator<T>(request: &Request<T>) -> Result<String, Status> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer { identity: Identity::Operator(name), .. }) => Ok(name.clone()),
+        _ => Err(Status::permission_denied("only an operator may call this")),
+    }
+}
+
+/// Runs file work off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Status::internal(e.to_string()))
+}
+
+/// Reads an id out of a request.
+fn id<T: std::str::FromStr<Err: std::fmt::Display>>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|e: T::Err| status::invalid(field, e))
+}

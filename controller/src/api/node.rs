@@ -1,0 +1,288 @@
+//! `NodeService`: what a site's node calls.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, codegen::Bytes};
+use wardround_proto::v1::{
+    CheckInRequest, CheckInResponse, FetchChunksRequest, FetchChunksResponse, FetchDocumentRequest,
+    FetchDocumentResponse, WatchRequest, WatchResponse, node_service_server::NodeService,
+};
+use wardround_rollout_plans::{
+    engine::{Event, Refusal},
+    model::{Report, ReportBody, SITE_DEVICES_MAX, SiteId, Timestamp},
+};
+use wardround_signing::{Policy, PublicKey, VerifyError, verify};
+
+use super::{Api, Service, blocking, convert, node, status};
+use crate::{
+    clock,
+    core::{Change, NodeStream, Nudge},
+};
+
+/// Reports of one check-in.
+const REPORTS_MAX: usize = 256;
+/// Digests of one fetch.
+const DIGESTS_MAX: usize = 4096;
+/// Chunks read ahead of a slow line, each up to 1 MiB.
+const CHUNKS_AHEAD: usize = 4;
+/// How often one site's stream may be replaced before it looks like two nodes with one identity. A node on a bad line
+/// comes again while its old stream still seems open, but not again and again within [`REPLACED_WINDOW`].
+const REPLACED_MAX: u32 = 3;
+const REPLACED_WINDOW: Duration = Duration::from_secs(60);
+
+#[tonic::async_trait]
+impl NodeService for Service {
+    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type FetchChunksStream = ReceiverStream<Result<FetchChunksResponse, Status>>;
+
+    async fn check_in(&self, request: Request<CheckInRequest>) -> Result<Response<CheckInResponse>, Status> {
+        let (site, _) = node(&request)?;
+        let api = &self.0;
+        let asked = request.into_inner();
+        let reports = api.read_reports(&site, asked.reports).await?;
+        api.take_reports(&site, reports).await?;
+        let now = clock::now();
+        api.core.hub().heard(&site, now, asked.directive_counter);
+        let counter = api.directives.counter(&api.core);
+        if asked.directive_counter > counter {
+            let text = format!(
+                "the node of site {site} has accepted directive {} but this controller is only at {counter}: it was \
+                 restored from an older copy, or another controller signs with its key",
+                asked.directive_counter
+            );
+            api.alarm("directive_counter_ahead", &site, text).await;
+        }
+        let directive = api.directives.for_site(&api.core, &site, now).map_err(|e| Status::internal(e.to_string()))?;
+        Ok(Response::new(CheckInResponse {
+            acked_seq: api.core.read(|facts| facts.engine.acked_seq(&site)),
+            directive: Some(convert::envelope(&directive)),
+            now_ms: now.0,
+            check_in_after_ms: u32::try_from(api.check_in_every.as_millis()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (site, not_after) = node(&request)?;
+        let api = Arc::clone(&self.0);
+        let (stream, replaced) = api.core.hub().connect(&site, Instant::now(), REPLACED_WINDOW);
+        if replaced >= REPLACED_MAX {
+            let text = format!(
+                "the watch stream of site {site} was replaced {replaced} times within {} s: two nodes seem to hold one \
+                 identity",
+                REPLACED_WINDOW.as_secs()
+            );
+            api.alarm("identity_shared", &site, text).await;
+        }
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            tracing::debug!(%site, "watch stream opened");
+            push(&api, &stream, &sender, not_after).await;
+            api.core.hub().disconnect(&site, &stream);
+            tracing::debug!(%site, "watch stream closed");
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn fetch_chunks(
+        &self,
+        request: Request<FetchChunksRequest>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        let api = Arc::clone(&self.0);
+        let digests = convert::digests("digests", &request.into_inner().digests, DIGESTS_MAX)?;
+        let unnamed = api.core.read(|facts| digests.iter().find(|d| !facts.registry.names_chunk(d)).copied());
+        if let Some(digest) = unnamed {
+            return Err(status::not_found("chunk of any patch", &digest.to_string(), ""));
+        }
+        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+        tokio::task::spawn_blocking(move || {
+            for digest in digests {
+                let read = api.payloads.get(&digest).map_err(|error| {
+                    tracing::error!(%error, "a chunk could not be served");
+                    status::payload(&error)
+                });
+                let failed = read.is_err();
+                let chunk =
+                    read.map(|d| FetchChunksResponse { digest: digest.as_bytes().to_vec(), data: Bytes::from(d) });
+                if sender.blocking_send(chunk).is_err() || failed || api.shutdown.is_cancelled() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn fetch_document(
+        &self,
+        request: Request<FetchDocumentRequest>,
+    ) -> Result<Response<FetchDocumentResponse>, Status> {
+        let digest = convert::digest("digest", &request.into_inner().digest)?;
+        let found = self.0.core.read(|facts| facts.registry.document(&digest));
+        let found = found.ok_or_else(|| {
+            status::not_found(
+                "document signed by both roles",
+                &digest.to_string(),
+                "check in again for the present digest",
+            )
+        })?;
+        Ok(Response::new(FetchDocumentResponse { envelope: Some(convert::envelope(&found)) }))
+    }
+}
+
+/// Passes nudges on until the node goes, another stream comes, the certificate ends, or the controller stops.
+async fn push(
+    api: &Api,
+    stream: &NodeStream,
+    sender: &mpsc::Sender<Result<WatchResponse, Status>>,
+    not_after: Timestamp,
+) {
+    let end = tokio::time::Instant::now() + Duration::from_millis(not_after.since(clock::now()).0);
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = sender.closed() => return,
+            nudge = stream.next() => match nudge {
+                Nudge::Halt(order) => Ok(WatchResponse { halt: Some(convert::envelope(&order)) }),
+                Nudge::CheckIn => Ok(WatchResponse { halt: None }),
+                Nudge::Replaced => Err(status::make(
+                    Code::Aborted,
+                    "REPLACED",
+                    "another watch stream of this site has taken the place of this one",
+                    "if it keeps happening, two nodes hold one identity: enrol one of them for its own site",
+                )),
+            },
+            () = api.shutdown.cancelled() => Err(Status::unavailable("the controller is shutting down")),
+            () = tokio::time::sleep_until(end) => Err(Status::unauthenticated("the client certificate has expired")),
+        };
+        let last = message.is_err();
+        if sender.send(message).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+impl Api {
+    /// Verifies what a node says. One report that does not verify refuses the whole call, and a person hears of it.
+    async fn read_reports(
+        &self,
+        site: &SiteId,
+        given: Vec<wardround_proto::v1::Envelope>,
+    ) -> Result<Vec<Report>, Status> {
+        if given.len() > REPORTS_MAX {
+            return Err(status::invalid("reports", format!("at most {REPORTS_MAX} at once, not {}", given.len())));
+        }
+        if given.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = self.core.read(|facts| facts.registry.node(site).map(|node| node.report_key));
+        let key = key.ok_or_else(|| status::not_found("node of site", site.as_str(), "enrol it"))?;
+        let envelopes =
+            given.into_iter().enumerate().map(|(n, e)| convert::required(&format!("reports[{n}]"), Some(e)));
+        let envelopes = envelopes.collect::<Result<Vec<_>, _>>()?;
+        let owner = site.clone();
+        // A batch of 256 signatures takes some 20 ms.
+        let read = blocking(move || {
+            envelopes.iter().map(|envelope| read_report(&owner, key, envelope)).collect::<Result<Vec<_>, Unverified>>()
+        })
+        .await?;
+        match read {
+            Ok(reports) => Ok(reports),
+            Err(unverified) => {
+                let text = format!("the node of site {site} sent a report that does not count: {}", unverified.why);
+                self.alarm("report_unverified", site, text).await;
+                Err(status::make(unverified.code, "REPORT", &unverified.why, "enrol the node anew if its key was lost"))
+            }
+        }
+    }
+
+    /// Takes in what is new, in order, up to the first gap.
+    async fn take_reports(&self, site: &SiteId, reports: Vec<Report>) -> Result<(), Status> {
+        let (acked, silent) = self.core.read(|facts| (facts.engine.acked_seq(site), facts.registry.is_silent(site)));
+        let mut changes: Vec<Change> = Vec::new();
+        if silent {
+            changes.push(Event::SiteHeard { site: site.clone() }.into());
+        }
+        let mut next = acked + 1;
+        for report in reports {
+            if report.seq < next {
+                continue;
+            }
+            if report.seq > next {
+                break;
+            }
+            next += 1;
+            let event = Event::Report { site: site.clone(), seq: report.seq, at: report.at, body: report.body };
+            changes.push(event.into());
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let outcomes = self.core.submit_all(changes).await.map_err(|e| status::core(&e))?;
+        for outcome in outcomes {
+            match outcome {
+                // Taken in through another call at the same moment, or cut off by it: the answer's acked_seq tells.
+                Ok(()) | Err(Refusal::Duplicate { .. }) => {}
+                Err(Refusal::Gap { .. }) => break,
+                Err(refusal) => return Err(status::refusal(&refusal)),
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Unverified {
+    code: Code,
+    why: String,
+}
+
+fn read_report(site: &SiteId, key: PublicKey, envelope: &wardround_signing::Envelope) -> Result<Report, Unverified> {
+    let report: Report = match verify(envelope, &Policy::node(key)) {
+        Ok(verified) => verified.into_document(),
+        Err(error) => {
+            let code = match error {
+                VerifyError::Missing { .. } | VerifyError::Altered { .. } => Code::PermissionDenied,
+                _ => Code::InvalidArgument,
+            };
+            return Err(Unverified { code, why: error.to_string() });
+        }
+    };
+    if report.site != *site {
+        let why = format!("it speaks for site {}, but the certificate is for {site}", report.site);
+        return Err(Unverified { code: Code::PermissionDenied, why });
+    }
+    match foreign(site, &report.body) {
+        None => Ok(report),
+        Some(why) => Err(Unverified { code: Code::InvalidArgument, why }),
+    }
+}
+
+/// What a report says of things that are not its site's.
+fn foreign(site: &SiteId, body: &ReportBody) -> Option<String> {
+    let not_ours = |what: &str, id: &dyn std::fmt::Display| Some(format!("{what} {id} does not belong to site {site}"));
+    match body {
+        ReportBody::Inventory { inventory } => {
+            if inventory.site != *site {
+                return not_ours("the inventory of", &inventory.site);
+            }
+            if inventory.devices.len() > SITE_DEVICES_MAX {
+                return Some(format!(
+                    "the inventory lists {} devices; at most {SITE_DEVICES_MAX} are accepted",
+                    inventory.devices.len()
+                ));
+            }
+            if let Some(device) = inventory.devices.iter().find(|d| d.id.site() != *site) {
+                return not_ours("device", &device.id);
+            }
+            let system = inventory.systems.iter().find(|s| s.id.site() != *site);
+            system.and_then(|s| not_ours("clinical system", &s.id))
+        }
+        ReportBody::Deployment { device, .. } if device.site() != *site => not_ours("device", device),
+        ReportBody::Alarm { device: Some(device), .. } if device.site() != *site => not_ours("device", device),
+        ReportBody::Health { system, .. } if system.site() != *site => not_ours("clinical system", system),
+        _ => None,
+    }
+}

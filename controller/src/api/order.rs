@@ -1,0 +1,44 @@
+//! People's orders: the command must be what the method says, and a person who may give it must have signed.
+
+use std::collections::BTreeSet;
+
+use tonic::Status;
+use wardround_proto::v1;
+use wardround_rollout_plans::{
+    engine::Event,
+    model::{Command, Order, REASON_BYTES_MAX},
+};
+use wardround_signing::{Policy, Verified, verify};
+
+use super::{Api, convert, status};
+
+impl Api {
+    /// Takes in an order and answers with the rollout after it. The answer comes when the order is on disk.
+    pub(super) async fn order(
+        &self,
+        method: &str,
+        is_meant: fn(&Command) -> bool,
+        given: Option<v1::Envelope>,
+    ) -> Result<v1::Rollout, Status> {
+        let envelope = convert::required("order", given)?;
+        let draft: Order = envelope.peek_unverified().map_err(|e| status::invalid("order", e))?;
+        if !is_meant(&draft.command) {
+            let text = format!("the signed command is {:?}, which {method} does not carry out", draft.command.word());
+            return Err(status::invalid("order", text));
+        }
+        if draft.reason.len() > REASON_BYTES_MAX {
+            return Err(status::invalid("order", format!("the reason is over {REASON_BYTES_MAX} bytes")));
+        }
+        let roles = draft.command.permitted_roles();
+        let verified: Verified<Order> =
+            verify(&envelope, &Policy::any_of(&self.trust, roles)).map_err(|e| status::verify("this order", &e))?;
+        let signers = verified.signers();
+        let roles: BTreeSet<_> = signers.iter().flat_map(|s| s.roles.iter().copied()).collect();
+        let holders = signers.iter().map(|s| s.holder.clone()).collect();
+        let order = verified.into_document();
+        let rollout = order.rollout.clone();
+        let event = Event::Order { order, roles, holders, envelope };
+        self.core.submit(event).await.map_err(|e| status::core(&e))?;
+        self.rollout(&rollout, true)
+    }
+}

@@ -1,0 +1,196 @@
+//! `PatchService`: import, signatures, reading.
+
+use std::sync::Arc;
+
+use tonic::{Code, Request, Response, Status, Streaming};
+use wardround_proto::v1::{
+    CreatePatchRequest, CreatePatchResponse, FindMissingChunksRequest, FindMissingChunksResponse, GetPatchRequest,
+    GetPatchResponse, ListPatchesRequest, ListPatchesResponse, SignPatchRequest, SignPatchResponse,
+    UploadChunksRequest, UploadChunksResponse, patch_service_server::PatchService,
+};
+use wardround_rollout_plans::model::{Patch, PatchId, Payload};
+use wardround_signing::{DigestWriter, Envelope, Signature};
+
+use super::{Api, Service, blocking, convert, id, operator, page, status};
+use crate::{
+    payloads::{CHUNK_BYTES_MAX, Payloads},
+    registry::{Gathered, PatchRecord, RegistryEvent, gather, validate_patch},
+};
+
+/// Digests of one question: 2 GiB in chunks of 256 KiB are 8192.
+const DIGESTS_MAX: usize = 16_384;
+/// How long an upload may stall between two chunks, seconds.
+const STALL_MAX_S: u64 = 60;
+
+#[tonic::async_trait]
+impl PatchService for Service {
+    async fn find_missing_chunks(
+        &self,
+        request: Request<FindMissingChunksRequest>,
+    ) -> Result<Response<FindMissingChunksResponse>, Status> {
+        let digests = convert::digests("digests", &request.into_inner().digests, DIGESTS_MAX)?;
+        let payloads = self.0.payloads.clone();
+        let missing = blocking(move || {
+            let missing = digests.iter().filter(|d| !payloads.has(d));
+            missing.map(|d| d.as_bytes().to_vec()).collect()
+        })
+        .await?;
+        Ok(Response::new(FindMissingChunksResponse { digests: missing }))
+    }
+
+    async fn upload_chunks(
+        &self,
+        request: Request<Streaming<UploadChunksRequest>>,
+    ) -> Result<Response<UploadChunksResponse>, Status> {
+        let mut chunks = request.into_inner();
+        let mut stored = 0;
+        loop {
+            let stall = std::time::Duration::from_secs(STALL_MAX_S);
+            let next = tokio::time::timeout(stall, chunks.message()).await.map_err(|_| {
+                Status::deadline_exceeded(format!("no chunk came for {STALL_MAX_S} s; {stored} new ones are stored"))
+            })?;
+            let Some(chunk) = next? else { return Ok(Response::new(UploadChunksResponse { stored })) };
+            if chunk.data.len() > CHUNK_BYTES_MAX {
+                return Err(status::invalid("data", format!("a chunk has at most {CHUNK_BYTES_MAX} bytes")));
+            }
+            let payloads = self.0.payloads.clone();
+            let (_, new) = blocking(move || payloads.put(&chunk.data)).await?.map_err(|e| status::payload(&e))?;
+            stored += u64::from(new);
+        }
+    }
+
+    async fn create_patch(
+        &self,
+        request: Request<CreatePatchRequest>,
+    ) -> Result<Response<CreatePatchResponse>, Status> {
+        let by = operator(&request)?;
+        let envelope = convert::required("envelope", request.into_inner().envelope)?;
+        let patch = Box::pin(self.0.create_patch(by, envelope)).await?;
+        Ok(Response::new(CreatePatchResponse { patch: Some(patch) }))
+    }
+
+    async fn sign_patch(&self, request: Request<SignPatchRequest>) -> Result<Response<SignPatchResponse>, Status> {
+        let asked = request.into_inner();
+        let id: PatchId = id("id", &asked.id)?;
+        let signatures = convert::signatures("signatures", asked.signatures)?;
+        let _turn = self.0.drafting.lock().await;
+        self.0.sign_patch(&id, signatures).await?;
+        Ok(Response::new(SignPatchResponse { patch: Some(self.0.patch(&id)?) }))
+    }
+
+    async fn get_patch(&self, request: Request<GetPatchRequest>) -> Result<Response<GetPatchResponse>, Status> {
+        let id: PatchId = id("id", &request.into_inner().id)?;
+        Ok(Response::new(GetPatchResponse { patch: Some(self.0.patch(&id)?) }))
+    }
+
+    async fn list_patches(
+        &self,
+        request: Request<ListPatchesRequest>,
+    ) -> Result<Response<ListPatchesResponse>, Status> {
+        let asked = request.into_inner();
+        let size = page::size(asked.page_size, 100, 1000);
+        let after: Option<PatchId> = page::after(&asked.page_token)?.map(|t| id("page_token", &t)).transpose()?;
+        let found = self.0.core.read(|facts| {
+            let later = facts.registry.patches().iter().filter(|(id, _)| after.as_ref().is_none_or(|a| *id > a));
+            later.take(size + 1).map(|(id, p)| convert::patch(id, p, false)).collect()
+        });
+        let (patches, next_page_token) = page::cut(found, size, |p: &wardround_proto::v1::Patch| p.id.clone());
+        Ok(Response::new(ListPatchesResponse { patches, next_page_token }))
+    }
+}
+
+impl Api {
+    fn patch_record(&self, id: &PatchId) -> Result<PatchRecord, Status> {
+        self.core
+            .read(|facts| facts.registry.patch(id).cloned())
+            .ok_or_else(|| status::not_found("patch", id.as_str(), "see `wardround patch list`"))
+    }
+
+    fn patch(&self, id: &PatchId) -> Result<wardround_proto::v1::Patch, Status> {
+        Ok(convert::patch(id, &self.patch_record(id)?, true))
+    }
+
+    /// A patch that both roles have signed, with its document.
+    pub(super) fn ready_patch(&self, id: &PatchId) -> Result<(PatchRecord, Patch), Status> {
+        let record = self.patch_record(id)?;
+        if !record.ready {
+            let text = format!("patch {id} has not been signed by both roles, release and clinical");
+            let hint = format!("have the missing role sign it with `wardround patch sign {id}`");
+            return Err(status::precondition("PATCH_UNSIGNED", &format!("patch {id}"), &text, &hint));
+        }
+        let patch = record.envelope.peek_unverified().map_err(Status::data_loss)?;
+        Ok((record, patch))
+    }
+
+    async fn create_patch(&self, by: String, envelope: Envelope) -> Result<wardround_proto::v1::Patch, Status> {
+        let patch: Patch = envelope.peek_unverified().map_err(|e| status::invalid("envelope", e))?;
+        let wrong = validate_patch(&patch);
+        if !wrong.is_empty() {
+            return Err(status::violations(&format!("the document of patch {} can't be used", patch.id), "", &wrong));
+        }
+        let id = patch.id.clone();
+        let _turn = self.drafting.lock().await;
+        let there = self.core.read(|facts| facts.registry.patch(&id).map(|p| p.digest));
+        match there {
+            Some(digest) if digest == envelope.digest() => {}
+            Some(digest) => {
+                let text = format!("patch {id} exists already with another document ({digest})");
+                return Err(status::make(
+                    Code::AlreadyExists,
+                    "ALREADY_EXISTS",
+                    &text,
+                    "a patch is immutable: choose another id",
+                ));
+            }
+            None => {
+                let (payloads, title) = (self.payloads.clone(), patch.title.clone());
+                blocking(move || check_payloads(&payloads, &patch)).await??;
+                let bare = Envelope { signatures: Vec::new(), ..envelope.clone() };
+                let event = RegistryEvent::PatchCreated { id: id.clone(), title, envelope: Arc::new(bare), by };
+                self.core.submit(event).await.map_err(|e| status::core(&e))?;
+            }
+        }
+        if !envelope.signatures.is_empty() {
+            self.sign_patch(&id, envelope.signatures).await?;
+        }
+        self.patch(&id)
+    }
+
+    /// The caller holds the `drafting` turn.
+    async fn sign_patch(&self, id: &PatchId, signatures: Vec<Signature>) -> Result<(), Status> {
+        let record = self.patch_record(id)?;
+        let gathered = gather::<Patch>(&record.envelope, &signatures, &self.trust)
+            .map_err(|e| status::signatures(&format!("patch {id}"), &e))?;
+        match gathered {
+            Gathered::Nothing => Ok(()),
+            Gathered::New(signed) => {
+                let event = RegistryEvent::PatchSigned { id: id.clone(), signed };
+                self.core.submit(event).await.map_err(|e| status::core(&e))
+            }
+        }
+    }
+}
+
+/// Every payload must be here, whole and as the document says, before anybody is asked to sign.
+fn check_payloads(payloads: &Payloads, patch: &Patch) -> Result<(), Status> {
+    patch.variants.iter().try_for_each(|variant| check_payload(payloads, &variant.payload))
+}
+
+fn check_payload(payloads: &Payloads, payload: &Payload) -> Result<(), Status> {
+    let subject = format!("payload {}", payload.file_name);
+    if let Some(missing) = payload.chunks.iter().find(|digest| !payloads.has(digest)) {
+        let text = format!("chunk {missing} of payload {} has not been uploaded", payload.file_name);
+        return Err(status::precondition("CHUNK_MISSING", &subject, &text, "upload the missing chunks first"));
+    }
+    let (mut whole, mut length) = (DigestWriter::new(), 0_u64);
+    for digest in &payload.chunks {
+        let data = payloads.get(digest).map_err(|e| status::payload(&e))?;
+        length += data.len() as u64;
+        whole.update(&data);
+    }
+    if length != payload.length || whole.finish() != payload.digest {
+        let text = format!("the chunks of payload {} don't make up its SHA-256 and length", payload.file_name);
+        return Err(status::invalid("envelope", text));
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Previewing plans and drafting rollouts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tonic::{Code, Status};
+use wardround_proto::v1;
+use wardround_rollout_plans::{
+    engine::Event,
+    language::{ParsedPlan, parse_plan},
+    model::{
+        Installer, Interpreter, Member, Patch, PatchId, Payload, Plan, Platform, RolloutId, Severity, SiteId, Variant,
+        VariantId, WavePlan,
+    },
+    resolve::{Resolution, document, resolve},
+};
+use wardround_signing::{Digest, Envelope};
+
+use super::{Api, convert, id, status};
+use crate::{clock, core::Change, registry::RegistryEvent};
+
+/// Longest plan, bytes: 50 waves with long device lists stay far below.
+const PLAN_BYTES_MAX: usize = 1024 * 1024;
+/// Longest file name for messages, bytes.
+const FILE_NAME_BYTES_MAX: usize = 200;
+/// Numbers tried for a rollout id that the controller chooses.
+const ROLLOUTS_OF_A_PATCH_MAX: u32 = 10_000;
+/// Members and left-out devices of a preview: a person reads it, and it must fit one answer.
+const PREVIEW_MAX: usize = 20_000;
+
+fn parse(yaml: &str, file_name: &str) -> Result<ParsedPlan, Status> {
+    if yaml.len() > PLAN_BYTES_MAX {
+        return Err(status::invalid("plan_yaml", format!("a plan has at most {PLAN_BYTES_MAX} bytes")));
+    }
+    if file_name.len() > FILE_NAME_BYTES_MAX {
+        return Err(status::invalid("file_name", format!("a file name has at most {FILE_NAME_BYTES_MAX} bytes")));
+    }
+    let file_name = if file_name.is_empty() { "plan.yaml" } else { file_name };
+    parse_plan(yaml, file_name).map_err(|problems| status::problems(&problems))
+}
+
+impl Api {
+    pub(super) fn preview(&self, asked: &v1::PreviewPlanRequest) -> Result<v1::PreviewPlanResponse, Status> {
+        let parsed = parse(&asked.plan_yaml, &asked.file_name)?;
+        let patch = match asked.patch.as_str() {
+            "" => any_patch(&parsed.plan)?,
+            // A preview is for those who have yet to sign, so an unsigned patch will do.
+            text => {
+                let id: PatchId = id("patch", text)?;
+                let found = self.core.read(|facts| facts.registry.patch(&id).map(|p| Arc::clone(&p.envelope)));
+                let found = found.ok_or_else(|| status::not_found("patch", text, "see `wardround patch list`"))?;
+                found.peek_unverified().map_err(Status::data_loss)?
+            }
+        };
+        let resolution = self.resolve(&parsed, &patch)?;
+        let mut warnings: Vec<String> = parsed.warnings.iter().map(warning).collect();
+        warnings.extend(resolution.warnings.iter().cloned());
+        let total: usize = resolution.waves.iter().map(Vec::len).sum();
+        if total > PREVIEW_MAX || resolution.left_out.len() > PREVIEW_MAX {
+            warnings.push(format!("only the first {PREVIEW_MAX} of {total} devices are listed"));
+        }
+        let mut room = PREVIEW_MAX;
+        let waves = parsed.plan.waves.iter().zip(&resolution.waves);
+        Ok(v1::PreviewPlanResponse {
+            waves: waves.map(|(wave, members)| preview_wave(&parsed.plan, wave, members, &mut room)).collect(),
+            left_out: resolution
+                .left_out
+                .iter()
+                .take(PREVIEW_MAX)
+                .map(|(device, reason)| v1::LeftOut { device: device.to_string(), reason: reason.clone() })
+                .collect(),
+            warnings,
+        })
+    }
+
+    fn resolve(&self, parsed: &ParsedPlan, patch: &Patch) -> Result<Resolution, Status> {
+        self.core
+            .read(|facts| resolve(parsed, patch, facts.engine.estate()))
+            .map_err(|problems| status::problems(&problems))
+    }
+
+    pub(super) async fn create_rollout(
+        &self,
+        by: String,
+        asked: &v1::CreateRolloutRequest,
+    ) -> Result<RolloutId, Status> {
+        let patch_id: PatchId = id("patch", &asked.patch)?;
+        let parsed = parse(&asked.plan_yaml, &asked.file_name)?;
+        let (record, patch) = self.ready_patch(&patch_id)?;
+        if let Some(only) = parsed.plan.patch.as_ref().filter(|only| **only != patch_id) {
+            let text = format!("the plan is for patch {only} only, not for {patch_id}");
+            return Err(status::invalid("patch", text));
+        }
+        let _turn = self.drafting.lock().await;
+        let rollout_id = match asked.id.as_str() {
+            "" => self.choose_id(&patch_id)?,
+            text => id("id", text)?,
+        };
+        let resolution = self.resolve(&parsed, &patch)?;
+        let rollout = document(rollout_id.clone(), &parsed.plan, &patch, record.digest, &resolution, clock::now());
+        let envelope = Envelope::unsigned(&rollout).map_err(|e| {
+            status::make(Code::InvalidArgument, "DOCUMENT", &e.to_string(), "list fewer devices by name")
+        })?;
+        let digest = envelope.digest();
+        let members: Vec<Member> = resolution.waves.into_iter().flatten().collect();
+        let drafted =
+            RegistryEvent::RolloutDrafted { id: rollout_id.clone(), patch: patch_id, envelope: Arc::new(envelope), by };
+        let change = Change::from(drafted).and(Event::RolloutCreated { rollout, digest, members });
+        self.core.submit(change).await.map_err(|e| status::core(&e))?;
+        Ok(rollout_id)
+    }
+
+    /// "kb4500331-1", "kb4500331-2" …
+    fn choose_id(&self, patch: &PatchId) -> Result<RolloutId, Status> {
+        let stem = patch.as_str().to_ascii_lowercase();
+        let free = |id: &RolloutId| self.core.read(|facts| facts.registry.rollout(id).is_none());
+        (1..=ROLLOUTS_OF_A_PATCH_MAX)
+            .filter_map(|n| RolloutId::new(&format!("{stem}-{n}")).ok())
+            .find(free)
+            .ok_or_else(|| status::invalid("id", "no free id could be made from the patch's; give one"))
+    }
+}
+
+fn warning(problem: &wardround_rollout_plans::language::Problem) -> String {
+    format!("{}: {}", status::place(problem), status::sentence(problem))
+}
+
+/// Stands for a patch that fits every device, for a preview without one.
+fn any_patch(plan: &Plan) -> Result<Patch, Status> {
+    let wrong = |e: &dyn std::fmt::Display| Status::internal(e.to_string());
+    let platform = Platform::new("cpe:2.3:*:*:*:*:*:*:*:*:*:*:*").map_err(|e| wrong(&e))?;
+    let payload = Payload { file_name: "any".to_owned(), digest: Digest::of(b""), length: 0, chunks: Vec::new() };
+    let variant = Variant {
+        id: VariantId::new("any").map_err(|e| wrong(&e))?,
+        platforms: vec![platform],
+        payload,
+        installer: Installer::Script { interpreter: Interpreter::Sh },
+        reboot: Default::default(),
+    };
+    Ok(Patch {
+        id: plan.patch.clone().map_or_else(|| PatchId::new("any"), Ok).map_err(|e| wrong(&e))?,
+        title: String::new(),
+        cves: Vec::new(),
+        severity: Severity::Low,
+        guidance: String::new(),
+        supersedes: Vec::new(),
+        variants: vec![variant],
+    })
+}
+
+fn preview_wave(plan: &Plan, wave: &WavePlan, members: &[Member], room: &mut usize) -> v1::PreviewWave {
+    let shown = members.len().min(*room);
+    *room -= shown;
+    v1::PreviewWave {
+        name: wave.name.to_string(),
+        members: members[..shown].iter().map(convert::member).collect(),
+        gate: gate_words(wave),
+        at_once: at_once(plan, wave, members),
+        soak_ms: i64::try_from(wave.soak.0).unwrap_or(i64::MAX),
+    }
+}
+
+/// The gate in plain words.
+fn gate_words(wave: &WavePlan) -> String {
+    let gate = &wave.gate;
+    let mut words = format!(
+        "{} of the devices that were tried, and at least {}, must have soaked for {} without harm",
+        gate.success, gate.evidence_min, wave.soak
+    );
+    if !gate.approvals.is_empty() {
+        let roles: Vec<&str> = gate.approvals.iter().map(|r| r.word()).collect();
+        words.push_str(&format!("; then {} must approve", roles.join(" and ")));
+    }
+    words
+}
+
+/// Most devices that the limits allow in hand at one moment.
+fn at_once(plan: &Plan, wave: &WavePlan, members: &[Member]) -> u64 {
+    let per_site = plan.limits.per_site.unwrap_or(1).min(wave.limits.per_site.unwrap_or(u32::MAX));
+    let mut sites: BTreeMap<SiteId, u64> = BTreeMap::new();
+    for member in members {
+        *sites.entry(member.device.site()).or_default() += 1;
+    }
+    let by_site: u64 = sites.values().map(|n| (*n).min(u64::from(per_site))).sum();
+    let total = plan.limits.total.unwrap_or(u32::MAX).min(wave.limits.total.unwrap_or(u32::MAX));
+    by_site.min(u64::from(total))
+}

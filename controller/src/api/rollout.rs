@@ -1,0 +1,272 @@
+//! `RolloutService`: plans, documents, orders, and watching.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+use wardround_proto::v1::{self, rollout_service_server::RolloutService};
+use wardround_rollout_plans::{
+    engine::Event,
+    model::{Command, DeploymentState, Rollout, RolloutId, WaveName},
+};
+use wardround_signing::Signature;
+
+use super::{Api, Service, convert, id, operator, page, status};
+use crate::{
+    core::Change,
+    registry::{Gathered, RegistryEvent, gather},
+};
+
+/// A watcher hears of what no event tells (connections) after this time at the latest.
+const REFRESH: Duration = Duration::from_secs(5);
+/// Least time between two messages to one watcher: a thousand reports a second are one picture.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Most alarms in one message.
+const ALARMS_MAX: usize = 100;
+
+#[tonic::async_trait]
+impl RolloutService for Service {
+    type WatchRolloutStream = ReceiverStream<Result<v1::WatchRolloutResponse, Status>>;
+
+    async fn preview_plan(
+        &self,
+        request: Request<v1::PreviewPlanRequest>,
+    ) -> Result<Response<v1::PreviewPlanResponse>, Status> {
+        Ok(Response::new(self.0.preview(&request.into_inner())?))
+    }
+
+    async fn create_rollout(
+        &self,
+        request: Request<v1::CreateRolloutRequest>,
+    ) -> Result<Response<v1::CreateRolloutResponse>, Status> {
+        let by = operator(&request)?;
+        let id = Box::pin(self.0.create_rollout(by, &request.into_inner())).await?;
+        Ok(Response::new(v1::CreateRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
+    }
+
+    async fn sign_rollout(
+        &self,
+        request: Request<v1::SignRolloutRequest>,
+    ) -> Result<Response<v1::SignRolloutResponse>, Status> {
+        let asked = request.into_inner();
+        let id: RolloutId = id("id", &asked.id)?;
+        let signatures = convert::signatures("signatures", asked.signatures)?;
+        self.0.sign_rollout(&id, &signatures).await?;
+        Ok(Response::new(v1::SignRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
+    }
+
+    async fn get_rollout(
+        &self,
+        request: Request<v1::GetRolloutRequest>,
+    ) -> Result<Response<v1::GetRolloutResponse>, Status> {
+        let id: RolloutId = id("id", &request.into_inner().id)?;
+        Ok(Response::new(v1::GetRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
+    }
+
+    async fn list_rollouts(
+        &self,
+        request: Request<v1::ListRolloutsRequest>,
+    ) -> Result<Response<v1::ListRolloutsResponse>, Status> {
+        let asked = request.into_inner();
+        let size = page::size(asked.page_size, 100, 1000);
+        let after: Option<RolloutId> = page::after(&asked.page_token)?.map(|t| id("page_token", &t)).transpose()?;
+        let hub = self.0.core.hub();
+        let found = self.0.core.read(|facts| {
+            let ids = facts.engine.rollouts();
+            let start = match &after {
+                Some(after) => ids.iter().position(|id| id == after).map(|at| at + 1),
+                None => Some(0),
+            };
+            let start = start.ok_or_else(|| status::invalid("page_token", "this is not a token of an earlier page"))?;
+            let page = ids[start..].iter().take(size + 1);
+            Ok::<_, Status>(page.filter_map(|id| convert::rollout(facts, hub, id, false)).collect())
+        })?;
+        let (rollouts, next_page_token) = page::cut(found, size, |r: &v1::Rollout| r.id.clone());
+        Ok(Response::new(v1::ListRolloutsResponse { rollouts, next_page_token }))
+    }
+
+    async fn watch_rollout(
+        &self,
+        request: Request<v1::WatchRolloutRequest>,
+    ) -> Result<Response<Self::WatchRolloutStream>, Status> {
+        let id: RolloutId = id("id", &request.into_inner().id)?;
+        self.0.rollout(&id, false)?;
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(watch(Arc::clone(&self.0), id, sender));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<v1::ListMembersRequest>,
+    ) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let asked = request.into_inner();
+        let id: RolloutId = id("id", &asked.id)?;
+        let size = page::size(asked.page_size, 1_000, 10_000);
+        let start = usize::try_from(position(&asked.page_token)?.map_or(0, |at| at + 1)).unwrap_or(usize::MAX);
+        let members = self.0.core.read(|facts| facts.registry.rollout(&id).map(|r| Arc::clone(&r.members)));
+        let members = members.ok_or_else(|| unknown(&id))?;
+        let found = members.iter().enumerate().skip(start).take(size + 1);
+        let (found, next_page_token) = page::cut(found.collect(), size, |(at, _)| at.to_string());
+        let members = found.into_iter().map(|(_, m)| convert::member(m)).collect();
+        Ok(Response::new(v1::ListMembersResponse { members, next_page_token }))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<v1::ListDeploymentsRequest>,
+    ) -> Result<Response<v1::ListDeploymentsResponse>, Status> {
+        let asked = request.into_inner();
+        let rollout: RolloutId = id("id", &asked.id)?;
+        let size = page::size(asked.page_size, 100, 1000);
+        let wave: Option<WaveName> = (!asked.wave.is_empty()).then(|| id("wave", &asked.wave)).transpose()?;
+        let state = (!asked.state.is_empty()).then(|| state(&asked.state)).transpose()?;
+        let after = position(&asked.page_token)?;
+        let found = self.0.core.read(|facts| {
+            let view = facts.engine.rollout(&rollout).ok_or_else(|| unknown(&rollout))?;
+            if let Some(wave) = wave.as_ref().filter(|w| view.waves.iter().all(|v| v.name != **w)) {
+                return Err(status::not_found("wave", wave.as_str(), "see `wardround rollout status`"));
+            }
+            Ok(facts.engine.deployments(&rollout, wave.as_ref(), state, after, size + 1))
+        })?;
+        let (found, next_page_token) = page::cut(found, size, |d| d.index.to_string());
+        let deployments = found.iter().map(convert::deployment).collect();
+        Ok(Response::new(v1::ListDeploymentsResponse { deployments, next_page_token }))
+    }
+
+    async fn start_rollout(
+        &self,
+        request: Request<v1::StartRolloutRequest>,
+    ) -> Result<Response<v1::StartRolloutResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Start);
+        let rollout = self.0.order("StartRollout", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::StartRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn approve_wave(
+        &self,
+        request: Request<v1::ApproveWaveRequest>,
+    ) -> Result<Response<v1::ApproveWaveResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Approve { .. });
+        let rollout = self.0.order("ApproveWave", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::ApproveWaveResponse { rollout: Some(rollout) }))
+    }
+
+    async fn pause_rollout(
+        &self,
+        request: Request<v1::PauseRolloutRequest>,
+    ) -> Result<Response<v1::PauseRolloutResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Pause);
+        let rollout = self.0.order("PauseRollout", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::PauseRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn resume_rollout(
+        &self,
+        request: Request<v1::ResumeRolloutRequest>,
+    ) -> Result<Response<v1::ResumeRolloutResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Resume);
+        let rollout = self.0.order("ResumeRollout", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::ResumeRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn halt_rollout(
+        &self,
+        request: Request<v1::HaltRolloutRequest>,
+    ) -> Result<Response<v1::HaltRolloutResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Halt);
+        let rollout = self.0.order("HaltRollout", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::HaltRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn roll_back_rollout(
+        &self,
+        request: Request<v1::RollBackRolloutRequest>,
+    ) -> Result<Response<v1::RollBackRolloutResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::RollBack { .. });
+        let rollout = self.0.order("RollBackRollout", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::RollBackRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn cancel_rollout(
+        &self,
+        request: Request<v1::CancelRolloutRequest>,
+    ) -> Result<Response<v1::CancelRolloutResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Cancel);
+        let rollout = self.0.order("CancelRollout", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::CancelRolloutResponse { rollout: Some(rollout) }))
+    }
+}
+
+fn unknown(id: &RolloutId) -> Status {
+    status::not_found("rollout", id.as_str(), "see `wardround rollout list`")
+}
+
+fn state(word: &str) -> Result<DeploymentState, Status> {
+    let known = || DeploymentState::ALL.map(DeploymentState::word).join(", ");
+    DeploymentState::ALL
+        .into_iter()
+        .find(|s| s.word() == word)
+        .ok_or_else(|| status::invalid("state", format!("{word:?} is not one of {}", known())))
+}
+
+/// A page token that says a position.
+fn position(token: &str) -> Result<Option<u64>, Status> {
+    let bad = |_| status::invalid("page_token", "this is not a token of an earlier page");
+    page::after(token)?.map(|text| text.parse().map_err(bad)).transpose()
+}
+
+impl Api {
+    /// One rollout as people see it.
+    pub(super) fn rollout(&self, id: &RolloutId, whole: bool) -> Result<v1::Rollout, Status> {
+        let hub = self.core.hub();
+        self.core.read(|facts| convert::rollout(facts, hub, id, whole)).ok_or_else(|| unknown(id))
+    }
+
+    async fn sign_rollout(&self, id: &RolloutId, signatures: &[Signature]) -> Result<(), Status> {
+        let _turn = self.drafting.lock().await;
+        let record = self.core.read(|facts| facts.registry.rollout(id).cloned()).ok_or_else(|| unknown(id))?;
+        let gathered = gather::<Rollout>(&record.envelope, signatures, &self.trust)
+            .map_err(|e| status::signatures(&format!("rollout {id}"), &e))?;
+        let Gathered::New(signed) = gathered else { return Ok(()) };
+        let becomes_ready = signed.ready && !record.ready;
+        let mut change = Change::from(RegistryEvent::RolloutSigned { id: id.clone(), signed });
+        if becomes_ready {
+            change = change.and(Event::RolloutSigned { rollout: id.clone() });
+        }
+        self.core.submit(change).await.map_err(|e| status::core(&e))
+    }
+}
+
+/// Sends the rollout now and after each change, until the watcher goes or the controller stops.
+async fn watch(api: Arc<Api>, id: RolloutId, sender: mpsc::Sender<Result<v1::WatchRolloutResponse, Status>>) {
+    let mut news = api.core.hub().watch_rollout(&id);
+    let mut alarms_from = api.core.read(|facts| facts.alarms.next());
+    let mut sent: Option<v1::Rollout> = None;
+    loop {
+        // Marked as seen before it is looked at: what happens in between is news again.
+        news.mark_unchanged();
+        let (rollout, alarms, next) = api.core.read(|facts| {
+            let ours = facts.alarms.since(alarms_from).filter(|a| a.rollout.as_ref() == Some(&id));
+            let alarms: Vec<v1::Alarm> = ours.take(ALARMS_MAX).map(convert::alarm).collect();
+            (convert::rollout(facts, api.core.hub(), &id, false), alarms, facts.alarms.next())
+        });
+        alarms_from = next;
+        if !alarms.is_empty() || rollout != sent {
+            sent.clone_from(&rollout);
+            if sender.send(Ok(v1::WatchRolloutResponse { rollout, alarms })).await.is_err() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = sender.closed() => return,
+            () = api.shutdown.cancelled() => {
+                let _ = sender.send(Err(Status::unavailable("the controller is shutting down"))).await;
+                return;
+            }
+            _ = news.changed() => tokio::time::sleep(PAUSE).await,
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Signing directives: what the engine wants of a site, under the controller's online key.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use wardround_rollout_plans::model::{Directive, DurationMs, SiteId, SiteRollout, Timestamp};
+use wardround_signing::{Digest, Envelope, EnvelopeError, PublicKey, SecretKey, Signer as _};
+
+use crate::core::Core;
+
+/// Life of a directive: a node begins nothing new when the controller has been out of reach for longer.
+const LIFE: DurationMs = DurationMs::from_secs(60 * 60);
+/// A cached directive is used again while at least this much of its life is left.
+const LEFT_MIN: DurationMs = DurationMs::from_secs(30 * 60);
+
+struct Cached {
+    content: Digest,
+    counter: u64,
+    expires_at: Timestamp,
+    envelope: Envelope,
+}
+
+/// The signer with what it signed last for each site.
+pub(crate) struct Directives {
+    key: SecretKey,
+    counter_base: u64,
+    cache: Mutex<HashMap<SiteId, Cached>>,
+}
+
+impl Directives {
+    /// `counter_base` is added to the journal's sequence number: it is raised after a restore from an old copy, so that
+    /// counters still rise.
+    pub(crate) fn new(key: SecretKey, counter_base: u64) -> Self {
+        Self { key, counter_base, cache: Mutex::default() }
+    }
+
+    /// The key that nodes verify with.
+    pub(crate) fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// The counter that a directive made now would carry: the number of the last applied journal record. It rises with
+    /// every change of state, is on disk before it is used, and so never goes down over a restart.
+    pub(crate) fn counter(&self, core: &Core) -> u64 {
+        core.read(|facts| self.counter_base.saturating_add(facts.seq()))
+    }
+
+    /// The site's present directive, signed.
+    pub(crate) fn for_site(&self, core: &Core, site: &SiteId, now: Timestamp) -> Result<Envelope, EnvelopeError> {
+        // Content and counter out of one state: a lower counter can then never carry newer content.
+        let (rollouts, seq): (Vec<SiteRollout>, u64) = core.read(|facts| (facts.engine.directive(site), facts.seq()));
+        let content = Digest::of(&serde_json::to_vec(&rollouts)?);
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = self.counter_base.saturating_add(seq);
+        if let Some(cached) = cache.get(site)
+            && (cached.counter > counter || cached.content == content)
+            && cached.expires_at.since(now) >= LEFT_MIN
+        {
+            return Ok(cached.envelope.clone());
+        }
+        let expires_at = now.after(LIFE);
+        let directive = Directive { site: site.clone(), counter, issued_at: now, expires_at, rollouts };
+        let envelope = Envelope::seal(&directive, &self.key)?;
+        cache.insert(site.clone(), Cached { content, counter, expires_at, envelope: envelope.clone() });
+        Ok(envelope)
+    }
+}

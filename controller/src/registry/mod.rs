@@ -1,0 +1,371 @@
+//! What the controller knows beside the rollouts: tokens, nodes' keys, and documents with the signatures gathered so far.
+//!
+//! A pure fold like the engine: [`Registry::check`] says whether an event is acceptable, [`Registry::step`] takes it in.
+//! Both folds share one journal. Signatures are verified before an event is made ([`signatures`]), never again in a replay.
+
+mod alarms;
+mod event;
+mod facts;
+mod patch_rules;
+mod signatures;
+
+pub(crate) use alarms::{Alarm, Alarms};
+pub(crate) use event::RegistryEvent;
+pub(crate) use facts::SystemFinding;
+pub(crate) use patch_rules::validate as validate_patch;
+pub(crate) use signatures::{Gathered, SignatureError, gather};
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use wardround_rollout_plans::{
+    engine::{Effect, Refusal},
+    model::{DeviceId, DurationMs, Member, Patch, PatchId, RolloutId, SiteId, SystemId, Timestamp},
+};
+use wardround_signing::{Digest, Envelope, PublicKey, Role};
+
+/// Most tokens that are neither used nor expired.
+const TOKENS_OPEN_MAX: usize = 10_000;
+/// How long a used or expired token is remembered, so that its holder hears *why* it does not work.
+const TOKEN_MEMORY: DurationMs = DurationMs::from_secs(7 * 24 * 60 * 60);
+
+/// A single-use enrolment token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Token {
+    /// The site that it is for.
+    pub(crate) site: SiteId,
+    /// SHA-256 of the secret; the secret itself is kept nowhere.
+    pub(crate) secret: Digest,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+    /// When it was used.
+    pub(crate) used_at: Option<Timestamp>,
+}
+
+/// A site's present node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Node {
+    /// With which it signs reports.
+    pub(crate) report_key: PublicKey,
+    /// SHA-256 of its TLS key: an older node's certificate no longer counts.
+    pub(crate) tls_key: Digest,
+    /// When it enrolled.
+    pub(crate) enrolled_at: Timestamp,
+}
+
+/// A patch document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PatchRecord {
+    /// With the signatures gathered so far.
+    pub(crate) envelope: Arc<Envelope>,
+    /// Both roles have signed.
+    pub(crate) ready: bool,
+    /// Roles that have signed.
+    pub(crate) signed_roles: BTreeSet<Role>,
+    /// When it was registered.
+    pub(crate) created_at: Timestamp,
+    /// One line for people.
+    pub(crate) title: String,
+    /// SHA-256 of the document.
+    pub(crate) digest: Digest,
+}
+
+/// A rollout document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RolloutRecord {
+    /// With the signatures gathered so far.
+    pub(crate) envelope: Arc<Envelope>,
+    /// Both roles have signed.
+    pub(crate) ready: bool,
+    /// Roles that have signed.
+    pub(crate) signed_roles: BTreeSet<Role>,
+    /// SHA-256 of the document.
+    pub(crate) digest: Digest,
+    /// Patch.
+    pub(crate) patch: PatchId,
+    /// After how long without word its deployments count as unknown.
+    pub(crate) unknown_after: DurationMs,
+    /// In leaf order, wave by wave.
+    pub(crate) members: Arc<Vec<Member>>,
+}
+
+/// The fold.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Registry {
+    tokens: BTreeMap<String, Token>,
+    nodes: BTreeMap<SiteId, Node>,
+    patches: BTreeMap<PatchId, PatchRecord>,
+    rollouts: BTreeMap<RolloutId, RolloutRecord>,
+    silent: BTreeSet<SiteId>,
+    systems: BTreeMap<SystemId, SystemFinding>,
+    installed: BTreeMap<DeviceId, BTreeSet<PatchId>>,
+    /// Chunks that some patch names; derived.
+    #[serde(skip)]
+    chunks: HashSet<Digest>,
+    /// Documents by digest; derived.
+    #[serde(skip)]
+    documents: HashMap<Digest, DocumentId>,
+}
+
+#[derive(Debug, Clone)]
+enum DocumentId {
+    Patch(PatchId),
+    Rollout(RolloutId),
+}
+
+impl Registry {
+    /// Builds what is derived, after a snapshot was read.
+    pub(crate) fn index(&mut self) {
+        let patches: Vec<(PatchId, Arc<Envelope>, Digest)> =
+            self.patches.iter().map(|(id, p)| (id.clone(), Arc::clone(&p.envelope), p.digest)).collect();
+        for (id, envelope, digest) in patches {
+            self.index_patch(id, &envelope, digest);
+        }
+        self.documents.extend(self.rollouts.iter().map(|(id, r)| (r.digest, DocumentId::Rollout(id.clone()))));
+    }
+
+    fn index_patch(&mut self, id: PatchId, envelope: &Envelope, digest: Digest) {
+        if let Ok(patch) = envelope.peek_unverified::<Patch>() {
+            self.chunks.extend(patch.variants.iter().flat_map(|v| v.payload.chunks.iter().copied()));
+        }
+        self.documents.insert(digest, DocumentId::Patch(id));
+    }
+
+    /// A token.
+    pub(crate) fn token(&self, id: &str) -> Option<&Token> {
+        self.tokens.get(id)
+    }
+
+    /// A site's present node.
+    pub(crate) fn node(&self, site: &SiteId) -> Option<&Node> {
+        self.nodes.get(site)
+    }
+
+    /// All sites that have a node, by id.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&SiteId, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// A patch.
+    pub(crate) fn patch(&self, id: &PatchId) -> Option<&PatchRecord> {
+        self.patches.get(id)
+    }
+
+    /// All patches, by id.
+    pub(crate) fn patches(&self) -> &BTreeMap<PatchId, PatchRecord> {
+        &self.patches
+    }
+
+    /// A rollout.
+    pub(crate) fn rollout(&self, id: &RolloutId) -> Option<&RolloutRecord> {
+        self.rollouts.get(id)
+    }
+
+    /// True when some patch names this chunk: nothing else is served to nodes.
+    pub(crate) fn names_chunk(&self, digest: &Digest) -> bool {
+        self.chunks.contains(digest)
+    }
+
+    /// A document that both roles have signed, by the SHA-256 of its bytes.
+    pub(crate) fn document(&self, digest: &Digest) -> Option<Arc<Envelope>> {
+        let (envelope, ready) = match self.documents.get(digest)? {
+            DocumentId::Patch(id) => self.patches.get(id).map(|p| (&p.envelope, p.ready)),
+            DocumentId::Rollout(id) => self.rollouts.get(id).map(|r| (&r.envelope, r.ready)),
+        }?;
+        ready.then(|| Arc::clone(envelope))
+    }
+
+    /// True while a site counts as silent.
+    pub(crate) fn is_silent(&self, site: &SiteId) -> bool {
+        self.silent.contains(site)
+    }
+
+    /// What was last heard of a clinical system.
+    pub(crate) fn system(&self, id: &SystemId) -> Option<&SystemFinding> {
+        self.systems.get(id)
+    }
+
+    /// Patches that a rollout has brought to a device and that still stand.
+    pub(crate) fn installed(&self, device: &DeviceId) -> impl Iterator<Item = &PatchId> {
+        self.installed.get(device).into_iter().flatten()
+    }
+
+    /// Would `event` be accepted?
+    pub(crate) fn check(&self, event: &RegistryEvent, now: Timestamp) -> Result<(), Refusal> {
+        match event {
+            RegistryEvent::TokenMade { id, .. } => {
+                let open = self.tokens.values().filter(|t| t.used_at.is_none() && t.expires_at > now).count();
+                if open >= TOKENS_OPEN_MAX {
+                    return Err(Refusal::Invalid {
+                        why: format!("{open} enrolment tokens are open already; use them or let them expire"),
+                    });
+                }
+                absent("token", id, self.tokens.contains_key(id))
+            }
+            RegistryEvent::NodeEnrolled { token, site, .. } => {
+                let found = self.tokens.get(token).ok_or_else(|| not_found("token", token))?;
+                let state = match found.used_at {
+                    Some(_) => "used",
+                    None if found.expires_at <= now => "expired",
+                    None if found.site != *site => "for another site",
+                    None => return Ok(()),
+                };
+                Err(Refusal::InvalidTransition {
+                    what: format!("token {token}"),
+                    verb: "be used",
+                    state: state.to_owned(),
+                    hint: format!("make a new one with `wardround site token {site}`"),
+                })
+            }
+            RegistryEvent::PatchCreated { id, .. } => absent("patch", id.as_str(), self.patches.contains_key(id)),
+            RegistryEvent::PatchSigned { id, .. } => {
+                self.patches.get(id).map(|_| ()).ok_or_else(|| not_found("patch", id.as_str()))
+            }
+            RegistryEvent::RolloutDrafted { id, .. } => absent("rollout", id.as_str(), self.rollouts.contains_key(id)),
+            RegistryEvent::RolloutSigned { id, .. } => {
+                self.rollouts.get(id).map(|_| ()).ok_or_else(|| not_found("rollout", id.as_str()))
+            }
+            RegistryEvent::Alarm { .. } => Ok(()),
+        }
+    }
+
+    /// Takes in one event; a refused one changes nothing.
+    pub(crate) fn step(&mut self, event: &RegistryEvent, now: Timestamp) -> Result<Vec<Effect>, Refusal> {
+        self.check(event, now)?;
+        match event {
+            RegistryEvent::TokenMade { id, site, secret, expires_at, by } => {
+                self.tokens.retain(|_, t| t.used_at.unwrap_or(t.expires_at).after(TOKEN_MEMORY) > now);
+                let token = Token { site: site.clone(), secret: *secret, expires_at: *expires_at, used_at: None };
+                self.tokens.insert(id.clone(), token);
+                Ok(vec![audit("token_made", format!("{by} made enrolment token {id} for site {site}"), None)])
+            }
+            RegistryEvent::NodeEnrolled { token, site, report_key, tls_key } => {
+                if let Some(used) = self.tokens.get_mut(token) {
+                    used.used_at = Some(now);
+                }
+                let node = Node { report_key: *report_key, tls_key: *tls_key, enrolled_at: now };
+                self.nodes.insert(site.clone(), node);
+                // The engine, which hears of it in the same change, writes the audit leaf.
+                Ok(vec![Effect::SiteChanged { site: site.clone() }])
+            }
+            RegistryEvent::PatchCreated { id, title, envelope, by } => {
+                let digest = envelope.digest();
+                let record = PatchRecord {
+                    envelope: Arc::clone(envelope),
+                    ready: false,
+                    signed_roles: BTreeSet::new(),
+                    created_at: now,
+                    title: title.clone(),
+                    digest,
+                };
+                self.patches.insert(id.clone(), record);
+                self.index_patch(id.clone(), envelope, digest);
+                Ok(vec![audit("patch_created", format!("{by} registered patch {id} ({digest})"), None)])
+            }
+            RegistryEvent::PatchSigned { id, signed } => {
+                let Some(patch) = self.patches.get_mut(id) else { return Err(not_found("patch", id.as_str())) };
+                signed.apply(&mut patch.envelope, &mut patch.signed_roles, &mut patch.ready);
+                Ok(vec![audit("patch_signed", signed.sentence(&format!("patch {id}")), None)])
+            }
+            RegistryEvent::RolloutDrafted { id, patch, envelope, by } => {
+                let digest = envelope.digest();
+                let record = RolloutRecord {
+                    envelope: Arc::clone(envelope),
+                    ready: false,
+                    signed_roles: BTreeSet::new(),
+                    digest,
+                    patch: patch.clone(),
+                    unknown_after: DurationMs::default(),
+                    members: Arc::default(),
+                };
+                self.rollouts.insert(id.clone(), record);
+                self.documents.insert(digest, DocumentId::Rollout(id.clone()));
+                let text = format!("{by} drafted rollout {id} of patch {patch} ({digest})");
+                Ok(vec![audit("rollout_drafted", text, Some(id))])
+            }
+            RegistryEvent::RolloutSigned { id, signed } => {
+                let Some(rollout) = self.rollouts.get_mut(id) else { return Err(not_found("rollout", id.as_str())) };
+                signed.apply(&mut rollout.envelope, &mut rollout.signed_roles, &mut rollout.ready);
+                Ok(vec![
+                    audit("rollout_signed", signed.sentence(&format!("rollout {id}")), Some(id)),
+                    Effect::RolloutChanged { rollout: id.clone() },
+                ])
+            }
+            RegistryEvent::Alarm { code, text, site } => Ok(vec![
+                audit("alarm", text.clone(), None),
+                Effect::Alarm {
+                    code: code.clone(),
+                    text: text.clone(),
+                    rollout: None,
+                    site: site.clone(),
+                    device: None,
+                },
+            ]),
+        }
+    }
+}
+
+fn audit(kind: &str, text: String, rollout: Option<&RolloutId>) -> Effect {
+    Effect::Audit { kind: kind.to_owned(), text, rollout: rollout.cloned(), envelope: None }
+}
+
+fn absent(what: &'static str, id: &str, there: bool) -> Result<(), Refusal> {
+    if there { Err(Refusal::AlreadyExists { what, id: id.to_owned() }) } else { Ok(()) }
+}
+
+fn not_found(what: &'static str, id: &str) -> Refusal {
+    Refusal::NotFound { what, id: id.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wardround_signing::{SecretKey, Signer as _};
+
+    fn made(id: &str, expires_at: i64) -> RegistryEvent {
+        RegistryEvent::TokenMade {
+            id: id.to_owned(),
+            site: SiteId::new("rx1").unwrap(),
+            secret: Digest::of(b"secret"),
+            expires_at: Timestamp(expires_at),
+            by: "ann".to_owned(),
+        }
+    }
+
+    fn enrolled(token: &str, site: &str) -> RegistryEvent {
+        RegistryEvent::NodeEnrolled {
+            token: token.to_owned(),
+            site: SiteId::new(site).unwrap(),
+            report_key: SecretKey::from_seed(&[7; 32]).public(),
+            tls_key: Digest::of(b"tls"),
+        }
+    }
+
+    #[test]
+    fn a_token_works_once_for_its_site_and_in_its_time() {
+        let mut registry = Registry::default();
+        registry.step(&made("t1", 1000), Timestamp(0)).unwrap();
+        registry.step(&made("t2", 1000), Timestamp(0)).unwrap();
+        let refused = |registry: &Registry, event, at| registry.check(&event, Timestamp(at)).unwrap_err().to_string();
+        assert!(refused(&registry, enrolled("t1", "rx2"), 10).contains("for another site"));
+        assert!(refused(&registry, enrolled("t2", "rx1"), 1000).contains("expired"));
+        registry.step(&enrolled("t1", "rx1"), Timestamp(10)).unwrap();
+        assert!(refused(&registry, enrolled("t1", "rx1"), 20).contains("used"));
+        assert!(refused(&registry, made("t1", 5), 20).contains("exists already"));
+    }
+
+    #[test]
+    fn a_snapshot_gives_the_same_registry() {
+        let mut registry = Registry::default();
+        registry.step(&made("t1", 1000), Timestamp(0)).unwrap();
+        registry.step(&enrolled("t1", "rx1"), Timestamp(10)).unwrap();
+        let bytes = serde_json::to_vec(&registry).unwrap();
+        let mut again: Registry = serde_json::from_slice(&bytes).unwrap();
+        again.index();
+        assert_eq!(serde_json::to_vec(&again).unwrap(), bytes);
+        assert!(again.node(&SiteId::new("rx1").unwrap()).is_some());
+    }
+}

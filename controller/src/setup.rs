@@ -1,0 +1,337 @@
+//! Making a data directory, and operators' profiles.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::{SecretKey, TrustAnchor};
+
+use crate::{
+    ca::{Authority, CaError, valid_operator_name},
+    clock,
+};
+
+/// Version of `config.json`.
+const VERSION: u32 = 1;
+/// Kept free below the data directory: new work stops there, halts and reports go on. Bytes.
+const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
+
+/// What [`init`] needs to know.
+#[derive(Debug, Clone)]
+pub struct InitOptions {
+    /// The data directory to make.
+    pub data: PathBuf,
+    /// The first operator's profile directory to make.
+    pub operator: PathBuf,
+    /// People's keys and roles.
+    pub trust: TrustAnchor,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the console listens; none without.
+    pub console: Option<SocketAddr>,
+    /// DNS names and IP addresses in the server's certificate; the first is the one that profiles name.
+    pub names: Vec<String>,
+    /// The first operator's name.
+    pub operator_name: String,
+}
+
+/// Why a directory could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Something is there already.
+    #[error("{} exists already", .path.display())]
+    Exists {
+        /// What.
+        path: PathBuf,
+    },
+    /// Not a controller's data directory.
+    #[error("{} is not a controller's data directory: {why}", .path.display())]
+    NotOurs {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A name of another form.
+    #[error("{name:?} is not a valid operator name: expected 1 to 64 letters, digits, '.', '_', '-' or '@'")]
+    OperatorName {
+        /// As given.
+        name: String,
+    },
+    /// A server name that can't stand in a certificate, a key that can't be made.
+    #[error("{0}")]
+    Certificate(String),
+    /// The file system said no.
+    #[error("can't write {}: {source}", .path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl InitError {
+    /// The way out, one sentence; empty when there is none to name.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Exists { .. } => "choose another directory, or remove this one if nothing in it is needed any more",
+            Self::NotOurs { .. } => "make one with `wardround init`",
+            Self::OperatorName { .. } => "use a short name such as ann.lee",
+            Self::Certificate(_) => "name the controller as nodes reach it, for example --name wardround.example.org",
+            Self::Io { .. } => "check the path, its owner and the free space",
+        }
+    }
+}
+
+impl From<CaError> for InitError {
+    fn from(error: CaError) -> Self {
+        Self::Certificate(error.to_string())
+    }
+}
+
+/// `config.json` of a data directory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredConfig {
+    /// Form.
+    version: u32,
+    /// Where the API listens.
+    pub(crate) listen: SocketAddr,
+    /// Where the console listens.
+    #[serde(default)]
+    pub(crate) console: Option<SocketAddr>,
+    /// Names in the server's certificate.
+    pub(crate) names: Vec<String>,
+    /// How often nodes check in when nothing nudges them, milliseconds.
+    #[serde(default = "check_in_every_ms")]
+    pub(crate) check_in_every_ms: u64,
+    /// After how long without word a site with deployments in hand counts as silent, milliseconds; absent: as its plans say.
+    #[serde(default)]
+    pub(crate) silence_after_ms: Option<u64>,
+    /// Kept free below the data directory, bytes.
+    #[serde(default = "free_bytes_min")]
+    pub(crate) free_bytes_min: u64,
+    /// Journal records between two snapshots.
+    #[serde(default = "snapshot_every")]
+    pub(crate) snapshot_every: u64,
+    /// Added to directives' counters; raised after a restore from an older copy (docs/operations.md).
+    #[serde(default)]
+    pub(crate) directive_counter_base: u64,
+}
+
+/// Half a minute: 50,000 sites make 1,700 calls a second, a twentieth of what one machine carries (reference, stores).
+fn check_in_every_ms() -> u64 {
+    30_000
+}
+fn free_bytes_min() -> u64 {
+    FREE_BYTES_MIN
+}
+/// A replay of 10,000 batches takes seconds.
+fn snapshot_every() -> u64 {
+    10_000
+}
+
+/// The files of a data directory.
+pub(crate) struct DataFiles {
+    /// `config.json`.
+    pub(crate) config: StoredConfig,
+    /// `ca.pem` and `ca.key`.
+    pub(crate) ca: Authority,
+    /// `trust.json`, exactly.
+    pub(crate) trust_bytes: Vec<u8>,
+    /// The same, read.
+    pub(crate) trust: TrustAnchor,
+    /// `directive.key`.
+    pub(crate) directive_key: SecretKey,
+}
+
+/// Reads a data directory.
+pub(crate) fn load(data: &Path) -> Result<DataFiles, InitError> {
+    let bad = |why: String| InitError::NotOurs { path: data.to_owned(), why };
+    let read = |name: &str| fs::read(data.join(name)).map_err(|e| bad(format!("{name}: {e}")));
+    let text = |name: &str| String::from_utf8(read(name)?).map_err(|e| bad(format!("{name}: {e}")));
+    let config: StoredConfig =
+        serde_json::from_slice(&read("config.json")?).map_err(|e| bad(format!("config.json: {e}")))?;
+    if config.version != VERSION {
+        return Err(bad(format!("config.json has version {}; this program reads {VERSION}", config.version)));
+    }
+    let trust_bytes = read("trust.json")?;
+    let trust = serde_json::from_slice(&trust_bytes).map_err(|e| bad(format!("trust.json: {e}")))?;
+    let ca = Authority::load(&text("ca.pem")?, &text("ca.key")?).map_err(|e| bad(e.to_string()))?;
+    let directive_key =
+        SecretKey::from_plain_pem(&text("directive.key")?).map_err(|e| bad(format!("directive.key: {e}")))?;
+    Ok(DataFiles { config, ca, trust_bytes, trust, directive_key })
+}
+
+/// Makes a data directory (`config.json`, `ca.pem`, `ca.key`, `directive.key`, `trust.json`, `journal/`, `payloads/`) and
+/// the first operator's profile.
+///
+/// # Errors
+/// [`InitError`]; nothing that exists is overwritten.
+pub fn init(options: &InitOptions) -> Result<(), InitError> {
+    for path in [options.data.join("config.json"), options.data.join("ca.key"), options.operator.join("profile.json")] {
+        if path.exists() {
+            return Err(InitError::Exists { path });
+        }
+    }
+    check_name(&options.operator_name)?;
+    let (ca, ca_key) = Authority::create(clock::now())?;
+    let config = StoredConfig {
+        version: VERSION,
+        listen: options.listen,
+        console: options.console,
+        names: server_names(&options.names, options.listen),
+        check_in_every_ms: check_in_every_ms(),
+        silence_after_ms: None,
+        free_bytes_min: FREE_BYTES_MIN,
+        snapshot_every: snapshot_every(),
+        directive_counter_base: 0,
+    };
+    // Issued once to see that the names are good, before anything is written.
+    ca.server(&config.names, clock::now())?;
+    let directive_key = SecretKey::generate().map_err(|e| InitError::Certificate(e.to_string()))?;
+    let directive_pem = directive_key.to_plain_pem().map_err(|e| InitError::Certificate(e.to_string()))?;
+    let data = &options.data;
+    for folder in [data.clone(), data.join("journal"), data.join("payloads")] {
+        make_folder(&folder)?;
+    }
+    write_new(&data.join("ca.key"), ca_key.as_bytes(), 0o600)?;
+    write_new(&data.join("ca.pem"), ca.certificate_pem().as_bytes(), 0o644)?;
+    write_new(&data.join("directive.key"), directive_pem.as_bytes(), 0o600)?;
+    write_new(&data.join("trust.json"), &json(&options.trust)?, 0o644)?;
+    // Last: a directory with a config.json is whole.
+    write_new(&data.join("config.json"), &json(&config)?, 0o644)?;
+    write_profile(&ca, &config, &options.operator, &options.operator_name)
+}
+
+/// Issues a certificate for another operator and writes a profile directory.
+///
+/// # Errors
+/// [`InitError`]; nothing that exists is overwritten.
+pub fn issue_operator(data: &Path, operator: &Path, name: &str) -> Result<(), InitError> {
+    check_name(name)?;
+    let path = operator.join("profile.json");
+    if path.exists() {
+        return Err(InitError::Exists { path });
+    }
+    let files = load(data)?;
+    write_profile(&files.ca, &files.config, operator, name)
+}
+
+fn check_name(name: &str) -> Result<(), InitError> {
+    if valid_operator_name(name) { Ok(()) } else { Err(InitError::OperatorName { name: name.to_owned() }) }
+}
+
+#[derive(Serialize)]
+struct Profile {
+    endpoint: String,
+}
+
+fn write_profile(ca: &Authority, config: &StoredConfig, operator: &Path, name: &str) -> Result<(), InitError> {
+    let issued = ca.operator(name, clock::now())?;
+    make_folder(operator)?;
+    write_new(&operator.join("key.pem"), issued.key_pem.as_bytes(), 0o600)?;
+    write_new(&operator.join("cert.pem"), issued.certificate_pem.as_bytes(), 0o644)?;
+    write_new(&operator.join("ca.pem"), ca.certificate_pem().as_bytes(), 0o644)?;
+    let profile = Profile { endpoint: endpoint(config) };
+    write_new(&operator.join("profile.json"), &json(&profile)?, 0o644)
+}
+
+fn endpoint(config: &StoredConfig) -> String {
+    let host = config.names.first().map_or("localhost", String::as_str);
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("https://[{address}]:{}", config.listen.port()),
+        _ => format!("https://{host}:{}", config.listen.port()),
+    }
+}
+
+/// The given names; without any, the address itself, or for "every address" this machine's loopback.
+fn server_names(names: &[String], listen: SocketAddr) -> Vec<String> {
+    if !names.is_empty() {
+        return names.to_vec();
+    }
+    match listen.ip() {
+        ip if ip.is_unspecified() => vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()],
+        ip => vec![ip.to_string(), "localhost".to_owned()],
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, InitError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|e| InitError::Certificate(e.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn make_folder(path: &Path) -> Result<(), InitError> {
+    fs::create_dir_all(path).map_err(|source| InitError::Io { path: path.to_owned(), source })
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitError> {
+    let written = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    written().map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => InitError::Exists { path: path.to_owned() },
+        _ => InitError::Io { path: path.to_owned(), source },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _};
+
+    use wardround_signing::{Role, Signer as _, TrustedKey};
+
+    use super::*;
+
+    fn trust() -> TrustAnchor {
+        let key = |seed: u8, holder: &str, role| TrustedKey {
+            key: SecretKey::from_seed(&[seed; 32]).public(),
+            holder: holder.to_owned(),
+            roles: BTreeSet::from([role]),
+        };
+        TrustAnchor::new(vec![key(1, "ann", Role::Release), key(2, "ben", Role::Clinical)]).unwrap()
+    }
+
+    #[test]
+    fn init_makes_what_load_reads_and_overwrites_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = InitOptions {
+            data: dir.path().join("data"),
+            operator: dir.path().join("ann"),
+            trust: trust(),
+            listen: "0.0.0.0:7443".parse().unwrap(),
+            console: None,
+            names: vec!["controller.example.org".to_owned(), "10.0.0.1".to_owned()],
+            operator_name: "ann".to_owned(),
+        };
+        init(&options).unwrap();
+        let files = load(&options.data).unwrap();
+        assert_eq!(files.trust, options.trust);
+        for secret in ["data/ca.key", "data/directive.key", "ann/key.pem"] {
+            let mode = fs::metadata(dir.path().join(secret)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{secret}");
+        }
+        let profile = fs::read_to_string(dir.path().join("ann/profile.json")).unwrap();
+        assert!(profile.contains("https://controller.example.org:7443"), "{profile}");
+        let error = init(&options).unwrap_err();
+        assert!(matches!(error, InitError::Exists { .. }) && !error.hint().is_empty(), "{error}");
+        issue_operator(&options.data, &dir.path().join("ben"), "ben").unwrap();
+        assert!(matches!(issue_operator(&options.data, &dir.path().join("ben"), "ben"), Err(InitError::Exists { .. })));
+        assert!(matches!(
+            issue_operator(&options.data, &dir.path().join("x"), "a b"),
+            Err(InitError::OperatorName { .. })
+        ));
+        assert!(matches!(issue_operator(dir.path(), &dir.path().join("x"), "ann"), Err(InitError::NotOurs { .. })));
+    }
+}

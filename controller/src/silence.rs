@@ -1,0 +1,83 @@
+//! Sites that say nothing: their deployments become unknown, never successful.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+use wardround_rollout_plans::{
+    engine::Event,
+    model::{DurationMs, SiteId, Timestamp},
+};
+
+use crate::{
+    clock,
+    core::{Core, Facts},
+};
+
+/// Check-ins that may be lost before a site counts as silent: links of small sites drop packets.
+const CHECK_INS_MISSED: u64 = 3;
+
+/// When a site counts as silent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SilenceRule {
+    /// How often nodes check in.
+    pub(crate) check_in_every: Duration,
+    /// Overrides what the plans say.
+    pub(crate) silence_after: Option<Duration>,
+}
+
+impl SilenceRule {
+    /// How long `site` may be silent: as configured, else the shortest that a plan with deployments there says, but never
+    /// less than some missed check-ins. `None` when nothing there is in hand.
+    fn limit(&self, facts: &Facts, site: &SiteId) -> Option<DurationMs> {
+        let in_hand = facts.engine.directive(site).into_iter().filter(|r| !r.goals.is_empty());
+        let planned = in_hand.filter_map(|r| facts.registry.rollout(&r.rollout)).map(|r| r.unknown_after).min()?;
+        if let Some(set) = self.silence_after {
+            return Some(millis(set));
+        }
+        Some(planned.max(DurationMs(millis(self.check_in_every).0.saturating_mul(CHECK_INS_MISSED))))
+    }
+
+    /// How often to look.
+    fn period(&self) -> Duration {
+        let base = self.silence_after.unwrap_or(self.check_in_every);
+        (base / 4).clamp(Duration::from_millis(50), Duration::from_secs(15))
+    }
+}
+
+fn millis(duration: Duration) -> DurationMs {
+    DurationMs(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Looks again and again until `stop`.
+pub(crate) async fn watch(core: Core, rule: SilenceRule, stop: CancellationToken) {
+    // A restart must not make everybody silent: hearing begins now.
+    let started = clock::now();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(rule.period()) => {}
+        }
+        for site in silent(&core, rule, started, clock::now()) {
+            tracing::warn!(%site, "no word from this site's node");
+            if let Err(error) = core.submit(Event::SiteSilent { site: site.clone() }).await {
+                tracing::warn!(%site, %error, "the silence was not recorded");
+            }
+        }
+    }
+}
+
+fn silent(core: &Core, rule: SilenceRule, started: Timestamp, now: Timestamp) -> Vec<SiteId> {
+    let least = rule.silence_after.map_or(DurationMs(millis(rule.check_in_every).0 * CHECK_INS_MISSED), millis);
+    let quiet = |heard: Option<Timestamp>| now.since(heard.unwrap_or(started).max(started));
+    let suspects: BTreeMap<SiteId, DurationMs> = core.read(|facts| {
+        let nodes = facts.registry.nodes().filter(|(site, _)| !facts.registry.is_silent(site));
+        nodes
+            .map(|(site, _)| (site.clone(), quiet(core.hub().link(site).heard)))
+            .filter(|(_, quiet)| *quiet >= least)
+            .collect()
+    });
+    // The directive is looked at only for those few, each under a short lock of its own.
+    let over =
+        |site: &SiteId, quiet: DurationMs| core.read(|f| rule.limit(f, site).is_some_and(|limit| quiet >= limit));
+    suspects.into_iter().filter(|(site, quiet)| over(site, *quiet)).map(|(site, _)| site).collect()
+}
