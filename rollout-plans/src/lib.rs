@@ -2,8 +2,10 @@
 //!
 //! **Invariant:** no clock, randomness, I/O or async in this crate; `now` is an argument.
 
+pub mod describe;
 pub mod engine;
 pub mod estate;
 pub mod language;
 pub mod model;
+pub mod patch_file;
 pub mod resolve;

@@ -1,4 +1,5 @@
 //! Resolution: which device gets the patch in which wave, and what is said when that can't be.
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions; a panic is the failure")]
 
 mod common;
 
@@ -126,7 +127,7 @@ fn the_document_commits_to_every_member() {
         check_members(&rollout, &members).unwrap_err()
     };
     let refusals = [
-        change(|m| drop(m.pop())),
+        change(|m| m.truncate(5)),
         change(|m| drop(m.remove(0))),
         change(|m| m.swap(0, 1)),
         change(|m| m.push(m[0].clone())),

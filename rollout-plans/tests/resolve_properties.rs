@@ -1,4 +1,5 @@
 //! What must hold of every resolution, whatever the estate.
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions; a panic is the failure")]
 
 mod common;
 

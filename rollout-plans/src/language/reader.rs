@@ -72,6 +72,11 @@ impl Reader {
         }
     }
 
+    /// Whether this field was read.
+    pub(crate) fn knows(&self, field: &str) -> bool {
+        self.positions.contains_key(field)
+    }
+
     /// Adds a problem at a field that was read.
     pub(crate) fn problem_at(&mut self, field: &str, message: impl Into<String>, hint: impl Into<String>) {
         let (line, column) = self.positions.get(field).copied().unwrap_or_default();
@@ -188,7 +193,7 @@ impl Reader {
             self.problem(node.at, path, "the text is empty", "write something, or remove the line if it may be absent");
             return None;
         }
-        if text.chars().any(char::is_control) {
+        if text.chars().any(is_hidden) {
             self.problem(
                 node.at,
                 path,
@@ -218,7 +223,7 @@ impl Reader {
             self.problem(node.at, path, message, "shorten it");
             return None;
         }
-        if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        if text.chars().any(|c| is_hidden(c) && c != '\n' && c != '\t') {
             self.problem(
                 node.at,
                 path,
@@ -357,7 +362,7 @@ impl Reader {
             let field = format!("{path}.{key}");
             self.positions.insert(field.clone(), (value.at.line, value.at.column));
             let Some(text) = self.line(value, &field, LABEL_BYTES_MAX) else { continue };
-            if key.is_empty() || key.len() > LABEL_BYTES_MAX || key.chars().any(char::is_control) {
+            if key.is_empty() || key.len() > LABEL_BYTES_MAX || key.chars().any(is_hidden) {
                 self.problem(*at, &field, format!("a label key has 1 to {LABEL_BYTES_MAX} plain characters"), "");
             } else if labels.insert(key.clone(), text).is_some() {
                 self.problem(*at, &field, "the label is there twice", "keep one of the two");
@@ -365,6 +370,13 @@ impl Reader {
         }
         Some(labels)
     }
+}
+
+/// Characters that change how a text looks without being seen: controls, zero-width ones and the bidirectional
+/// overrides of Unicode TR36, section 2. People sign what they see.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// "2.5%" as 250.

@@ -73,6 +73,12 @@ impl Platform {
     pub fn matches(&self, actual: &Self) -> bool {
         self.parts().zip(actual.parts()).all(|(pattern, part)| pattern == "*" || pattern == part)
     }
+
+    /// True when some platform is covered by both as patterns.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.parts().zip(other.parts()).all(|(a, b)| a == "*" || b == "*" || a == b)
+    }
 }
 
 /// Splits at colons that are not escaped.
@@ -125,6 +131,7 @@ mod tests {
         assert!(any_xp.matches(&xp) && xp.matches(&xp) && !x64.matches(&xp));
         assert!(!x64.matches(&any_xp), "an unknown architecture is no match");
         assert_eq!(xp.product(), "windows_xp");
+        assert!(x64.overlaps(&any_xp) && any_xp.overlaps(&x64) && !x64.overlaps(&xp));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use wardround_rollout_plans::{
     estate::Estate,
     language::{ParsedPlan, parse_plan},
-    model::{Patch, Platform, SiteInventory},
+    model::{Patch, SiteInventory},
 };
 use wardround_signing::Digest;
 
@@ -83,8 +83,4 @@ pub(crate) fn standard() -> ParsedPlan {
     plan(
         "waves:\n  - { name: canary, select: { labels: { ring: canary } }, soak: 8h, gate: { evidence_min: 2, approvals: [clinical] } }\n  - { name: full, select: { remaining: true }, soak: 8h }\n",
     )
-}
-
-pub(crate) fn platform(text: &str) -> Platform {
-    Platform::new(text).unwrap()
 }

@@ -1,0 +1,300 @@
+//! What may stand in a patch: texts from here end up in command lines on devices, so only what no shell would
+//! interpret is allowed, and nothing that would forbid taking the patch back.
+
+use crate::model::{Installer, Interpreter};
+
+/// Longest file name, bytes: the limit of NTFS and of most Unix file systems.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// Longest switch or property, bytes.
+const ARGUMENT_BYTES_MAX: usize = 120;
+/// Most switches or properties of one installer.
+pub(super) const ARGUMENTS_MAX: usize = 32;
+
+/// Device names that Windows opens in place of a file, whatever follows the first dot
+/// (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
+const DEVICE_NAMES: [&str; 4] = ["con", "prn", "aux", "nul"];
+
+/// What is wrong, and the way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) message: String,
+    pub(super) hint: String,
+}
+
+pub(super) type Checked = Result<(), Fault>;
+
+fn fault(message: impl Into<String>, hint: impl Into<String>) -> Checked {
+    Err(Fault { message: message.into(), hint: hint.into() })
+}
+
+fn plain(text: &str, also: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || also.contains(c))
+}
+
+/// A file name that neither `cmd` nor `sh` interprets.
+pub(super) fn file_name(name: &str) -> Checked {
+    let hint = "letters, digits, '.', '_' and '-' only; set payload.file_name to a name of that kind";
+    if name.len() > FILE_NAME_BYTES_MAX {
+        return fault(format!("the file name has {} bytes; at most {FILE_NAME_BYTES_MAX} fit", name.len()), hint);
+    }
+    if name.contains(['/', '\\']) {
+        return fault(format!("{name:?} holds a path separator; a file name was expected"), hint);
+    }
+    if !plain(name, "._-") {
+        return fault(format!("{name:?} holds characters that a shell would interpret"), hint);
+    }
+    // A leading dash would be read as an option; Windows drops trailing dots.
+    if name.starts_with(['-', '.']) || name.ends_with('.') {
+        return fault(format!("{name:?} begins with '-' or '.', or ends with '.'"), hint);
+    }
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let port = |prefix: &str| stem.strip_prefix(prefix).is_some_and(|n| n.len() == 1 && n != "0" && plain(n, ""));
+    if DEVICE_NAMES.contains(&stem.as_str()) || port("com") || port("lpt") {
+        return fault(format!("{name:?} is the name of a device on Windows"), hint);
+    }
+    Ok(())
+}
+
+/// "CVE-2019-0708" (cve.org, syntax since 2014: at least four digits after the year).
+pub(super) fn cve(id: &str) -> Checked {
+    let digits =
+        |t: &str, min: usize, max: usize| (min..=max).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
+    let parts: Vec<&str> = id.split('-').collect();
+    match parts[..] {
+        ["CVE", year, number] if digits(year, 4, 4) && digits(number, 4, 12) => Ok(()),
+        _ => fault(format!("{id:?} is not a CVE id"), "for example CVE-2019-0708"),
+    }
+}
+
+/// The installer's own texts, and the payload's file name where the installer goes by it.
+pub(super) fn installer(installer: &Installer, file_name: &str) -> Vec<(String, Fault)> {
+    let mut checks: Vec<(String, Checked)> = Vec::new();
+    let list = |checks: &mut Vec<(String, Checked)>, field: &str, items: &[String], check: fn(&str) -> Checked| {
+        if items.len() > ARGUMENTS_MAX {
+            checks.push((field.to_owned(), fault(format!("more than {ARGUMENTS_MAX} of them"), "leave some out")));
+        }
+        let items = items.iter().take(ARGUMENTS_MAX).enumerate();
+        checks.extend(items.map(|(index, item)| (format!("{field}[{index}]"), check(item))));
+    };
+    match installer {
+        Installer::Msi { product_code: code, display_version, properties } => {
+            checks.push(("product_code".to_owned(), product_code(code)));
+            if let Some(version) = display_version {
+                checks.push(("display_version".to_owned(), version_text(version)));
+            }
+            list(&mut checks, "properties", properties, property);
+            checks.push((String::new(), extension(file_name, "an msi", &["msi"])));
+        }
+        Installer::Hotfix { kb: number, switches } => {
+            checks.push(("kb".to_owned(), kb(number)));
+            list(&mut checks, "switches", switches, hotfix_switch);
+            checks.push((String::new(), extension(file_name, "a hotfix", &["exe"])));
+        }
+        Installer::Script { interpreter: Interpreter::Cmd } => {
+            checks.push((String::new(), extension(file_name, "a cmd script", &["cmd", "bat"])));
+        }
+        Installer::Script { interpreter: Interpreter::Sh } => {}
+    }
+    checks.into_iter().filter_map(|(field, checked)| Some((field, checked.err()?))).collect()
+}
+
+/// Windows chooses the program by the extension.
+fn extension(file_name: &str, what: &str, allowed: &[&str]) -> Checked {
+    let name = file_name.to_ascii_lowercase();
+    if allowed.iter().any(|ext| name.ends_with(&format!(".{ext}"))) {
+        return Ok(());
+    }
+    fault(
+        format!("the payload {file_name:?} of {what} does not end in .{}", allowed.join(" or .")),
+        "check installer.technology, or set payload.file_name",
+    )
+}
+
+/// "{90120000-0030-0000-0000-0000000FF1CE}".
+fn product_code(code: &str) -> Checked {
+    let inner = code.strip_prefix('{').and_then(|c| c.strip_suffix('}'));
+    let groups = |inner: &str| {
+        let parts: Vec<&str> = inner.split('-').collect();
+        parts.iter().map(|p| p.len()).eq([8, 4, 4, 4, 12]) && parts.concat().bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    if inner.is_some_and(groups) {
+        return Ok(());
+    }
+    fault(
+        format!("{code:?} is not a product code: expected a GUID in braces"),
+        "`msiinfo export FILE.msi Property` shows it as ProductCode; quote it, since YAML reads { as a group",
+    )
+}
+
+fn version_text(version: &str) -> Checked {
+    if version.len() <= ARGUMENT_BYTES_MAX && plain(version, "._-") {
+        return Ok(());
+    }
+    fault(format!("{version:?} is not a version"), "as the registry shows DisplayVersion, for example 1.2.0")
+}
+
+/// "KB4500331".
+fn kb(number: &str) -> Checked {
+    let digits = number.strip_prefix("KB").unwrap_or_default();
+    if (5..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(());
+    }
+    fault(format!("{number:?} is not a KB number: expected KB and 5 to 8 digits"), "for example KB4500331")
+}
+
+/// Switches of update.exe that would not install, would reboot by themselves, or would make the patch stay for ever
+/// (Microsoft security bulletin MS08-067, "Deployment information", and KB262841 for the short forms).
+const SWITCHES_REFUSED: [(&str, &[&str]); 3] = [
+    ("no files would be kept for taking the patch back", &["nobackup", "n"]),
+    ("nothing would be installed on the device", &["extract", "x", "integrate", "s", "help", "h", "l", "uninstall"]),
+    ("the node decides when the device reboots", &["forcerestart", "warnrestart", "promptrestart", "passive"]),
+];
+
+/// `/word` or `/word:value`.
+fn hotfix_switch(switch: &str) -> Checked {
+    let body = switch.strip_prefix('/').unwrap_or_default();
+    let (word, value) = body.split_once(':').map_or((body, None), |(word, value)| (word, Some(value)));
+    if switch.len() > ARGUMENT_BYTES_MAX || !plain(word, "") || value.is_some_and(|v| !plain(v, "._-")) {
+        return fault(
+            format!("{switch:?} is not a switch: expected /word or /word:value"),
+            "for example /overwriteoem",
+        );
+    }
+    let lower = word.to_ascii_lowercase();
+    match SWITCHES_REFUSED.iter().find(|(_, words)| words.contains(&lower.as_str())) {
+        Some((why, _)) => fault(format!("{switch} is refused: {why}"), "remove it"),
+        None => Ok(()),
+    }
+}
+
+/// Public properties that would turn the install into something else, or take the reboot out of the node's hands
+/// (learn.microsoft.com, "Property Reference" of Windows Installer).
+const PROPERTIES_REFUSED: [&str; 7] =
+    ["REBOOT", "REBOOTPROMPT", "REMOVE", "ACTION", "ADVERTISE", "TRANSFORMS", "PATCH"];
+
+/// `NAME=value`; public properties are in capitals.
+fn property(text: &str) -> Checked {
+    let Some((name, value)) = text.split_once('=') else {
+        return fault(format!("{text:?} is not a property: expected NAME=value"), "for example ALLUSERS=1");
+    };
+    let named = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '_' | '.'));
+    if text.len() > ARGUMENT_BYTES_MAX || !named || !plain(value, "._,-") {
+        return fault(
+            format!("{text:?} is not a property that can be passed safely"),
+            "NAME in capitals, digits, '_' or '.'; value of letters, digits, '.', '_', ',' and '-'",
+        );
+    }
+    if PROPERTIES_REFUSED.contains(&name) {
+        return fault(format!("{name} is refused: it changes what the installer does"), "remove it");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(check: fn(&str) -> Checked, texts: &[&str]) {
+        for text in texts {
+            assert!(check(text).is_err(), "{text:?} was accepted");
+        }
+    }
+
+    fn accepted(check: fn(&str) -> Checked, texts: &[&str]) {
+        for text in texts {
+            assert_eq!(check(text), Ok(()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_shell_would_interpret_gets_through() {
+        accepted(file_name, &["WindowsXP-KB4500331-x86-Embedded-ENU.exe", "a", "console.msi", "com10.exe"]);
+        refused(
+            file_name,
+            &[
+                "",
+                "a b",
+                "a/b",
+                "a\\b",
+                "..",
+                ".hidden",
+                "-rf",
+                "a;b",
+                "a&b",
+                "a|b",
+                "$(id)",
+                "`id`",
+                "%PATH%",
+                "a^b",
+                "a'b",
+                "a\"b",
+                "a\nb",
+                "ä.exe",
+                "nul",
+                "CON.exe",
+                "com1.msi",
+                "x.",
+                &"a".repeat(256),
+            ],
+        );
+        accepted(property, &["ALLUSERS=1", "ADDLOCAL=Core,Help", "INSTALL_MODE=site-2.1"]);
+        refused(
+            property,
+            &[
+                "ALLUSERS",
+                "allusers=1",
+                "A=",
+                "A=b c",
+                "A=%TEMP%",
+                "A=\"x\"",
+                "A=x&calc",
+                "=1",
+                "REBOOT=Force",
+                "REMOVE=ALL",
+            ],
+        );
+        accepted(hotfix_switch, &["/overwriteoem", "/ER", "/log:install.txt"]);
+        refused(
+            hotfix_switch,
+            &[
+                "",
+                "/",
+                "quiet",
+                "-q",
+                "/nobackup",
+                "/NoBackup",
+                "/n",
+                "/extract:x",
+                "/x",
+                "/forcerestart",
+                "/a b",
+                "/log:c:\\x",
+                "/a&b",
+                "/log:",
+            ],
+        );
+    }
+
+    #[test]
+    fn ids_have_their_forms() {
+        accepted(cve, &["CVE-2019-0708", "CVE-2017-1234567"]);
+        refused(
+            cve,
+            &["", "2019-0708", "cve-2019-0708", "CVE-19-0708", "CVE-2019-708", "CVE-2019-07o8", "CVE-2019-0708-1"],
+        );
+        accepted(kb, &["KB4500331", "KB958644"]);
+        refused(kb, &["", "KB", "kb4500331", "4500331", "KB45", "KB45003x1", "KB123456789"]);
+        accepted(product_code, &["{90120000-0030-0000-0000-0000000FF1CE}", "{90120000-0030-0000-0000-0000000ff1ce}"]);
+        refused(
+            product_code,
+            &[
+                "",
+                "90120000-0030-0000-0000-0000000FF1CE",
+                "{90120000}",
+                "{9012000-00030-0000-0000-0000000FF1CE}",
+                "{g0120000-0030-0000-0000-0000000FF1CE}",
+            ],
+        );
+    }
+}

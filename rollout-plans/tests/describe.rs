@@ -1,0 +1,73 @@
+//! What people read before they sign.
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions; a panic is the failure")]
+
+mod common;
+
+use common::*;
+use wardround_rollout_plans::{
+    describe::{at_once, describe_patch, describe_rollout},
+    language::ParsedPlan,
+    model::{Member, Rollout, RolloutId, Timestamp},
+    resolve::{document, resolve},
+};
+use wardround_signing::Digest;
+
+fn rollout(parsed: &ParsedPlan) -> (Rollout, Vec<Member>) {
+    let resolution = resolve(parsed, &patch(), &three_sites()).unwrap();
+    let id = RolloutId::new("kb4500331-1").unwrap();
+    let rollout = document(id, &parsed.plan, &patch(), Digest::of(b"patch"), &resolution, Timestamp(0));
+    (rollout, resolution.members())
+}
+
+#[test]
+fn a_rollout_in_plain_words() {
+    let (rollout, members) = rollout(&standard());
+    insta::assert_snapshot!(describe_rollout(&rollout, &members).join("\n"));
+}
+
+#[test]
+fn every_field_of_a_plan_is_told() {
+    let parsed = plan(
+        "description: \"Why.\\n\\nAnd more.\"\neligible: { regions: [north, south], labels: { trust: north } }\nlimits: { per_site: 3, total: 50 }\nhealth: { interval: 5s, failures: 1, grace: 2m }\nrollback: { scope: rollout }\nwaves:\n  - { name: one, select: { devices: [rx1/ct-01] }, soak: 1h, limits: { per_site: 2, total: 4 } }\n  - { name: two, select: { percent: 90% }, soak: 90m, gate: { success: 97.5%, approvals: [release, on-call] } }\n  - { name: three, select: { remaining: true }, soak: 2d }\n",
+    );
+    let (rollout, members) = rollout(&parsed);
+    insta::assert_snapshot!(describe_rollout(&rollout, &members).join("\n"));
+}
+
+#[test]
+fn members_of_another_document_are_not_passed_off_as_its_own() {
+    let (rollout, mut members) = rollout(&standard());
+    members[0].device = "rx1/other".parse().unwrap();
+    let lines = describe_rollout(&rollout, &members);
+    assert!(lines[0].starts_with("WARNING") && lines[0].ends_with("Do not sign."), "{}", lines[0]);
+}
+
+#[test]
+fn a_patch_in_plain_words() {
+    let mut patch = patch();
+    patch.supersedes.push("KB4012598".parse().unwrap());
+    patch.variants[1].payload.length = 3_456_789;
+    patch.variants[1].installer = serde_json::from_value(serde_json::json!({
+        "technology": "msi", "product_code": "{90120000-0030-0000-0000-0000000FF1CE}", "properties": ["ALLUSERS=1"]
+    }))
+    .unwrap();
+    patch.title.push_str("\u{1b}[2J");
+    insta::assert_snapshot!(describe_patch(&patch).join("\n"));
+}
+
+#[test]
+fn at_most_so_many_at_once() {
+    let (rollout, members) = rollout(&standard());
+    let full: Vec<Member> = members.into_iter().filter(|m| m.wave.as_str() == "full").collect();
+    let with = |f: fn(&mut Rollout)| {
+        let mut rollout = rollout.clone();
+        f(&mut rollout);
+        at_once(&rollout.plan, 1, &full)
+    };
+    // Four devices at three sites, two of them at ry1.
+    assert_eq!(with(|_| {}), 3);
+    assert_eq!(with(|r| r.plan.limits.per_site = Some(9)), 4);
+    assert_eq!(with(|r| r.plan.limits.total = Some(2)), 2);
+    assert_eq!(with(|r| r.plan.waves[1].limits.total = Some(1)), 1);
+    assert_eq!(with(|r| r.plan.waves[1].limits.per_site = Some(9)), 3, "a wave can't widen the plan's limit");
+}

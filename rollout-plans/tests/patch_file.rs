@@ -1,0 +1,190 @@
+//! Patch manifests: what is read, what is refused, and that a refused patch is refused wherever it comes from.
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions; a panic is the failure")]
+
+use wardround_rollout_plans::{
+    model::{CHUNK_BYTES, Patch, Payload},
+    patch_file::{lint_patch, parse_patch_file},
+};
+use wardround_signing::Digest;
+
+const EXAMPLE: &str = include_str!("../examples/KB4500331.patch.yaml");
+
+fn payload(bytes: &[u8]) -> Payload {
+    Payload {
+        file_name: String::new(),
+        digest: Digest::of(bytes),
+        length: bytes.len() as u64,
+        chunks: bytes.chunks(CHUNK_BYTES as usize).map(Digest::of).collect(),
+    }
+}
+
+fn example() -> Patch {
+    let file = parse_patch_file(EXAMPLE, "KB4500331.patch.yaml").unwrap();
+    file.into_patch(vec![payload(b"xp package"), payload(&vec![7; 600_000])]).unwrap()
+}
+
+fn problems(yaml: &str) -> String {
+    match parse_patch_file(yaml, "patch.yaml") {
+        Ok(file) => panic!("accepted: {file:?}"),
+        Err(problems) => problems.iter().map(|p| format!("{p}\n")).collect(),
+    }
+}
+
+#[test]
+fn the_shipped_manifest_becomes_a_patch() {
+    let file = parse_patch_file(EXAMPLE, "KB4500331.patch.yaml").unwrap();
+    assert_eq!(file.variants[0].file, "payloads/WindowsXP-KB4500331-x86-Custom-ENU.exe");
+    let patch = example();
+    assert_eq!(patch.variants[0].payload.file_name, "WindowsXP-KB4500331-x86-Custom-ENU.exe");
+    assert_eq!(patch.variants[1].payload.chunks.len(), 3);
+    assert_eq!(lint_patch(&patch), [] as [String; 0]);
+    let error = parse_patch_file(EXAMPLE, "x").unwrap().into_patch(vec![payload(b"one")]).unwrap_err();
+    assert_eq!(error, ["1 payloads for 2 variants"]);
+    let error = parse_patch_file(EXAMPLE, "x").unwrap().into_patch(vec![payload(b"one"), payload(b"")]).unwrap_err();
+    assert_eq!(error, ["variants[1].payload: the payload is empty"]);
+}
+
+const HEAD: &str = "id: KB1\ntitle: T\nseverity: high\nvariants:\n";
+
+fn variant(id: &str, platform: &str, payload: &str, installer: &str) -> String {
+    format!(
+        "  - id: {id}\n    platforms: ['cpe:2.3:o:microsoft:{platform}']\n    payload: {payload}\n    installer: {installer}\n"
+    )
+}
+
+#[test]
+fn problems_point_at_their_lines() {
+    let xp = "windows_xp:*:*:*:*:*:*:x86:*";
+    let any = "windows_xp:*:sp3:*:*:*:*:*:*";
+    let cases = [
+        ("patch_empty", String::new()),
+        ("patch_missing", "title: T\nvariants: []\n".to_owned()),
+        (
+            "patch_bad_values",
+            "id: KB 1\ntitle: \"\"\nseverity: sever\ncves: [CVE-1, cve-2019-0708]\nsupersedes: KB2\nvariants: []\n"
+                .to_owned(),
+        ),
+        (
+            "patch_cves",
+            format!(
+                "id: KB1\ntitle: T\nseverity: low\ncves: [CVE-2019-1, BlueKeep]\nsupersedes: [KB1]\nvariants:\n{}",
+                variant("a", xp, "{ file: a.exe }", "{ technology: hotfix, kb: 4500331x }")
+            ),
+        ),
+        ("patch_no_variants", format!("{HEAD}  []\n")),
+        (
+            "patch_unknown_technology",
+            format!("{HEAD}{}", variant("a", xp, "{ file: a.exe }", "{ technology: hotfx, kb: KB4500331 }")),
+        ),
+        (
+            "patch_fields_of_another_technology",
+            format!(
+                "{HEAD}{}",
+                variant("a", xp, "{ file: a.msi }", "{ technology: msi, kb: KB4500331, product_cod: x }")
+            ),
+        ),
+        (
+            "patch_msi",
+            format!(
+                "{HEAD}{}",
+                variant(
+                    "a",
+                    xp,
+                    "{ file: a.exe }",
+                    "{ technology: msi, product_code: 'ABC', display_version: '1 0', properties: ['A=b c', REBOOT=Force, x] }"
+                )
+            ),
+        ),
+        (
+            "patch_hotfix",
+            format!(
+                "{HEAD}{}",
+                variant(
+                    "a",
+                    xp,
+                    "{ file: a.exe }",
+                    "{ technology: hotfix, kb: '45', switches: [/nobackup, quiet, '/log:a b'] }"
+                )
+            ),
+        ),
+        (
+            "patch_script",
+            format!("{HEAD}{}", variant("a", xp, "{ file: a.sh }", "{ technology: script, interpreter: cmd }")),
+        ),
+        (
+            "patch_file_outside",
+            format!(
+                "{HEAD}{}{}",
+                variant("a", xp, "{ file: ../a.exe }", "{ technology: hotfix, kb: KB4500331 }"),
+                variant("b", xp, "{ file: 'c:\\a.exe' }", "{ technology: hotfix, kb: KB4500331 }")
+            ),
+        ),
+        (
+            "patch_file_name",
+            format!(
+                "{HEAD}{}",
+                variant("a", xp, "{ file: 'my patch (1).exe' }", "{ technology: hotfix, kb: KB4500331 }")
+            ),
+        ),
+        (
+            "patch_overlap",
+            format!(
+                "{HEAD}{}{}",
+                variant("a", xp, "{ file: a.exe }", "{ technology: hotfix, kb: KB4500331 }"),
+                variant("a", any, "{ file: b.exe }", "{ technology: hotfix, kb: KB4500331 }")
+            ),
+        ),
+        (
+            "patch_as_the_document_has_it",
+            format!(
+                "{HEAD}{}",
+                variant("a", xp, "{ file_name: a.exe, digest: x, length: 3 }", "{ technology: hotfix, kb: KB4500331 }")
+            ),
+        ),
+    ];
+    for (name, yaml) in cases {
+        insta::assert_snapshot!(name, problems(&yaml), &yaml);
+    }
+}
+
+#[test]
+fn the_controller_refuses_what_the_manifest_could_not_say() {
+    let change = |f: fn(&mut Patch)| {
+        let mut patch = example();
+        f(&mut patch);
+        let faults = lint_patch(&patch);
+        assert!(!faults.is_empty(), "accepted: {patch:?}");
+        faults.join("\n")
+    };
+    let refusals = [
+        change(|p| p.variants.clear()),
+        change(|p| p.title = "two\nlines".into()),
+        change(|p| p.title = "reads \u{202e}backwards".into()),
+        change(|p| p.guidance = "\u{1b}[2Jnothing to see".into()),
+        change(|p| p.cves.push("BlueKeep".into())),
+        change(|p| p.supersedes.push(p.id.clone())),
+        change(|p| p.variants[1].id = p.variants[0].id.clone()),
+        change(|p| p.variants[1].platforms = p.variants[0].platforms.clone()),
+        change(|p| p.variants[0].platforms.clear()),
+        change(|p| p.variants[0].payload.file_name = "a b.exe".into()),
+        change(|p| p.variants[0].payload.length = 0),
+        change(|p| p.variants[0].payload.length = 3 * 1024 * 1024 * 1024),
+        change(|p| p.variants[1].payload.length += CHUNK_BYTES),
+        change(|p| p.variants[1].payload.chunks.truncate(2)),
+        change(|p| p.variants[0].payload.chunks[0] = Digest::of(b"other")),
+        change(|p| p.variants = vec![p.variants[0].clone(); 65]),
+        change(|p| {
+            p.variants[0].installer = serde_json::from_value(serde_json::json!({
+                "technology": "hotfix", "kb": "KB4500331", "switches": ["/nobackup"]
+            }))
+            .unwrap();
+        }),
+        change(|p| {
+            p.variants[0].installer = serde_json::from_value(serde_json::json!({
+                "technology": "msi", "product_code": "{x}", "properties": ["A=b&calc"]
+            }))
+            .unwrap();
+        }),
+    ];
+    insta::assert_snapshot!(refusals.join("\n"));
+}
