@@ -4,9 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::{commands, output::Format};
+use crate::{commands, output::Format, quickstart};
 
-const ABOUT: &str = "Brings signed patches to legacy clinical computers, a few at a time, and takes them back where it hurts";
+const ABOUT: &str =
+    "Brings signed patches to legacy clinical computers, a few at a time, and takes them back where it hurts";
 
 const AFTER: &str = "\
 Begin with:
@@ -49,21 +50,21 @@ pub(crate) struct Global {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-//G     Init(commands::init::Init),
-//G     Controller(commands::controller::Controller),
-//G     Node(commands::node::Node),
+    Init(commands::init::Init),
+    Controller(commands::controller::Controller),
+    //G     Node(commands::node::Node),
     Key(commands::key::Key),
-//G     Patch(commands::patch::Patch),
+    Patch(commands::patch::Patch),
     Plan(commands::plan::Plan),
     Rollout(commands::rollout::Rollout),
     Site(commands::site::Site),
     Audit(commands::audit::Audit),
     Alarms(commands::alarms::Alarms),
-//G     Quickstart(quickstart::Quickstart),
+    Quickstart(quickstart::Quickstart),
     Completions(commands::completions::Completions),
     ExitCodes(commands::exit_codes::ExitCodes),
-//G     #[command(hide = true)]
-//G     QuickstartViewer(quickstart::Viewer),
+    #[command(hide = true)]
+    QuickstartViewer(quickstart::Viewer),
 }
 
 /// Parses, or prints clap's words (help, version, usage) and gives its exit code.

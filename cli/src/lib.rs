@@ -15,7 +15,7 @@ mod commands;
 mod failure;
 mod output;
 mod profile;
-//G mod quickstart;
+mod quickstart;
 mod session;
 mod signer;
 mod when;

@@ -71,8 +71,12 @@ pub(crate) async fn open(path: &Path, passphrase: &Zeroizing<String>) -> Result<
     let public = if public_path.exists() {
         let public = read_public(&public_path)?;
         if public.key != key.public() {
-            return Err(Failure::new(format!("{} is not the public half of {}", public_path.display(), path.display()))
-                .hint("move it away; it is only read for the holder's name"));
+            return Err(Failure::new(format!(
+                "{} is not the public half of {}",
+                public_path.display(),
+                path.display()
+            ))
+            .hint("move it away; it is only read for the holder's name"));
         }
         Some(public)
     } else {
@@ -84,7 +88,9 @@ pub(crate) async fn open(path: &Path, passphrase: &Zeroizing<String>) -> Result<
 /// Says which file, and what would help.
 pub(crate) fn key_failure(path: &Path, error: &KeyFileError) -> Failure {
     let (exit, hint) = match error {
-        KeyFileError::Passphrase => (Exit::Refused, "try again; a forgotten passphrase means a new key and a new trust anchor"),
+        KeyFileError::Passphrase => {
+            (Exit::Refused, "try again; a forgotten passphrase means a new key and a new trust anchor")
+        }
         KeyFileError::PassphraseTooShort => (Exit::Refused, "four or more random words make a good one"),
         KeyFileError::Form(_) | KeyFileError::NotEd25519 => (Exit::Failure, "`wardround key create` makes one"),
         KeyFileError::Randomness(_) => (Exit::Failure, ""),

@@ -81,9 +81,8 @@ impl List {
         } else if found.is_empty() {
             output::text("no records")?;
         } else {
-            let rows = found
-                .iter()
-                .map(|r| [r.index.to_string(), when::local(r.at_ms), r.kind.clone(), r.text.clone()]);
+            let rows =
+                found.iter().map(|r| [r.index.to_string(), when::local(r.at_ms), r.kind.clone(), r.text.clone()]);
             output::text(&output::table(["index", "at", "kind", "what"], rows))?;
         }
         Ok(Exit::Ok)

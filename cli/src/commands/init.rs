@@ -8,7 +8,7 @@ use wardround_controller::InitOptions;
 use wardround_signing::TrustAnchor;
 
 use crate::{
-    failure::{Failure, Exit, chain},
+    failure::{Exit, Failure, chain},
     output,
     session::Session,
     signer,
@@ -98,7 +98,9 @@ pub(crate) async fn init(options: InitOptions) -> Result<(), Failure> {
     let made = tokio::task::spawn_blocking(move || wardround_controller::init(&options)).await;
     match made {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Failure::refused(chain(&error)).hint("init never overwrites: choose another --home or --data")),
+        Ok(Err(error)) => {
+            Err(Failure::refused(chain(&error)).hint("init never overwrites: choose another --home or --data"))
+        }
         Err(error) => Err(Failure::new(format!("init stopped: {error}"))),
     }
 }

@@ -193,9 +193,8 @@ pub(crate) async fn create_key(
     let passphrase = passphrase.clone();
     // scrypt takes a good part of a second by design.
     let pem = tokio::task::spawn_blocking(move || key.to_encrypted_pem(&passphrase)).await;
-    let pem = pem
-        .map_err(|e| Failure::new(format!("cannot encrypt the key: {e}")))?
-        .map_err(|e| key_failure(out, &e))?;
+    let pem =
+        pem.map_err(|e| Failure::new(format!("cannot encrypt the key: {e}")))?.map_err(|e| key_failure(out, &e))?;
     let mut json =
         serde_json::to_string_pretty(&public).map_err(|e| Failure::new(format!("cannot write JSON: {e}")))?;
     json.push('\n');

@@ -3,12 +3,12 @@
 pub(crate) mod alarms;
 pub(crate) mod audit;
 pub(crate) mod completions;
-//G pub(crate) mod controller;
+pub(crate) mod controller;
 pub(crate) mod exit_codes;
-//G pub(crate) mod init;
+pub(crate) mod init;
 pub(crate) mod key;
 //G pub(crate) mod node;
-//G pub(crate) mod patch;
+pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod rollout;
 pub(crate) mod site;
@@ -16,7 +16,7 @@ pub(crate) mod site;
 use crate::{
     args::{Cli, Command},
     failure::{Exit, Failure},
-//G     quickstart,
+    quickstart,
     session::Session,
 };
 
@@ -25,18 +25,18 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let session = Session { global: cli.global };
     let session = &session;
     match cli.command {
-//G         Command::Init(init) => init.run(session).await,
-//G         Command::Controller(controller) => controller.run(session).await,
-//G         Command::Node(node) => node.run(session).await,
+        Command::Init(init) => init.run(session).await,
+        Command::Controller(controller) => controller.run(session).await,
+        //G         Command::Node(node) => node.run(session).await,
         Command::Key(key) => key.run(session).await,
-//G         Command::Patch(patch) => Box::pin(patch.run(session)).await,
+        Command::Patch(patch) => Box::pin(patch.run(session)).await,
         Command::Plan(plan) => plan.run(session).await,
         Command::Rollout(rollout) => Box::pin(rollout.run(session)).await,
         Command::Site(site) => site.run(session).await,
         Command::Audit(audit) => audit.run(session).await,
         Command::Alarms(alarms) => alarms.run(session).await,
-//G         Command::Quickstart(quickstart) => Box::pin(quickstart.run(session)).await,
-//G         Command::QuickstartViewer(viewer) => quickstart::serve_viewer(viewer).await,
+        Command::Quickstart(quickstart) => Box::pin(quickstart.run(session)).await,
+        Command::QuickstartViewer(viewer) => quickstart::serve_viewer(viewer).await,
         Command::Completions(completions) => completions.run(),
         Command::ExitCodes(codes) => codes.run(session),
     }

@@ -152,7 +152,13 @@ impl Preview {
 
     fn human(&self, preview: &v1::PreviewPlanResponse) -> String {
         let rows = preview.waves.iter().map(|w| {
-            [w.name.clone(), w.members.len().to_string(), w.at_once.to_string(), when::length(w.soak_ms), w.gate.clone()]
+            [
+                w.name.clone(),
+                w.members.len().to_string(),
+                w.at_once.to_string(),
+                when::length(w.soak_ms),
+                w.gate.clone(),
+            ]
         });
         let mut text = output::table(["wave", "devices", "at once", "soak", "gate"], rows);
         if self.devices {

@@ -59,7 +59,8 @@ impl Halt {
             let everyone = spread.confirmed_sites >= spread.connected_sites;
             if everyone || begun.elapsed() >= WAIT_MAX {
                 let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let halted = Halted { rollout: shown::Shown::new(&rollout), all_connected_confirmed: everyone, waited_ms };
+                let halted =
+                    Halted { rollout: shown::Shown::new(&rollout), all_connected_confirmed: everyone, waited_ms };
                 output::emit(session.format(), &halted, || format!("halt is on disk; {}", spread_words(spread)))?;
                 return Ok(Exit::Ok);
             }

@@ -6,7 +6,7 @@ mod halt;
 mod list;
 pub(crate) mod order;
 pub(crate) mod shown;
-//G mod sign;
+mod sign;
 mod status;
 mod watch;
 
@@ -14,14 +14,14 @@ use clap::{Args, Subcommand};
 
 pub(crate) use create::create;
 pub(crate) use deployments::all as all_deployments;
-//G pub(crate) use sign::sign;
+pub(crate) use sign::sign;
 
 use crate::{
     failure::{Exit, Failure},
     session::Session,
 };
 
-//G /// Create, sign, start, follow, stop and take back rollouts
+/// Create, sign, start, follow, stop and take back rollouts
 #[derive(Debug, Args)]
 pub(crate) struct Rollout {
     #[command(subcommand)]
@@ -31,7 +31,7 @@ pub(crate) struct Rollout {
 #[derive(Debug, Subcommand)]
 enum RolloutCommand {
     Create(create::Create),
-//G     Sign(sign::Sign),
+    Sign(sign::Sign),
     Start(order::Start),
     Status(status::Status),
     Watch(watch::Watch),
@@ -49,7 +49,7 @@ impl Rollout {
     pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         match &self.command {
             RolloutCommand::Create(create) => create.run(session).await,
-//G             RolloutCommand::Sign(sign) => sign.run(session).await,
+            RolloutCommand::Sign(sign) => sign.run(session).await,
             RolloutCommand::Start(start) => start.run(session).await,
             RolloutCommand::Status(status) => status.run(session).await,
             RolloutCommand::Watch(watch) => watch.run(session).await,

@@ -4,7 +4,8 @@ use clap::Args;
 use tonic::Code;
 use wardround_proto::v1;
 use wardround_rollout_plans::model::{
-    Command, DeviceId, Order, REASON_BYTES_MAX, Rollout as Document, RolloutId, RollBackTarget, SiteId, Timestamp, WaveName,
+    Command, DeviceId, Order, REASON_BYTES_MAX, RollBackTarget, Rollout as Document, RolloutId, SiteId, Timestamp,
+    WaveName,
 };
 use wardround_signing::{Digest, Envelope};
 
@@ -67,7 +68,9 @@ pub(super) struct Resume {
 
 /// Take the patch back from a device, a site, a wave or everywhere
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wardround rollout rollback winter-1 --site rx1 --reason \"viewer shows no images\"")]
+#[command(
+    after_help = "Example:\n  wardround rollout rollback winter-1 --site rx1 --reason \"viewer shows no images\""
+)]
 pub(super) struct RollBack {
     /// Rollout id
     id: String,
@@ -269,7 +272,9 @@ async fn send(
     let order = Some(order);
     Ok(match command {
         Command::Start => service.start_rollout(call(v1::StartRolloutRequest { order })).await?.into_inner().rollout,
-        Command::Approve { .. } => service.approve_wave(call(v1::ApproveWaveRequest { order })).await?.into_inner().rollout,
+        Command::Approve { .. } => {
+            service.approve_wave(call(v1::ApproveWaveRequest { order })).await?.into_inner().rollout
+        }
         Command::Pause => service.pause_rollout(call(v1::PauseRolloutRequest { order })).await?.into_inner().rollout,
         Command::Resume => service.resume_rollout(call(v1::ResumeRolloutRequest { order })).await?.into_inner().rollout,
         Command::Halt => service.halt_rollout(call(v1::HaltRolloutRequest { order })).await?.into_inner().rollout,

@@ -136,12 +136,20 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     let devices = r.waves.iter().map(|w| w.device_count).sum();
     let mut lines = vec![
         format!("rollout {} · patch {} · plan {} · {}", r.id, r.patch, r.plan, count(devices, "device")),
-        format!("state   {} for {} (since {})", words(&r.state), when::ago(r.state_since_ms), when::local(r.state_since_ms)),
+        format!(
+            "state   {} for {} (since {})",
+            words(&r.state),
+            when::ago(r.state_since_ms),
+            when::local(r.state_since_ms)
+        ),
     ];
     if !r.reason.is_empty() {
         lines.push(format!("why     {}", r.reason));
     }
-    lines.push(format!("signed  {}", if r.signed_roles.is_empty() { "by nobody yet".into() } else { r.signed_roles.join(", ") }));
+    lines.push(format!(
+        "signed  {}",
+        if r.signed_roles.is_empty() { "by nobody yet".into() } else { r.signed_roles.join(", ") }
+    ));
     let spread = Spread::new(r);
     if r.state == "halted" && spread.sites > 0 {
         lines.push(format!("halt    {}", spread_words(spread)));
@@ -168,7 +176,11 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
 /// "5 of 5 connected nodes confirmed; 1 site not connected: it learns of it when it comes back".
 pub(crate) fn spread_words(spread: Spread) -> String {
     let nodes = if spread.connected_sites == 1 { "connected node" } else { "connected nodes" };
-    let mut text = format!("{} of {} {nodes} confirmed", spread.confirmed_sites.min(spread.connected_sites), spread.connected_sites);
+    let mut text = format!(
+        "{} of {} {nodes} confirmed",
+        spread.confirmed_sites.min(spread.connected_sites),
+        spread.connected_sites
+    );
     match spread.sites.saturating_sub(spread.connected_sites) {
         0 => {}
         1 => text += "; 1 site not connected: it learns of it when it comes back",
@@ -210,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_halt_says_whom_it_has_not_reached() {
-        let words = |sites, connected_sites, confirmed_sites| spread_words(Spread { sites, connected_sites, confirmed_sites });
+        let words =
+            |sites, connected_sites, confirmed_sites| spread_words(Spread { sites, connected_sites, confirmed_sites });
         assert_eq!(words(6, 6, 6), "6 of 6 connected nodes confirmed");
         assert_eq!(
             words(6, 5, 5),

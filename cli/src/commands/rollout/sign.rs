@@ -46,7 +46,12 @@ impl Sign {
         ask::confirm(&format!("sign rollout {} as {}", self.id, person.name()), self.yes).await?;
         let rollout = reading.sign(&controller, &person).await?;
         output::emit(session.format(), &shown::Shown::new(&rollout), || {
-            format!("signed; rollout {} is {}, signed by the roles: {}", rollout.id, rollout.state, rollout.signed_roles.join(", "))
+            format!(
+                "signed; rollout {} is {}, signed by the roles: {}",
+                rollout.id,
+                rollout.state,
+                rollout.signed_roles.join(", ")
+            )
         })?;
         Ok(Exit::Ok)
     }
@@ -84,7 +89,10 @@ async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
     let members = members(controller, id).await?;
     check_members(&document, &members).map_err(|why| wrong(why.to_string()))?;
     if let Some(stranger) = members.iter().find(|m| patch.variant(&m.variant).is_none()) {
-        return Err(wrong(format!("{} would get variant {}, which the patch does not have", stranger.device, stranger.variant)));
+        return Err(wrong(format!(
+            "{} would get variant {}, which the patch does not have",
+            stranger.device, stranger.variant
+        )));
     }
     envelope.signatures.clear();
     let mut lines = describe_patch(&patch);
@@ -105,7 +113,9 @@ impl Reading {
 
 /// All members, in the order of the Merkle leaves.
 async fn members(controller: &Controller, id: &str) -> Result<Vec<Member>, Failure> {
-    let bad = |e: wardround_rollout_plans::model::InvalidId| Failure::new(format!("the controller's answer is malformed: {e}"));
+    let bad = |e: wardround_rollout_plans::model::InvalidId| {
+        Failure::new(format!("the controller's answer is malformed: {e}"))
+    };
     let mut members = Vec::new();
     let mut page_token = String::new();
     loop {

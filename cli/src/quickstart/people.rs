@@ -1,0 +1,65 @@
+//! The quickstart's three people. A hospital's are not in one program: here it signs in their names, and says so.
+
+use std::{fs, path::Path};
+
+use wardround_signing::{Role, TrustAnchor, TrustedKey};
+use zeroize::Zeroizing;
+
+use super::estate::write;
+use crate::{
+    commands::key::create_key,
+    failure::Failure,
+    profile,
+    signer::{self, Person},
+};
+
+/// Everyone with their opened key.
+pub(super) struct People {
+    pub(super) release: Person,
+    pub(super) clinical: Person,
+    pub(super) on_call: Person,
+}
+
+/// Makes the keys, encrypted under one random passphrase, and opens them as any command would.
+pub(super) async fn make(folder: &Path) -> Result<People, Failure> {
+    fs::create_dir_all(folder).map_err(|e| Failure::file("make", folder, &e))?;
+    let mut random = Zeroizing::new([0_u8; 16]);
+    getrandom::fill(random.as_mut()).map_err(|e| Failure::new(format!("no randomness: {e}")))?;
+    let passphrase = Zeroizing::new(hex::encode(random.as_ref()));
+    let passphrase_file = folder.join("passphrase");
+    write(&passphrase_file, &format!("{}\n", passphrase.as_str()))?;
+    private(&passphrase_file)?;
+    let person = async |file: &str, holder: &str, role: Role| {
+        let path = folder.join(file);
+        create_key(holder, &[role], &passphrase, &path).await?;
+        signer::open(&path, &passphrase).await
+    };
+    let (release, clinical, on_call) = tokio::try_join!(
+        person("ann.key", "Ann Lee", Role::Release),
+        person("ben.key", "Ben Fox", Role::Clinical),
+        person("cy.key", "Cy Poole", Role::OnCall),
+    )?;
+    Ok(People { release, clinical, on_call })
+}
+
+impl People {
+    /// The anchor that controller and nodes trust.
+    pub(super) fn anchor(&self) -> Result<TrustAnchor, Failure> {
+        let keys: Vec<TrustedKey> =
+            [&self.release, &self.clinical, &self.on_call].iter().filter_map(|p| p.public.clone()).collect();
+        TrustAnchor::new(keys).map_err(|e| Failure::new(e.to_string()))
+    }
+}
+
+/// Orders of whoever tries things out are signed by Cy: that is all that a halt needs.
+pub(super) fn sign_orders_as_on_call(operator: &Path, people: &Path) -> Result<(), Failure> {
+    let mut file = profile::load_file(operator)?;
+    file.key = Some(people.join("cy.key"));
+    file.passphrase_file = Some(people.join("passphrase"));
+    profile::save_file(operator, &file)
+}
+
+fn private(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|e| Failure::file("protect", path, &e))
+}

@@ -1,0 +1,210 @@
+//! One round: a patch from import to the end of its rollout, told as it happens.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+use wardround_proto::v1;
+use wardround_rollout_plans::model::{Command, RolloutId, WaveName};
+
+use super::{children::Children, patches::Written, people::People, say::Voice};
+use crate::{
+    client::{Controller, call},
+    commands::{
+        patch,
+        rollout::{self, order::submit, shown},
+    },
+    failure::Failure,
+    output::count,
+};
+
+/// How long a round may take before the quickstart gives up. It takes a fifth of that.
+const ROUND_MAX: Duration = Duration::from_secs(100);
+/// Between two looks at the processes.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What a round came to.
+#[derive(Debug, Serialize)]
+pub(super) struct Outcome {
+    pub(super) patch: String,
+    pub(super) state: String,
+    pub(super) waves: Vec<Wave>,
+    pub(super) duration_s: f64,
+}
+
+/// A wave at the end.
+#[derive(Debug, Serialize)]
+pub(super) struct Wave {
+    pub(super) name: String,
+    pub(super) state: String,
+    pub(super) deployments: BTreeMap<String, u64>,
+}
+
+/// Everything that a round needs.
+pub(super) struct Stage<'a> {
+    pub(super) controller: &'a Controller,
+    pub(super) people: &'a People,
+    pub(super) voice: &'a Voice,
+    pub(super) plan: &'a Path,
+}
+
+impl Stage<'_> {
+    /// Plays a round to the end of its rollout.
+    pub(super) async fn play(&self, children: &mut Children, patch: &Written, id: &str) -> Result<Outcome, Failure> {
+        let begun = Instant::now();
+        self.release(patch).await?;
+        let rollout_id = RolloutId::new(id).map_err(|e| Failure::new(e.to_string()))?;
+        self.preview(patch).await?;
+        rollout::create(self.controller, &patch.id, self.plan, Some(&rollout_id)).await?;
+        rollout::sign(self.controller, id, &self.people.release).await?;
+        rollout::sign(self.controller, id, &self.people.clinical).await?;
+        self.voice.say(&format!("rollout {id}: plan resolved, its device lists checked and signed by Ann and Ben"));
+        submit(self.controller, &self.people.release, id, &Command::Start, "quickstart").await?;
+        self.voice.say("Ann starts it");
+        let followed = tokio::time::timeout(ROUND_MAX, self.follow(children, id)).await;
+        let rollout = followed.map_err(|_| {
+            Failure::new(format!("rollout {id} did not end within {} s", ROUND_MAX.as_secs()))
+                .hint(format!("`wardround rollout status {id}` says what it waits for"))
+        })??;
+        Ok(Outcome {
+            patch: rollout.patch.clone(),
+            state: rollout.state.clone(),
+            waves: rollout
+                .waves
+                .iter()
+                .map(|w| Wave { name: w.name.clone(), state: w.state.clone(), deployments: shown::counts(w) })
+                .collect(),
+            duration_s: (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+        })
+    }
+
+    /// Imports the patch and has both roles sign it.
+    async fn release(&self, patch: &Written) -> Result<(), Failure> {
+        let imported = patch::import(self.controller, &patch.manifest).await?;
+        self.voice.say(&format!(
+            "patch {} imported: {} ({} of payload sent)",
+            patch.id,
+            patch.title,
+            count(imported.sent as u64, "chunk")
+        ));
+        patch::sign(self.controller, patch.id.as_str(), &self.people.release).await?;
+        patch::sign(self.controller, patch.id.as_str(), &self.people.clinical).await?;
+        self.voice.say(
+            "signed by Ann Lee (release) and Ben Fox (clinical); the quickstart holds both keys and signs for them",
+        );
+        Ok(())
+    }
+
+    async fn preview(&self, patch: &Written) -> Result<(), Failure> {
+        let (plan_yaml, file_name) = crate::commands::plan::read_plan(self.plan)?;
+        let request = v1::PreviewPlanRequest { plan_yaml, file_name, patch: patch.id.to_string() };
+        let preview = self.controller.rollouts().preview_plan(call(request)).await?.into_inner();
+        let waves: Vec<String> =
+            preview.waves.iter().map(|w| format!("{} {}", w.name, count(w.members.len() as u64, "device"))).collect();
+        self.voice.say(&format!("preview: {}", waves.join(" → ")));
+        for warning in &preview.warnings {
+            self.voice.say(&format!("preview warns: {warning}"));
+        }
+        Ok(())
+    }
+
+    /// Follows to the end; approves what the plan wants approved.
+    async fn follow(&self, children: &mut Children, id: &str) -> Result<v1::Rollout, Failure> {
+        let request = v1::WatchRolloutRequest { id: id.to_owned() };
+        let mut stream = self.controller.rollouts().watch_rollout(request).await?.into_inner();
+        let mut teller = Teller::new(self.voice);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            let change = tokio::select! {
+                change = stream.message() => change?.ok_or_else(|| Failure::new("the controller closed the stream"))?,
+                _ = look.tick() => {
+                    children.check()?;
+                    continue;
+                }
+            };
+            let Some(rollout) = change.rollout else { continue };
+            // Devices before the wave that they decide.
+            teller.deployments(&rollout::all_deployments(self.controller, id, "", "").await?);
+            for alarm in &change.alarms {
+                self.voice.say(&format!("ALARM {}: {}", alarm.code, alarm.text));
+            }
+            teller.rollout(&rollout);
+            if shown::has_ended(&rollout) {
+                return Ok(rollout);
+            }
+            for wave in rollout.waves.iter().filter(|w| w.state == "awaiting_approval") {
+                self.approve(id, &wave.name).await?;
+            }
+        }
+    }
+
+    async fn approve(&self, id: &str, wave: &str) -> Result<(), Failure> {
+        let name = WaveName::new(wave).map_err(|e| Failure::new(e.to_string()))?;
+        submit(self.controller, &self.people.clinical, id, &Command::Approve { wave: name }, "quickstart").await?;
+        self.voice.say(&format!("wave {wave} needed a clinical approval: Ben has looked and approves"));
+        Ok(())
+    }
+}
+
+/// Says what is new, once.
+struct Teller<'a> {
+    voice: &'a Voice,
+    waves: HashMap<String, String>,
+    devices: HashMap<String, String>,
+    state: String,
+}
+
+impl<'a> Teller<'a> {
+    fn new(voice: &'a Voice) -> Self {
+        Self { voice, waves: HashMap::new(), devices: HashMap::new(), state: "running".into() }
+    }
+
+    /// One sentence for all devices that came to the same state since the last look.
+    fn deployments(&mut self, deployments: &[v1::Deployment]) {
+        let mut news: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for deployment in deployments {
+            let known = self.devices.insert(deployment.device.clone(), deployment.state.clone());
+            if known.as_ref() == Some(&deployment.state) {
+                continue;
+            }
+            let words = match deployment.state.as_str() {
+                "soaking" => "patched, now watched",
+                "succeeded" => "still well after the soak",
+                "skipped" => "skipped",
+                "failed" => "failed",
+                "rolling_back" => "being taken back",
+                "rolled_back" => "taken back",
+                "rollback_failed" => "COULD NOT BE TAKEN BACK",
+                "unknown" => "no word from the node",
+                _ => continue,
+            };
+            news.entry((words, deployment.reason.as_str())).or_default().push(&deployment.device);
+        }
+        for ((words, reason), devices) in news {
+            let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+            self.voice.say(&format!("  {}: {words}{why}", devices.join(", ")));
+        }
+    }
+
+    fn rollout(&mut self, rollout: &v1::Rollout) {
+        for wave in rollout.waves.iter().filter(|w| w.state != "pending") {
+            if self.waves.insert(wave.name.clone(), wave.state.clone()).as_ref() == Some(&wave.state) {
+                continue;
+            }
+            let gate = if wave.gate.is_empty() || wave.state == "running" {
+                String::new()
+            } else {
+                format!(" ({})", wave.gate)
+            };
+            self.voice.say(&format!("wave {}: {}{gate}", wave.name, shown::words(&wave.state)));
+        }
+        if self.state != rollout.state {
+            self.state.clone_from(&rollout.state);
+            let why = if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
+            self.voice.say(&format!("rollout {}: {}{why}", rollout.id, shown::words(&rollout.state)));
+        }
+    }
+}
