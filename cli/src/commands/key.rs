@@ -1,6 +1,7 @@
 //! `wardround key`: people's signing keys.
 
 use std::{
+    collections::BTreeSet,
     fs::OpenOptions,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
@@ -31,6 +32,7 @@ pub(crate) struct Key {
 enum KeyCommand {
     Create(Create),
     Show(Show),
+    Check(Check),
     Use(Use),
 }
 
@@ -61,6 +63,14 @@ struct Show {
     file: PathBuf,
 }
 
+/// Open a key with its passphrase, to see that both still fit
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround key check ann.key")]
+struct Check {
+    /// The encrypted key file
+    file: PathBuf,
+}
+
 /// Name the key that your profile signs with, so that an order needs no --key
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  wardround key use ~/keys/cy.key")]
@@ -86,6 +96,7 @@ impl Key {
         match &self.command {
             KeyCommand::Create(create) => create.run(session).await,
             KeyCommand::Show(show) => show.run(session),
+            KeyCommand::Check(check) => check.run(session).await,
             KeyCommand::Use(r#use) => r#use.run(session),
         }
     }
@@ -130,6 +141,22 @@ impl Show {
                 public.key.id(),
                 public.key
             )
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Check {
+    async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let passphrase = signer::passphrase(session.global.passphrase_file.as_deref(), &self.file).await?;
+        let person = signer::open(&self.file, &passphrase).await?;
+        let public = person.public.clone().unwrap_or_else(|| TrustedKey {
+            key: person.key.public(),
+            holder: String::new(),
+            roles: BTreeSet::new(),
+        });
+        output::emit(session.format(), &Shown::new(&public, Some(&self.file), None), || {
+            format!("the passphrase opens the key of {}, id {}", person.name(), public.key.id().short())
         })?;
         Ok(Exit::Ok)
     }

@@ -178,7 +178,7 @@ pub(super) fn examine(text: &str) -> Result<String, String> {
     let at = |x: usize, y: usize| image[y][x];
     let middle = SIDE / 2;
     let steps: Vec<u8> = (0..STEPS).map(|step| at(step * SIDE + middle, middle)).collect();
-    let seen = 1 + steps.windows(2).filter(|pair| pair[1] >= pair[0].saturating_add(VISIBLE_LEVELS)).count();
+    let seen = 1 + steps.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) >= VISIBLE_LEVELS).count();
     if seen < STEPS {
         return Err(format!("version {}: only {seen} of {STEPS} grey steps can be told apart", settings.version));
     }

@@ -1,0 +1,186 @@
+//! Commands that need no controller, and what they say when something is wrong: both streams and the code in one golden.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod support;
+
+use insta::assert_snapshot;
+use support::{Bench, PASSPHRASE, free_address};
+
+#[test]
+fn help_names_every_command_with_an_example() {
+    let bench = Bench::new();
+    assert_snapshot!("help", bench.run(&["--help"]));
+    for command in [
+        &["init"][..],
+        &["controller", "run"],
+        &["node", "enrol"],
+        &["node", "run"],
+        &["key", "create"],
+        &["key", "show"],
+        &["key", "check"],
+        &["key", "use"],
+        &["patch", "import"],
+        &["patch", "sign"],
+        &["patch", "list"],
+        &["patch", "show"],
+        &["plan", "lint"],
+        &["plan", "preview"],
+        &["rollout", "create"],
+        &["rollout", "sign"],
+        &["rollout", "start"],
+        &["rollout", "status"],
+        &["rollout", "watch"],
+        &["rollout", "list"],
+        &["rollout", "deployments"],
+        &["rollout", "approve"],
+        &["rollout", "pause"],
+        &["rollout", "resume"],
+        &["rollout", "halt"],
+        &["rollout", "rollback"],
+        &["rollout", "cancel"],
+        &["site", "list"],
+        &["site", "show"],
+        &["site", "token"],
+        &["audit", "list"],
+        &["alarms"],
+        &["quickstart"],
+        &["completions"],
+    ] {
+        let mut line = command.to_vec();
+        line.push("--help");
+        let help = bench.run(&line);
+        assert!(help.contains("\nexit 0\n"), "{help}");
+        let example = format!("wardround {}", command.join(" "));
+        assert!(help.split_once("Example:").is_some_and(|(_, after)| after.contains(&example)), "{help}");
+    }
+}
+
+#[test]
+fn exit_codes_are_documented() {
+    let bench = Bench::new();
+    assert_snapshot!("exit_codes", bench.run(&["exit-codes"]));
+    let help = bench.run(&["help", "exit-codes"]);
+    assert!(help.contains("the rollout that was watched was halted"), "{help}");
+}
+
+#[test]
+fn the_halt_is_explained_where_it_is_looked_for() {
+    assert_snapshot!("help_halt", Bench::new().run(&["rollout", "halt", "-h"]));
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    let bench = Bench::new();
+    assert_snapshot!("usage_halt_without_reason", bench.run(&["rollout", "halt", "winter-1"]));
+    assert_snapshot!("usage_rollback_without_target", bench.run(&["rollout", "rollback", "winter-1", "--reason", "x"]));
+    assert_snapshot!(
+        "usage_unknown_role",
+        bench.run(&["key", "create", "--holder", "Ann Lee", "--role", "boss", "--out", "ann.key"])
+    );
+}
+
+#[test]
+fn keys() {
+    let mut bench = Bench::new();
+    bench.key("ann.key", "Ann Lee", "release");
+    assert_snapshot!("key_show", bench.run(&["key", "show", "ann.key"]));
+    assert_snapshot!("key_show_json", bench.run(&["key", "show", "ann.pub.json", "--output", "json"]));
+    assert_snapshot!("key_check", bench.run(&["key", "check", "ann.key"]));
+    let again = ["key", "create", "--holder", "Ann Lee", "--role", "release", "--out", "ann.key"];
+    assert_snapshot!("key_is_never_overwritten", bench.run(&again));
+    let check = ["key", "check", "ann.key"];
+    let wrong = bench.show(bench.command(&check).env("WARDROUND_PASSPHRASE", "not what it was before"), &check);
+    assert_snapshot!("key_wrong_passphrase", wrong);
+    assert_snapshot!("key_nobody_to_ask", bench.show(&mut bench.command(&check), &check));
+    let short = ["key", "create", "--holder", "Ben Fox", "--role", "clinical", "--out", "ben.key"];
+    let refused = bench.show(bench.command(&short).env("WARDROUND_PASSPHRASE", "short"), &short);
+    assert_snapshot!("key_short_passphrase", refused);
+    assert!(!bench.path().join("ben.key").exists() && !bench.path().join("ben.pub.json").exists());
+    bench.write("not.key", "hello\n");
+    assert_snapshot!("key_not_a_key", bench.run(&["key", "check", "not.key"]));
+    assert_snapshot!("key_missing", bench.run(&["key", "show", "none.key"]));
+}
+
+#[test]
+fn a_key_is_for_its_holder_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut bench = Bench::new();
+    bench.key("ann.key", "Ann Lee", "release");
+    let mode = std::fs::metadata(bench.path().join("ann.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let pem = bench.read("ann.key");
+    assert!(pem.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"), "{pem}");
+    bench.write("pass", &format!("{PASSPHRASE}\n"));
+    let line = ["key", "check", "ann.key", "--passphrase-file", "pass"];
+    assert!(bench.show(&mut bench.command(&line), &line).contains("\nexit 0\n"));
+}
+
+const PLAN: &str = "\
+name: three-waves
+waves:
+  - name: canary
+    select: { labels: { ring: canary } }
+    soak: 8h
+    gate: { success: 100%, approvals: [clinical] }
+  - name: full
+    select: { remaining: true }
+    soak: 8h
+";
+
+#[test]
+fn plans_are_linted_with_place_and_way_out() {
+    let bench = Bench::new();
+    bench.write("good.yaml", PLAN);
+    assert_snapshot!("lint_good", bench.run(&["plan", "lint", "good.yaml"]));
+    bench.write("bad.yaml", &PLAN.replace("soak: 8h\n    gate", "soka: 8h\n    gate").replace("100%", "120%"));
+    assert_snapshot!("lint_bad", bench.run(&["plan", "lint", "bad.yaml"]));
+    assert_snapshot!("lint_bad_json", bench.run(&["plan", "lint", "bad.yaml", "--output", "json"]));
+    assert_snapshot!("lint_missing", bench.run(&["plan", "lint", "none.yaml"]));
+    bench.write("huge.yaml", &"#".repeat(1024 * 1024 + 1));
+    assert_snapshot!("lint_huge", bench.run(&["plan", "lint", "huge.yaml"]));
+}
+
+#[test]
+fn init_needs_two_people_and_never_overwrites() {
+    let mut bench = Bench::new();
+    bench.key("ann.key", "Ann Lee", "release");
+    bench.key("ben.key", "Ben Fox", "clinical");
+    bench.key("twin.key", "ann lee", "clinical");
+    assert_snapshot!("init_one_person", bench.run(&["init", "--trust", "ann.pub.json", "twin.pub.json"]));
+    let both = ["init", "--trust", "ann.pub.json", "--trust", "ben.pub.json"];
+    assert_snapshot!("init", bench.run(&both));
+    assert_snapshot!("init_twice", bench.run(&both));
+    assert_snapshot!("init_not_a_public_key", bench.run(&["init", "--trust", "ann.key"]));
+}
+
+#[test]
+fn a_controller_that_is_not_there_is_5() {
+    let mut bench = Bench::new();
+    assert_snapshot!("no_profile", bench.run(&["site", "list"]));
+    bench.key("ann.key", "Ann Lee", "release");
+    bench.key("ben.key", "Ben Fox", "clinical");
+    let address = free_address();
+    bench.mask(address.to_string(), "ADDRESS");
+    let listen = address.to_string();
+    bench.run(&["init", "--trust", "ann.pub.json", "ben.pub.json", "--listen", &listen]);
+    assert_snapshot!("unreachable", bench.run(&["site", "list"]));
+    assert_snapshot!("no_key_named", bench.run(&["rollout", "halt", "x", "--reason", "y"]));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let bench = Bench::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = bench.run(&["completions", shell]);
+        assert!(script.contains("\nexit 0\n") && script.contains("rollout") && script.contains("halt"), "{shell}");
+        assert!(!script.contains("--stop-with-stdin") || shell != "bash" || script.contains("quickstart"), "{shell}");
+    }
+}
+
+#[test]
+fn the_quickstart_keeps_out_of_folders_that_are_in_use() {
+    let bench = Bench::new();
+    bench.write("home/something", "");
+    assert_snapshot!("quickstart_not_empty", bench.run(&["quickstart", "--exit"]));
+}

@@ -1,0 +1,114 @@
+//! Runs the built `wardround` in a folder of its own and shows what it did: exit code and both streams.
+
+use std::{
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// Passphrase of every key in these tests.
+pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
+
+/// A folder in which commands run.
+pub(crate) struct Bench {
+    dir: tempfile::TempDir,
+    /// What differs from run to run, and what stands for it.
+    masks: Vec<(String, String)>,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), masks: Vec::new() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    pub(crate) fn mask(&mut self, text: impl Into<String>, stands: &str) {
+        self.masks.push((text.into(), stands.to_owned()));
+    }
+
+    pub(crate) fn command(&self, line: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wardround"));
+        command.args(line).current_dir(self.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("WARDROUND")) {
+            command.env_remove(name);
+        }
+        command.env("WARDROUND_HOME", self.path().join("home")).env("TZ", "UTC").env_remove("RUST_LOG");
+        command
+    }
+
+    /// Runs a command with the passphrase in the environment.
+    pub(crate) fn run(&self, line: &[&str]) -> String {
+        self.show(self.command(line).env("WARDROUND_PASSPHRASE", PASSPHRASE), line)
+    }
+
+    /// Runs `command` and shows it as `line`.
+    pub(crate) fn show(&self, command: &mut Command, line: &[&str]) -> String {
+        let done = command.output().unwrap();
+        let mut text = format!("$ wardround {}\nexit {}\n", line.join(" "), done.status.code().unwrap_or(-1));
+        for (name, bytes) in [("stdout", done.stdout), ("stderr", done.stderr)] {
+            if !bytes.is_empty() {
+                text += &format!("--- {name}\n{}", String::from_utf8(bytes).unwrap());
+            }
+        }
+        text = text.replace(&self.path().display().to_string(), "BENCH");
+        for (real, stands) in &self.masks {
+            text = text.replace(real, stands);
+        }
+        masked_times(&text)
+    }
+
+    /// A key; its id and public half are masked.
+    pub(crate) fn key(&mut self, file: &str, holder: &str, role: &str) -> String {
+        let mut create = self.command(&["key", "create", "--holder", holder, "--role", role, "--out", file]);
+        let done = create.env("WARDROUND_PASSPHRASE", PASSPHRASE).args(["--output", "json"]).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        let made: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        let id = made["key_id"].as_str().unwrap().to_owned();
+        self.mask(id.clone(), &format!("ID-OF-{file}"));
+        self.mask(id[..12].to_owned(), &format!("ID-OF-{file}"));
+        self.mask(made["public_key"].as_str().unwrap(), &format!("KEY-OF-{file}"));
+        id
+    }
+}
+
+/// "2026-11-24T08:40:00.123Z" and "08:40:00" differ from run to run.
+fn masked_times(text: &str) -> String {
+    let shape = |text: &str| -> String { text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect() };
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let full = rest.get(..19).is_some_and(|t| shape(t) == "0000-00-00T00:00:00");
+        let clock = rest.get(..8).is_some_and(|t| shape(t) == "00:00:00");
+        if full {
+            let end = rest.find('Z').unwrap_or(18) + 1;
+            out += "TIME";
+            rest = &rest[end..];
+        } else if clock {
+            out += "TIME    ";
+            rest = &rest[8..];
+        } else {
+            out.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// An address that nobody listens on.
+pub(crate) fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
