@@ -168,6 +168,8 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let _ = ready.send(Ready { listen, console: console_address });
 
     let early = tokio::select! {
+        // In order: at a stop the listener may have ended already, which is then no failure.
+        biased;
         () = shutdown.cancelled() => None,
         done = &mut writing => Some(match done {
             Ok(Ok(())) => RunError::Serve("the writer ended".to_owned()),
