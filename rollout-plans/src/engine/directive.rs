@@ -20,8 +20,7 @@ impl Record {
     fn site_rollout(&self, site: &SiteId) -> Option<SiteRollout> {
         self.started_at?;
         let at = *self.index.by_site.get(site)?;
-        let goals = self.goals(at);
-        if !self.is_active() && goals.is_empty() {
+        if !self.is_listed(at) {
             return None;
         }
         Some(SiteRollout {
@@ -29,8 +28,14 @@ impl Record {
             digest: self.digest,
             mode: self.state.mode(),
             orders: self.site_orders(site, at),
-            goals,
+            goals: self.goals(at),
         })
+    }
+
+    /// True while the rollout wants something of this site, or may come to want it.
+    pub(super) fn is_listed(&self, at: u32) -> bool {
+        let members = &self.index.places[at as usize].members;
+        self.is_active() || members.iter().any(|d| self.deployments[*d as usize].goal(false).is_some())
     }
 
     fn goals(&self, at: u32) -> Vec<Goal> {
@@ -58,7 +63,7 @@ impl Record {
                 orders.extend(wave.approvals.envelopes().cloned());
             }
         }
-        orders.extend(self.orders.stop_or_go.iter().cloned());
+        orders.extend(self.orders.stop_or_go.iter().chain(&self.orders.cancel).cloned());
         let concerns = |wave: &WaveName| {
             let w = self.wave_position(wave).map(usize::from);
             w.is_some_and(|w| self.index.waves[w].sites.binary_search(&at).is_ok())

@@ -8,6 +8,7 @@ use super::{
     Refusal, RolloutState, State, WaveState,
     approvals::{EVIDENCE_ROLES, people},
     deployment::Deployment,
+    link::narrow,
     out::Out,
     record::{Halt, Record},
 };
@@ -100,6 +101,8 @@ impl State {
             Command::Halt => self.halt(out, r, order, envelope, &why),
             Command::RollBack { target } => self.roll_back(out, r, target, envelope, &why),
             Command::Cancel => {
+                record.orders.cancel = Some(envelope.clone());
+                out.sites.extend(record.sites.iter().filter(|_| record.started_at.is_some()).cloned());
                 let which: Vec<u32> = record.index.places.iter().flat_map(|p| &p.hand).copied().collect();
                 self.withdraw(out, r, &which, &format!("the rollout was cancelled, {why}"));
                 self.end_rollout(out, r, RolloutState::Cancelled, &why);
@@ -126,14 +129,25 @@ impl State {
         let record = &mut self.rollouts[r];
         record.orders.roll_backs.retain(|(other, _)| other != target);
         record.orders.roll_backs.push((target.clone(), envelope.clone()));
+        let told: Vec<u32> = match target {
+            RollBackTarget::Device { device } => {
+                record.index.by_site.get(&device.site()).copied().into_iter().collect()
+            }
+            RollBackTarget::Site { site } => record.index.by_site.get(site).copied().into_iter().collect(),
+            RollBackTarget::Wave { wave } => {
+                record.wave_position(wave).map_or_else(Vec::new, |w| record.index.waves[usize::from(w)].sites.clone())
+            }
+            RollBackTarget::Rollout => (0..narrow(record.sites.len())).collect(),
+        };
+        // Their nodes see the order. Where an ended rollout has no goal left, none is told.
+        let told = told.into_iter().filter(|at| record.is_listed(*at));
+        out.sites.extend(told.map(|at| record.sites[at as usize].clone()));
         match target {
             RollBackTarget::Device { device } => {
-                out.sites.insert(device.site());
                 let which: Vec<u32> = record.index.by_device.get(device).copied().into_iter().collect();
                 self.want_back(out, r, &which, why, true);
             }
             RollBackTarget::Site { site } => {
-                out.sites.insert(site.clone());
                 let which = self.members_at(r, site);
                 self.want_back(out, r, &which, why, true);
                 // Who takes a site back does not want its next device patched a minute later.
@@ -149,15 +163,12 @@ impl State {
             }
             RollBackTarget::Wave { wave } => {
                 if let Some(w) = record.wave_position(wave) {
-                    let sites = record.index.waves[usize::from(w)].sites.iter();
-                    out.sites.extend(sites.map(|at| record.sites[*at as usize].clone()));
                     // Nothing may follow a wave that was taken back, so the rollout stands.
                     self.halt_self(out, r, &format!("wave {wave} is taken back, {why}"));
                     self.roll_back_wave(out, r, w, why, true);
                 }
             }
             RollBackTarget::Rollout => {
-                out.sites.extend(record.sites.iter().cloned());
                 self.halt_self(out, r, why);
                 self.roll_back_all(out, r, why, true);
             }

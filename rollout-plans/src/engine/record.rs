@@ -50,6 +50,8 @@ pub(super) struct Orders {
     pub(super) start: Option<Envelope>,
     /// The latest halt or resume.
     pub(super) stop_or_go: Option<Envelope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cancel: Option<Envelope>,
     /// The latest for each target.
     pub(super) roll_backs: Vec<(RollBackTarget, Envelope)>,
 }

@@ -33,6 +33,8 @@ impl State {
                 waiting(WaitingOn::Approval { roles }, wave.since)
             }
             WaveState::Running | WaveState::Soaking => self.under_way_waiting(r, w),
+            // The last wave has passed, and a rollout that stands does not complete.
+            WaveState::Passed if usize::from(w) + 1 == record.waves.len() => waiting(self.standing(r)?, record.since),
             WaveState::Passed => None,
             WaveState::Failed | WaveState::RolledBack if !record.is_active() => None,
             WaveState::Failed | WaveState::RolledBack => {

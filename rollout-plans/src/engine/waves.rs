@@ -132,6 +132,9 @@ impl State {
 
     /// The gate of wave `w` has passed: what comes next, and may it begin?
     fn after_passed(&mut self, out: &mut Out, r: usize, w: u16) {
+        if !self.still_holds(r, w) {
+            return self.reopen_wave(out, r, w);
+        }
         let record = &self.rollouts[r];
         let running = record.state == RolloutState::Running;
         let next = w + 1;
@@ -151,6 +154,35 @@ impl State {
         } else if running {
             self.start_wave(out, r, next);
         }
+    }
+
+    /// Devices may have been taken back between the gate's word and the beginning of the next wave, which can lie days
+    /// apart. The word counts when it is used.
+    fn still_holds(&self, r: usize, w: u16) -> bool {
+        let record = &self.rollouts[r];
+        let index = &record.index.waves[usize::from(w)];
+        match judge(&index.counts, index.wanting, &record.wave_plan(w).gate) {
+            Verdict::Passed(_) => true,
+            Verdict::NotEnough { .. } => match record.waves.get(usize::from(w) + 1) {
+                Some(next) => {
+                    let short = record.waves[usize::from(w)].short_since.is_some();
+                    short && next.approvals.missing(&EVIDENCE_ROLES, true).is_empty()
+                }
+                None => true,
+            },
+            Verdict::Open | Verdict::Failed(_) => false,
+        }
+    }
+
+    fn reopen_wave(&mut self, out: &mut Out, r: usize, w: u16) {
+        if let Some(next) = self.rollouts[r].waves.get(usize::from(w) + 1)
+            && next.state == WaveState::AwaitingApproval
+        {
+            self.set_wave(out, r, w + 1, WaveState::Pending);
+        }
+        let text = "looked at again: devices were taken back after its gate had passed".to_owned();
+        self.decide(out, r, w, WaveState::Soaking, text);
+        out.touched.insert(r);
     }
 
     /// Begins a wave: from here on its devices may be offered.

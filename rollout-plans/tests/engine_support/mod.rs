@@ -4,6 +4,7 @@
 //! device is decided by that device's [`Fate`], so that a story or a seed says everything that happens.
 
 #![expect(dead_code, reason = "each test file uses its own part")]
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 pub(crate) mod invariants;
 pub(crate) mod node;

@@ -86,7 +86,7 @@ impl Node {
                 self.halted.remove(&part.rollout);
             } else if self.halted.insert(part.rollout.clone()) {
                 let orders = part.orders.iter().filter_map(|e| e.peek_unverified::<Order>().ok());
-                let counter = orders.filter(|o| o.command == Command::Halt).map(|o| o.counter).last();
+                let counter = orders.filter(|o| o.command == Command::Halt).map(|o| o.counter).next_back();
                 confirm.push((part.rollout.clone(), counter.unwrap_or(0)));
             }
         }

@@ -1,0 +1,330 @@
+//! Nodes' reports at the edges, limits across rollouts, and redundancy groups.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+mod engine_support;
+
+use engine_support::{WaveSpec, created, device, inventory, key, order, rollout, rollout_id, site};
+use wardround_rollout_plans::{engine::*, model::*};
+use wardround_signing::Role;
+
+struct Ward {
+    state: State,
+    now: Timestamp,
+    seq: u64,
+}
+
+impl Ward {
+    /// Site rx1 with a redundancy group of two PACS servers, and two devices beside it.
+    fn new() -> Self {
+        let mut ward = Self { state: State::default(), now: Timestamp(0), seq: 0 };
+        ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("k") });
+        let devices = ["pacs1@pacs", "pacs2@pacs", "ct", "mr"].map(str::to_owned);
+        let needs = vec!["pacs1".to_owned(), "pacs2".to_owned()];
+        let inventory = inventory("rx1", &devices, &[], &[("archive", needs)]);
+        ward.report(ReportBody::Inventory { inventory });
+        ward
+    }
+
+    fn step(&mut self, event: &Event) -> Vec<Effect> {
+        self.state.step(event, self.now).unwrap()
+    }
+
+    fn report(&mut self, body: ReportBody) -> Vec<Effect> {
+        self.seq += 1;
+        self.step(&Event::Report { site: site("rx1"), seq: self.seq, at: self.now, body })
+    }
+
+    fn start(&mut self, id: &str, devices: &[&str], per_site: u32, scope: Scope) -> Rollout {
+        let limits = Limits { per_site: Some(per_site), total: None };
+        let (document, members) = rollout(id, &[WaveSpec::new("all", devices)], limits, scope);
+        self.step(&created(&document, &members));
+        self.step(&Event::RolloutSigned { rollout: document.id.clone() });
+        self.step(&order(&document, 1, "Ann", &[Role::Release], Command::Start, "", self.now));
+        document
+    }
+
+    fn moves(&mut self, id: &str, name: &str, state: DeploymentState) -> Vec<Effect> {
+        self.attempt(id, name, 1, state)
+    }
+
+    fn attempt(&mut self, id: &str, name: &str, attempt: u32, state: DeploymentState) -> Vec<Effect> {
+        self.report(ReportBody::Deployment {
+            rollout: rollout_id(id),
+            device: device(&format!("rx1/{name}")),
+            attempt,
+            state,
+            reason: String::new(),
+            code: String::new(),
+            evidence: Evidence::default(),
+        })
+    }
+
+    fn see(&self, id: &str, name: &str) -> DeploymentView {
+        let all = self.state.deployments(&rollout_id(id), None, None, None, 100);
+        all.into_iter().find(|d| d.device.name() == name).unwrap()
+    }
+
+    fn waits(&self, id: &str, name: &str) -> String {
+        self.see(id, name).waiting.map_or_else(String::new, |w| w.on.code().to_owned())
+    }
+}
+
+fn ignored(effects: &[Effect]) -> Option<String> {
+    effects.iter().find_map(|e| match e {
+        Effect::Audit { kind, text, .. } if kind == "report_ignored" => Some(text.clone()),
+        _ => None,
+    })
+}
+
+fn alarms(effects: &[Effect]) -> Vec<&str> {
+    effects.iter().filter_map(|e| if let Effect::Alarm { code, .. } = e { Some(code.as_str()) } else { None }).collect()
+}
+
+#[test]
+fn reports_come_in_order_and_once() {
+    let mut ward = Ward::new();
+    let body = ReportBody::Alarm { code: "disk".to_owned(), text: "full".to_owned(), device: None };
+    let report = |seq| Event::Report { site: site("rx1"), seq, at: Timestamp(0), body: body.clone() };
+    assert!(matches!(ward.state.step(&report(1), ward.now), Err(Refusal::Duplicate { seq: 1, .. })));
+    assert!(matches!(ward.state.step(&report(3), ward.now), Err(Refusal::Gap { expected: 2, .. })));
+    assert_eq!(alarms(&ward.step(&report(2))), ["disk"]);
+    assert_eq!(ward.state.acked_seq(&site("rx1")), 2);
+    let stranger = Event::Report { site: site("rx9"), seq: 1, at: Timestamp(0), body };
+    assert!(matches!(ward.state.step(&stranger, ward.now), Err(Refusal::NotFound { what: "site", .. })));
+    ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("another") });
+    assert_eq!(ward.state.acked_seq(&site("rx1")), 0);
+}
+
+/// None of these may hold up the reports behind them.
+#[test]
+fn a_report_that_makes_no_sense_is_consumed_and_changes_nothing() {
+    use DeploymentState::{Downloading, Installing, Offered, Soaking, Staged};
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct", "rx1/mr"], 1, Scope::Wave);
+    ward.moves("r1", "ct", Installing);
+    let seen = ward.see("r1", "ct");
+    for (id, name, attempt, state, why) in [
+        ("r9", "ct", 1, Soaking, "there is no rollout"),
+        ("r1", "nobody", 1, Soaking, "is not in rollout r1"),
+        ("r1", "ct", 2, Soaking, "attempt 2 of rx1/ct is stale"),
+        ("r1", "ct", 0, Soaking, "attempt 0 of rx1/ct is stale"),
+        ("r1", "ct", 1, Staged, "can't go from installing to staged"),
+        ("r1", "ct", 1, Offered, "can't go from installing to offered"),
+        ("r1", "mr", 1, Downloading, "never offered"),
+    ] {
+        let effects = ward.attempt(id, name, attempt, state);
+        let said = ignored(&effects).unwrap_or_default();
+        assert!(said.contains(why), "{said:?} does not say {why:?}");
+        assert_eq!(alarms(&effects).contains(&"not_offered"), name == "mr", "{effects:?}");
+        assert_eq!(ward.state.acked_seq(&site("rx1")), ward.seq);
+    }
+    assert_eq!(ward.see("r1", "ct"), seen);
+    assert_eq!(ward.see("r1", "mr").state, DeploymentState::Pending);
+}
+
+#[test]
+fn another_sites_devices_and_systems_are_not_a_nodes_to_speak_of() {
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct", "rx2/ct"], 1, Scope::Wave);
+    let foreign = ReportBody::Deployment {
+        rollout: rollout_id("r1"),
+        device: device("rx2/ct"),
+        attempt: 1,
+        state: DeploymentState::Failed,
+        reason: String::new(),
+        code: String::new(),
+        evidence: Evidence::default(),
+    };
+    assert!(ignored(&ward.report(foreign)).unwrap().contains("of another site"));
+    let blame = ReportBody::Health {
+        system: SystemId::new("rx2/archive").unwrap(),
+        health: Health::Unhealthy,
+        blames: Some(rollout_id("r1")),
+        probes: Vec::new(),
+    };
+    assert!(ignored(&ward.report(blame)).unwrap().contains("of another site"));
+    let inventory = inventory("rx2", &[], &[], &[]);
+    assert!(ignored(&ward.report(ReportBody::Inventory { inventory })).unwrap().contains("of site rx2"));
+    assert!(ward.state.estate().site(&site("rx2")).is_none());
+}
+
+#[test]
+fn success_counts_when_the_engine_has_seen_the_soak() {
+    use DeploymentState::{Installing, Soaking, Succeeded};
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.moves("r1", "ct", Installing);
+    // The line was cut during the soak: both words arrive together.
+    ward.moves("r1", "ct", Soaking);
+    ward.moves("r1", "ct", Succeeded);
+    assert_eq!(ward.see("r1", "ct").state, Soaking);
+    let wake = ward.state.next_wake().unwrap();
+    assert_eq!(wake, Timestamp(600_000));
+    ward.now = Timestamp(wake.0 - 1);
+    ward.step(&Event::Tick);
+    assert_eq!(ward.see("r1", "ct").state, Soaking);
+    ward.now = wake;
+    ward.step(&Event::Tick);
+    assert_eq!(ward.see("r1", "ct").state, Succeeded);
+    assert_eq!(ward.state.rollout(&rollout_id("r1")).unwrap().state, RolloutState::Completed);
+}
+
+#[test]
+fn a_clock_that_is_set_back_shortens_no_soak() {
+    use DeploymentState::{Soaking, Succeeded};
+    let mut ward = Ward::new();
+    ward.now = Timestamp(10_000_000);
+    ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.now = Timestamp(0);
+    ward.moves("r1", "ct", Soaking);
+    ward.now = Timestamp(700_000);
+    ward.moves("r1", "ct", Succeeded);
+    assert_eq!(ward.see("r1", "ct").state, Soaking, "by the engine's clock no time has passed");
+}
+
+#[test]
+fn a_redundancy_group_is_one_over_all_rollouts() {
+    use DeploymentState::{Failed, Offered, Pending};
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/pacs1", "rx1/ct"], 2, Scope::Device);
+    ward.start("r2", &["rx1/pacs2", "rx1/ct", "rx1/mr"], 3, Scope::Device);
+    assert_eq!((ward.see("r1", "pacs1").state, ward.see("r1", "ct").state), (Offered, Offered));
+    assert_eq!((ward.see("r2", "pacs2").state, ward.waits("r2", "pacs2")), (Pending, "redundancy_group".to_owned()));
+    assert_eq!((ward.see("r2", "ct").state, ward.waits("r2", "ct")), (Pending, "concurrency".to_owned()));
+    assert_eq!(ward.see("r2", "mr").state, Offered, "what is not held up goes on");
+    ward.moves("r1", "pacs1", Failed);
+    assert_eq!(ward.see("r2", "pacs2").state, Offered);
+    assert_eq!(ward.see("r2", "ct").state, Pending);
+}
+
+#[test]
+fn a_device_that_leaves_the_inventory_still_counts_in_its_group() {
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/pacs1", "rx1/pacs2"], 2, Scope::Device);
+    let rest = inventory("rx1", &["pacs2@pacs".to_owned()], &[], &[]);
+    ward.report(ReportBody::Inventory { inventory: rest });
+    assert_eq!(ward.waits("r1", "pacs2"), "redundancy_group");
+    // New limits apply at once.
+    let wide = inventory("rx1", &["pacs2@pacs".to_owned()], &[("pacs", 2)], &[]);
+    ward.report(ReportBody::Inventory { inventory: wide });
+    assert_eq!(ward.see("r1", "pacs2").state, DeploymentState::Offered);
+}
+
+#[test]
+fn a_group_is_not_taken_down_by_its_rollback_either() {
+    use DeploymentState::{RolledBack, RollingBack, Soaking, Succeeded};
+    let mut ward = Ward::new();
+    let r1 = ward.start("r1", &["rx1/pacs1", "rx1/pacs2"], 1, Scope::Wave);
+    for name in ["pacs1", "pacs2"] {
+        ward.moves("r1", name, Soaking);
+        ward.moves("r1", name, Succeeded);
+        ward.now = ward.state.next_wake().unwrap();
+        ward.step(&Event::Tick);
+    }
+    assert_eq!(ward.state.rollout(&r1.id).unwrap().state, RolloutState::Completed);
+    // A week later somebody finds out: a completed rollout can still be taken back.
+    let all = Command::RollBack { target: RollBackTarget::Rollout };
+    ward.step(&order(&r1, 2, "Olu", &[Role::OnCall], all, "images are mirrored", ward.now));
+    assert_eq!((ward.see("r1", "pacs1").state, ward.see("r1", "pacs2").state), (RollingBack, Succeeded));
+    assert_eq!(ward.waits("r1", "pacs2"), "redundancy_group");
+    let goals: Vec<_> = ward.state.directive(&site("rx1"))[0].goals.iter().map(|g| g.action).collect();
+    assert_eq!(goals, [GoalAction::RollBack, GoalAction::Install], "the second is kept till its turn comes");
+    ward.moves("r1", "pacs1", RolledBack);
+    assert_eq!(ward.see("r1", "pacs2").state, RollingBack);
+    ward.moves("r1", "pacs2", RolledBack);
+    assert_eq!(ward.state.rollout(&r1.id).unwrap().state, RolloutState::RolledBack);
+    assert!(ward.state.directive(&site("rx1")).is_empty());
+}
+
+#[test]
+fn blame_reaches_as_far_as_the_plan_says_and_only_once() {
+    use DeploymentState::{RollingBack, Soaking};
+    for (scope, pacs, ct, other, state) in [
+        (Scope::Device, RollingBack, Soaking, Soaking, RolloutState::Halted),
+        (Scope::Site, RollingBack, RollingBack, Soaking, RolloutState::Halted),
+        (Scope::Wave, RollingBack, RollingBack, RollingBack, RolloutState::Halted),
+        (Scope::Rollout, RollingBack, RollingBack, RollingBack, RolloutState::RollingBack),
+    ] {
+        let mut ward = Ward::new();
+        ward.step(&Event::NodeEnrolled { site: site("rx2"), node_key: key("k2") });
+        ward.start("r1", &["rx1/pacs1", "rx1/ct", "rx2/ct"], 3, scope);
+        for name in ["pacs1", "ct"] {
+            ward.moves("r1", name, Soaking);
+        }
+        let far = ReportBody::Deployment {
+            rollout: rollout_id("r1"),
+            device: device("rx2/ct"),
+            attempt: 1,
+            state: Soaking,
+            reason: String::new(),
+            code: String::new(),
+            evidence: Evidence::default(),
+        };
+        ward.step(&Event::Report { site: site("rx2"), seq: 1, at: Timestamp(0), body: far });
+        let blame = ReportBody::Health {
+            system: SystemId::new("rx1/archive").unwrap(),
+            health: Health::Unhealthy,
+            blames: Some(rollout_id("r1")),
+            probes: Vec::new(),
+        };
+        assert!(alarms(&ward.report(blame.clone())).contains(&"clinical_system"));
+        let all = ward.state.deployments(&rollout_id("r1"), None, None, None, 9);
+        let states: Vec<_> = all.iter().map(|d| d.state).collect();
+        // Members stand in order: rx1/ct, rx1/pacs1, rx2/ct.
+        assert_eq!(states, [ct, pacs, other], "{scope:?}");
+        // With 100% wanted, a device that goes back fails the wave by its gate even for the narrowest scope.
+        assert_eq!(ward.state.rollout(&rollout_id("r1")).unwrap().state, state, "{scope:?}");
+        let before = serde_json::to_value(ward.state.directive(&site("rx1"))).unwrap();
+        assert!(alarms(&ward.report(blame)).is_empty(), "the same blame again is no news");
+        assert_eq!(serde_json::to_value(ward.state.directive(&site("rx1"))).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_silent_site_gets_nothing_new_and_is_no_success() {
+    use DeploymentState::{Installing, Offered, Pending, Soaking, Succeeded, Unknown};
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct", "rx1/mr"], 1, Scope::Device);
+    ward.moves("r1", "ct", Installing);
+    let effects = ward.step(&Event::SiteSilent { site: site("rx1") });
+    assert_eq!(alarms(&effects), ["unknown"]);
+    assert!(alarms(&ward.step(&Event::SiteSilent { site: site("rx1") })).is_empty());
+    assert_eq!((ward.see("r1", "ct").state, ward.waits("r1", "mr")), (Unknown, "silent_sites".to_owned()));
+    // A late report replaces unknown, and still nothing new is offered.
+    ward.moves("r1", "ct", Soaking);
+    assert_eq!(ward.see("r1", "ct").state, Soaking);
+    ward.now = Timestamp(600_000);
+    ward.moves("r1", "ct", Succeeded);
+    assert_eq!((ward.see("r1", "ct").state, ward.see("r1", "mr").state), (Succeeded, Pending));
+    ward.step(&Event::SiteHeard { site: site("rx1") });
+    assert_eq!(ward.see("r1", "mr").state, Offered);
+}
+
+#[test]
+fn halts_are_confirmed_for_the_latest_only() {
+    let mut ward = Ward::new();
+    let r1 = ward.start("r1", &["rx1/ct"], 1, Scope::Device);
+    let known = |counter| ReportBody::HaltKnown { rollout: rollout_id("r1"), counter };
+    assert!(ignored(&ward.report(known(1))).is_some(), "nothing was halted");
+    ward.step(&order(&r1, 2, "Olu", &[Role::OnCall], Command::Halt, "", ward.now));
+    ward.step(&order(&r1, 3, "Olu", &[Role::OnCall], Command::Halt, "", ward.now));
+    let confirmed = |ward: &Ward| ward.state.rollout(&rollout_id("r1")).unwrap().halt.confirmed;
+    ward.report(known(2));
+    assert!(confirmed(&ward).is_empty());
+    ward.report(known(3));
+    assert_eq!(confirmed(&ward), [site("rx1")]);
+}
+
+#[test]
+fn steps_that_never_end_raise_an_alarm_once() {
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct"], 1, Scope::Device);
+    ward.moves("r1", "ct", DeploymentState::Installing);
+    ward.now = ward.state.next_wake().unwrap();
+    // Twice 30 min of install and 15 min of reboot, and 10 min of silence, as the plan's defaults say.
+    assert_eq!(ward.now, Timestamp(100 * 60_000));
+    assert_eq!(alarms(&ward.step(&Event::Tick)), ["overdue"]);
+    assert_eq!(ward.state.next_wake(), None);
+    assert_eq!(ward.see("r1", "ct").state, DeploymentState::Installing, "an alarm decides nothing");
+}
