@@ -26,7 +26,7 @@ impl Running {
         while TcpStream::connect(address).is_err() {
             assert!(child.try_wait().unwrap().is_none(), "{}", bench.read("controller.log"));
             assert!(begun.elapsed() < Duration::from_secs(30), "no controller on {address}");
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(20));
         }
         Self(child)
     }
@@ -104,7 +104,10 @@ fn what_is_not_there_is_4() {
     let (bench, _controller) = set_up();
     assert_snapshot!("no_such_patch", bench.run(&["patch", "show", "NONE"]));
     assert_snapshot!("no_such_rollout", bench.run(&["rollout", "status", "none"]));
-    assert_snapshot!("no_such_rollout_to_halt", bench.run(&["rollout", "halt", "none", "--reason", "x", "--key", "ann.key"]));
+    assert_snapshot!(
+        "no_such_rollout_to_halt",
+        bench.run(&["rollout", "halt", "none", "--reason", "x", "--key", "ann.key"])
+    );
     assert_snapshot!("no_such_site", bench.run(&["site", "show", "none"]));
     assert_snapshot!("no_rollouts", bench.run(&["rollout", "list"]));
     assert_snapshot!("no_sites", bench.run(&["site", "list", "--output", "json"]));

@@ -38,7 +38,6 @@ struct Whole {
 }
 
 impl List {
-    #[expect(clippy::unused_self, reason = "every command runs alike")]
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let mut service = session.connect().await?.patches();
         let mut patches = Vec::new();

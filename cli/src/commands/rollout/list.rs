@@ -21,7 +21,6 @@ const PAGE: u32 = 1000;
 pub(super) struct List {}
 
 impl List {
-    #[expect(clippy::unused_self, reason = "every command runs alike")]
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let mut service = session.connect().await?.rollouts();
         let mut rollouts = Vec::new();
