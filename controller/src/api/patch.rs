@@ -8,13 +8,16 @@ use wardround_proto::v1::{
     GetPatchResponse, ListPatchesRequest, ListPatchesResponse, SignPatchRequest, SignPatchResponse,
     UploadChunksRequest, UploadChunksResponse, patch_service_server::PatchService,
 };
-use wardround_rollout_plans::model::{Patch, PatchId, Payload};
+use wardround_rollout_plans::{
+    model::{Patch, PatchId, Payload},
+    patch_file::lint_patch,
+};
 use wardround_signing::{DigestWriter, Envelope, Signature};
 
 use super::{Api, Service, blocking, convert, id, operator, page, status};
 use crate::{
     payloads::{CHUNK_BYTES_MAX, Payloads},
-    registry::{Gathered, PatchRecord, RegistryEvent, gather, validate_patch},
+    registry::{Gathered, PatchRecord, RegistryEvent, gather},
 };
 
 /// Digests of one question: 2 GiB in chunks of 256 KiB are 8192.
@@ -124,7 +127,13 @@ impl Api {
 
     async fn create_patch(&self, by: String, envelope: Envelope) -> Result<wardround_proto::v1::Patch, Status> {
         let patch: Patch = envelope.peek_unverified().map_err(|e| status::invalid("envelope", e))?;
-        let wrong = validate_patch(&patch);
+        let wrong: Vec<(String, String)> = lint_patch(&patch)
+            .into_iter()
+            .map(|fault| match fault.split_once(": ") {
+                Some((field, text)) => (field.to_owned(), text.to_owned()),
+                None => ("envelope".to_owned(), fault),
+            })
+            .collect();
         if !wrong.is_empty() {
             return Err(status::violations(&format!("the document of patch {} can't be used", patch.id), "", &wrong));
         }

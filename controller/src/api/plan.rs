@@ -1,14 +1,15 @@
 //! Previewing plans and drafting rollouts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use tonic::{Code, Status};
 use wardround_proto::v1;
 use wardround_rollout_plans::{
+    describe::{at_once, gate_words},
     engine::Event,
     language::{ParsedPlan, parse_plan},
     model::{
-        Installer, Interpreter, Member, Patch, PatchId, Payload, Plan, Platform, RolloutId, Severity, SiteId, Variant,
+        Installer, Interpreter, Member, Patch, PatchId, Payload, Plan, Platform, RolloutId, Severity, Variant,
         VariantId, WavePlan,
     },
     resolve::{Resolution, document, resolve},
@@ -59,9 +60,11 @@ impl Api {
             warnings.push(format!("only the first {PREVIEW_MAX} of {total} devices are listed"));
         }
         let mut room = PREVIEW_MAX;
-        let waves = parsed.plan.waves.iter().zip(&resolution.waves);
+        let waves = parsed.plan.waves.iter().zip(&resolution.waves).enumerate();
         Ok(v1::PreviewPlanResponse {
-            waves: waves.map(|(wave, members)| preview_wave(&parsed.plan, wave, members, &mut room)).collect(),
+            waves: waves
+                .map(|(at, (wave, members))| preview_wave(&parsed.plan, at, wave, members, &mut room))
+                .collect(),
             left_out: resolution
                 .left_out
                 .iter()
@@ -147,40 +150,14 @@ fn any_patch(plan: &Plan) -> Result<Patch, Status> {
     })
 }
 
-fn preview_wave(plan: &Plan, wave: &WavePlan, members: &[Member], room: &mut usize) -> v1::PreviewWave {
+fn preview_wave(plan: &Plan, at: usize, wave: &WavePlan, members: &[Member], room: &mut usize) -> v1::PreviewWave {
     let shown = members.len().min(*room);
     *room -= shown;
     v1::PreviewWave {
         name: wave.name.to_string(),
         members: members[..shown].iter().map(convert::member).collect(),
-        gate: gate_words(wave),
-        at_once: at_once(plan, wave, members),
+        gate: gate_words(plan, at),
+        at_once: at_once(plan, at, members),
         soak_ms: i64::try_from(wave.soak.0).unwrap_or(i64::MAX),
     }
-}
-
-/// The gate in plain words.
-fn gate_words(wave: &WavePlan) -> String {
-    let gate = &wave.gate;
-    let mut words = format!(
-        "{} of the devices that were tried, and at least {}, must have soaked for {} without harm",
-        gate.success, gate.evidence_min, wave.soak
-    );
-    if !gate.approvals.is_empty() {
-        let roles: Vec<&str> = gate.approvals.iter().map(|r| r.word()).collect();
-        words.push_str(&format!("; then {} must approve", roles.join(" and ")));
-    }
-    words
-}
-
-/// Most devices that the limits allow in hand at one moment.
-fn at_once(plan: &Plan, wave: &WavePlan, members: &[Member]) -> u64 {
-    let per_site = plan.limits.per_site.unwrap_or(1).min(wave.limits.per_site.unwrap_or(u32::MAX));
-    let mut sites: BTreeMap<SiteId, u64> = BTreeMap::new();
-    for member in members {
-        *sites.entry(member.device.site()).or_default() += 1;
-    }
-    let by_site: u64 = sites.values().map(|n| (*n).min(u64::from(per_site))).sum();
-    let total = plan.limits.total.unwrap_or(u32::MAX).min(wave.limits.total.unwrap_or(u32::MAX));
-    by_site.min(u64::from(total))
 }

@@ -14,6 +14,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, mpsc},
 };
@@ -28,6 +29,8 @@ use super::{Authority, CaError};
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Handshakes at one moment: each costs a signature, and 1,430 a second were measured (reference, stores).
 const HANDSHAKES_AT_ONCE: usize = 256;
+/// How long a refused client may take to read why.
+const LINGER_MAX: Duration = Duration::from_secs(2);
 /// Pause after the system refused a connection (out of file descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -118,11 +121,14 @@ impl Acceptor {
                     let _permit = permit;
                     // Small messages both ways: Nagle would hold a halt back.
                     let _ = stream.set_nodelay(true);
-                    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream)).await {
+                    match tokio::time::timeout(HANDSHAKE_MAX, tls.accept(stream).into_fallible()).await {
                         Ok(Ok(stream)) => {
                             let _ = sender.send(Ok(stream)).await;
                         }
-                        Ok(Err(error)) => tracing::info!(%address, %error, "TLS handshake refused"),
+                        Ok(Err((error, stream))) => {
+                            tracing::info!(%address, %error, "TLS handshake refused");
+                            linger(stream).await;
+                        }
                         Err(_) => tracing::info!(%address, "TLS handshake took too long"),
                     }
                 });
@@ -130,4 +136,17 @@ impl Acceptor {
         });
         ReceiverStream::new(receiver)
     }
+}
+
+/// Lets the client read why it was refused: closing at once, with its bytes unread, would reset the connection before the
+/// TLS alert ("certificate expired") arrives.
+async fn linger(mut stream: TcpStream) {
+    let mut rest = [0; 1024];
+    let drained = async {
+        stream.shutdown().await?;
+        // Bounded: a client that goes on sending is cut off by the time limit.
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<(), io::Error>(())
+    };
+    let _ = tokio::time::timeout(LINGER_MAX, drained).await;
 }

@@ -6,13 +6,11 @@
 mod alarms;
 mod event;
 mod facts;
-mod patch_rules;
 mod signatures;
 
 pub(crate) use alarms::{Alarm, Alarms};
 pub(crate) use event::RegistryEvent;
 pub(crate) use facts::SystemFinding;
-pub(crate) use patch_rules::validate as validate_patch;
 pub(crate) use signatures::{Gathered, SignatureError, gather};
 
 use std::{

@@ -1,0 +1,144 @@
+//! Who may call what, tried on every method of every service.
+
+use std::{sync::Arc, time::Duration};
+
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tonic::{Code, Request, client::Grpc, transport::Channel};
+
+use crate::world::{Node, World, eventually};
+
+async fn call(channel: &Channel, path: &str) -> Code {
+    let mut client = Grpc::new(channel.clone());
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<(), ()>::default();
+    let path = tonic::codegen::http::uri::PathAndQuery::try_from(path.to_owned()).unwrap();
+    // The answer's content is not looked at: decoding it as an empty message succeeds or not, both after the guard.
+    match tokio::time::timeout(Duration::from_secs(5), client.server_streaming(Request::new(()), path, codec)).await {
+        Ok(Ok(_)) => Code::Ok,
+        Ok(Err(status)) => status.code(),
+        Err(_) => panic!("no answer"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_method_admits_whom_it_is_for_and_nobody_else() {
+    let world = World::new();
+    let controller = world.start().await;
+    let operator = world.operator(&controller).await;
+    let node = Node::enrol(&world, &controller, &operator, "rx1").await;
+    let stranger = controller.connect(&world.ca_pem(), None).await.unwrap();
+    let set = FileDescriptorSet::decode(wardround_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let mut walked = 0;
+    for service in set.file.iter().flat_map(|f| &f.service) {
+        for method in &service.method {
+            let path = format!("/wardround.v1.{}/{}", service.name(), method.name());
+            let codes =
+                [call(&stranger, &path).await, call(&node.channel, &path).await, call(&operator.channel, &path).await];
+            let admitted = codes.map(|c| !matches!(c, Code::Unauthenticated | Code::PermissionDenied));
+            let expected = match service.name() {
+                "EnrolmentService" => [true, true, true],
+                "NodeService" => [false, true, false],
+                _ => [false, false, true],
+            };
+            assert_eq!(admitted, expected, "{path}: {codes:?}");
+            assert!(expected[0] || codes[0] == Code::Unauthenticated, "{path}");
+            walked += 1;
+        }
+    }
+    assert!(walked > 25, "{walked}");
+    assert_eq!(call(&operator.channel, "/wardround.v1.RolloutService/Nonsense").await, Code::Unimplemented);
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    assert_eq!(call(&stranger, reflection).await, Code::Unauthenticated);
+    assert_eq!(call(&node.channel, reflection).await, Code::Ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_answers_anyone_for_each_service() {
+    let world = World::new();
+    let controller = world.start().await;
+    let stranger = controller.connect(&world.ca_pem(), None).await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(stranger);
+    for service in ["", "wardround.v1.NodeService", "wardround.v1.RolloutService"] {
+        let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service}");
+    }
+}
+
+fn certificate(ca_pem: &str, ca_key: &str, name: &str, life: Duration, begun: Duration) -> (String, String) {
+    let issuer = rcgen::Issuer::from_ca_cert_pem(ca_pem, rcgen::KeyPair::from_pem(ca_key).unwrap()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    let uri = format!("wardround://operator/{name}");
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri.as_str().try_into().unwrap())];
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let now =
+        rcgen::date_time_ymd(1970, 1, 1) + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    params.not_before = now - begun;
+    params.not_after = now - begun + life;
+    (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+}
+
+/// A bare TLS client: what it hears after the handshake.
+async fn attempt(world: &World, controller: &crate::world::Controller, identity: (&str, &str)) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(world.ca_pem().as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(identity.0.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(identity.1.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let stream = TcpStream::connect(controller.ready.listen).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.map_err(|e| e.to_string())?;
+    // With TLS 1.3 a refusal comes with the first bytes; an accepted client gets HTTP/2 settings.
+    match stream.read(&mut [0; 16]).await {
+        Ok(0) => Err("closed".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_and_foreign_certificates_are_refused() {
+    let world = World::new();
+    let controller = world.start().await;
+    let ca_key = std::fs::read_to_string(world.data().join("ca.key")).unwrap();
+    let hour = Duration::from_secs(3600);
+    let good = certificate(&world.ca_pem(), &ca_key, "ann", hour, hour / 2);
+    attempt(&world, &controller, (&good.0, &good.1)).await.unwrap();
+    let expired = certificate(&world.ca_pem(), &ca_key, "ann", hour, hour * 2);
+    let error = attempt(&world, &controller, (&expired.0, &expired.1)).await.unwrap_err();
+    assert!(error.contains("CertificateExpired"), "{error}");
+    let other = World::new();
+    let other_key = std::fs::read_to_string(other.data().join("ca.key")).unwrap();
+    let foreign = certificate(&other.ca_pem(), &other_key, "ann", hour, hour / 2);
+    let error = attempt(&world, &controller, (&foreign.0, &foreign.1)).await.unwrap_err();
+    assert!(error.contains("alert"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ends_during_a_connection_ends_its_calls_with_the_date() {
+    let world = World::new();
+    let controller = world.start().await;
+    let ca_key = std::fs::read_to_string(world.data().join("ca.key")).unwrap();
+    let (certificate, key) =
+        certificate(&world.ca_pem(), &ca_key, "ann", Duration::from_secs(64), Duration::from_secs(60));
+    let channel = controller.connect(&world.ca_pem(), Some((&certificate, &key))).await.unwrap();
+    let client = wardround_proto::v1::estate_service_client::EstateServiceClient::new(channel);
+    let list = || {
+        let mut client = client.clone();
+        async move { client.list_sites(wardround_proto::v1::ListSitesRequest::default()).await }
+    };
+    list().await.unwrap();
+    let status = eventually("the end of the certificate", || async { list().await.err() }).await;
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(status.message().contains("operator ann expired on 20"), "{status:?}");
+}

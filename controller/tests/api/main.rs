@@ -1,0 +1,10 @@
+//! A real controller on loopback, with real TLS, real clients and a real journal.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on must stop")]
+
+mod access;
+mod documents;
+mod enrolment;
+mod orders;
+mod reports;
+mod restart;
+mod world;

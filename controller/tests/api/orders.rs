@@ -1,0 +1,137 @@
+//! People's orders, and how fast a halt travels.
+
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+use wardround_proto::v1;
+use wardround_rollout_plans::model::{Command, Mode, WaveName};
+
+use crate::world::{ANN, BEN, CYD, World, eventually, unwire};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_count_once_and_only_by_those_who_may() {
+    let world = World::new();
+    let (_controller, operator, node) = world.with_node().await;
+    operator.upload().await;
+    operator.patch("KB1", &[ANN, BEN]).await.unwrap();
+    let draft = operator.create("r1", "KB1", crate::world::PLAN).await.unwrap();
+    let early = operator.start(operator.order("r1", Command::Start, ANN).await).await.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition, "{early:?}");
+    operator.sign(&draft, ANN).await.unwrap();
+    operator.sign(&draft, BEN).await.unwrap();
+    let by_on_call = operator.start(operator.order("r1", Command::Start, CYD).await).await.unwrap_err();
+    assert_eq!(by_on_call.code(), Code::PermissionDenied);
+    let wrong_method = operator.start(operator.order("r1", Command::Halt, ANN).await).await.unwrap_err();
+    assert_eq!(wrong_method.code(), Code::InvalidArgument);
+    let mut flipped = operator.order("r1", Command::Start, ANN).await;
+    let at = flipped.payload.len() - 3;
+    flipped.payload[at] ^= 1;
+    assert_eq!(operator.start(flipped).await.unwrap_err().code(), Code::InvalidArgument);
+
+    let start = operator.order("r1", Command::Start, ANN).await;
+    assert_eq!(operator.start(start.clone()).await.unwrap().state, "running");
+    let replayed = operator.start(start).await.unwrap_err();
+    assert!(matches!(replayed.code(), Code::Aborted | Code::FailedPrecondition), "{replayed:?}");
+    let pause = operator.order("r1", Command::Pause, CYD).await;
+    let request = v1::PauseRolloutRequest { order: Some(pause.clone()) };
+    assert_eq!(
+        operator.rollouts().pause_rollout(request.clone()).await.unwrap().into_inner().rollout.unwrap().state,
+        "paused"
+    );
+    let resume = v1::ResumeRolloutRequest { order: Some(operator.order("r1", Command::Resume, ANN).await) };
+    operator.rollouts().resume_rollout(resume).await.unwrap();
+    let replayed = operator.rollouts().pause_rollout(request).await.unwrap_err();
+    assert_eq!(replayed.code(), Code::Aborted, "{replayed:?}");
+
+    let unknown = Command::Approve { wave: WaveName::new("nowhere").unwrap() };
+    let approve = v1::ApproveWaveRequest { order: Some(operator.order("r1", unknown, BEN).await) };
+    assert_eq!(operator.rollouts().approve_wave(approve).await.unwrap_err().code(), Code::NotFound);
+
+    let directive = node.directive().await;
+    assert_eq!(directive.rollouts[0].mode, Mode::Proceed);
+    assert_eq!(directive.rollouts[0].goals[0].member.device.as_str(), "rx1/a", "the canary comes first");
+
+    let records = v1::ListRecordsRequest { from_index: 0, page_size: 1000 };
+    let records = operator.audit().list_records(records).await.unwrap().into_inner();
+    assert_eq!(records.next_index, records.records.len() as u64);
+    let indexes: Vec<u64> = records.records.iter().map(|r| r.index).collect();
+    assert_eq!(indexes, (0..records.next_index).collect::<Vec<_>>());
+    let signed = records.records.iter().filter(|r| r.envelope.is_some()).count();
+    assert!(signed >= 3, "start, pause and resume stand there with their signatures");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_reaches_every_watching_node_within_a_second() {
+    let world = World::new();
+    let (_controller, operator, node) = world.with_node().await;
+    operator.started().await;
+    let mut watch = node.client().watch(v1::WatchRequest {}).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().halt, None, "check in at once");
+    let order = operator.order("r1", Command::Halt, CYD).await;
+    let begun = Instant::now();
+    let halting = operator.halt(order.clone());
+    let pushed = async {
+        loop {
+            if let Some(halt) = watch.message().await.unwrap().unwrap().halt {
+                return halt;
+            }
+        }
+    };
+    let (halted, pushed) = tokio::join!(halting, pushed);
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(halted.unwrap().state, "halted");
+    assert_eq!(unwire(&pushed), unwire(&order));
+    assert_eq!(node.directive().await.rollouts[0].mode, Mode::Halted);
+    let spread = operator.get("r1").await.halt_spread.unwrap();
+    assert_eq!((spread.connected_sites, spread.confirmed_sites, spread.sites), (1, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_sees_each_change_and_its_alarms() {
+    let world = World::new();
+    let (_controller, operator, mut node) = world.with_node().await;
+    operator.started().await;
+    let request = v1::WatchRolloutRequest { id: "r1".to_owned() };
+    let mut watch = operator.rollouts().watch_rollout(request).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().rollout.unwrap().state, "running");
+    let refused = wardround_rollout_plans::model::ReportBody::Refused {
+        what: "payload chunk".to_owned(),
+        why: "its SHA-256 is another".to_owned(),
+        rollout: Some("r1".parse().unwrap()),
+    };
+    node.report(refused).await.unwrap();
+    operator.halt(operator.order("r1", Command::Halt, CYD).await).await.unwrap();
+    let (mut alarmed, mut halted) = (false, false);
+    while !(alarmed && halted) {
+        let message = watch.message().await.unwrap().unwrap();
+        alarmed |= message.alarms.iter().any(|a| a.site == "rx1");
+        halted |= message.rollout.unwrap().state == "halted";
+    }
+    let unknown = v1::WatchRolloutRequest { id: "nothing".to_owned() };
+    assert_eq!(operator.rollouts().watch_rollout(unknown).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_streams_and_takes_less_than_five_seconds() {
+    let world = World::new();
+    let (controller, operator, node) = world.with_node().await;
+    operator.started().await;
+    let mut watch = node.client().watch(v1::WatchRequest {}).await.unwrap().into_inner();
+    let request = v1::WatchRolloutRequest { id: "r1".to_owned() };
+    let mut people = operator.rollouts().watch_rollout(request).await.unwrap().into_inner();
+    eventually("the connection", || async { operator.site("rx1").await.site.unwrap().connected.then_some(()) }).await;
+    let (result, took) = controller.stop().await;
+    result.unwrap();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let ended = async {
+        loop {
+            match watch.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Code::Ok,
+                Err(status) => return status.code(),
+            }
+        }
+    };
+    assert_ne!(tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap(), Code::Unauthenticated);
+    while let Ok(Some(_)) = people.message().await {}
+}
