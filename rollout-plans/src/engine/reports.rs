@@ -165,14 +165,16 @@ impl State {
             if target == DeploymentState::Deferred {
                 at.note().deferred_since.get_or_insert(now);
             }
-            let withdrawn = target == DeploymentState::Failed && to != DeploymentState::Failed;
+            // It ends because it was given up or taken back before its install began: that is the reason, not the node's
+            // obedience.
+            let given_up = told && target == DeploymentState::Failed && was != DeploymentState::RollingBack;
             at.move_to(target, now);
             if target == DeploymentState::RollingBack {
                 at.back = Back::Told;
             } else if target.is_terminal() && target != DeploymentState::Succeeded {
                 at.back = Back::No;
             }
-            if withdrawn {
+            if given_up {
                 let reason = at.note().back_reason.clone();
                 at.say(&reason);
             } else if !(why.is_empty() && (told || step == Move::FinishRollback)) {
@@ -188,6 +190,7 @@ impl State {
         let deployment = self.deployment(r, d);
         let (device, w, state) = (deployment.device.clone(), usize::from(deployment.wave), deployment.state);
         let reason = deployment.reason().to_owned();
+        let withdrawn = deployment.note.as_ref().is_some_and(|n| n.withdrawn);
         let record = &mut self.rollouts[r];
         let (id, site) = (record.document.id.clone(), device.site());
         if state == was {
@@ -199,6 +202,8 @@ impl State {
                 record.waves[w].soak_began = Some(out.now);
                 return;
             }
+            // Those that ended because the wave or the rollout did are no news.
+            DeploymentState::Failed if told && !(withdrawn && record.is_active()) => return,
             DeploymentState::Failed => ("deployment_failed", "failed"),
             DeploymentState::RollbackFailed => ("rollback_failed", "could not be taken back and needs a person"),
             // The engine knows of those that it wanted back; this one the node decided by itself.

@@ -48,8 +48,10 @@ pub(super) fn by_report(from: DeploymentState, to: DeploymentState) -> Option<Mo
         Pending | Offered | Unknown => None,
         _ if from == to => from.is_in_hand().then_some(Move::Repeat),
         Preflight if from == Deferred => Some(Move::Progress),
-        Deferred => on_the_way.filter(|r| *r <= 3).map(|_| Move::Defer),
-        Skipped => on_the_way.filter(|r| *r <= 3).map(|_| Move::Skip),
+        // Up to the installer itself, which may say that another installation is under way, or that there is nothing to
+        // do for it. A node that is asked to take back what it had skipped says "skipped" once more.
+        Deferred => on_the_way.filter(|r| *r <= 4).map(|_| Move::Defer),
+        Skipped => (on_the_way.is_some_and(|r| r <= 4) || from == RollingBack).then_some(Move::Skip),
         Downloading | Staged | Preflight | Installing | Rebooting | Verifying | Soaking => {
             (on_the_way? < rank(to)?).then_some(Move::Progress)
         }
@@ -100,8 +102,8 @@ mod tests {
                 let wanted = if i == j { Some(Move::Repeat) } else { (i < j).then_some(Move::Progress) };
                 assert_eq!(by_report(from, to), wanted, "{from} -> {to}");
             }
-            assert_eq!(by_report(from, Skipped).is_some(), i <= 3, "an installed patch can't be skipped: {from}");
-            assert_eq!(by_report(from, Deferred).is_some(), i <= 3, "an install that began can't be put off: {from}");
+            assert_eq!(by_report(from, Skipped).is_some(), i <= 4, "an installed patch can't be skipped: {from}");
+            assert_eq!(by_report(from, Deferred).is_some(), i <= 4, "an installed patch can't be put off: {from}");
             assert_eq!(by_report(from, Failed), Some(Move::Fail));
         }
         assert_eq!(by_report(Deferred, Preflight), Some(Move::Progress));

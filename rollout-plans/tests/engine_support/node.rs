@@ -11,6 +11,10 @@ pub(crate) enum Fate {
     Well,
     /// The patch does not apply.
     NotApplicable,
+    /// The installer itself says that there is nothing to do for it.
+    NothingToDo,
+    /// Another installation is under way when it is tried for the first time.
+    Busy,
     /// The installer fails and leaves the device as it was.
     InstallFails,
     /// It is in use for so long after its first preflight.
@@ -44,6 +48,7 @@ pub(crate) struct Node {
     /// Rollouts whose present halt it has confirmed.
     halted: BTreeSet<RolloutId>,
     blamed: BTreeSet<(RolloutId, DeviceId)>,
+    answered: BTreeSet<(RolloutId, DeviceId, u32)>,
 }
 
 impl Node {
@@ -59,6 +64,7 @@ impl Node {
             seq: 0,
             halted: BTreeSet::new(),
             blamed: BTreeSet::new(),
+            answered: BTreeSet::new(),
         }
     }
 
@@ -136,6 +142,13 @@ impl Node {
                     RolledBack
                 }
             },
+            (Skipped | Failed | RolledBack | RollbackFailed, GoalAction::RollBack) => {
+                // At an end already: it says so once more, in case nobody heard.
+                if self.answered.insert((part.rollout.clone(), device.clone(), goal.attempt)) {
+                    self.enter(now, &part.rollout, device, state, "");
+                }
+                return;
+            }
             (Skipped | Failed | RolledBack | RollbackFailed, _) => return,
             (Installing | Rebooting | Verifying | Soaking | Succeeded, GoalAction::RollBack) => RollingBack,
             (_, GoalAction::RollBack) => {
@@ -170,6 +183,12 @@ impl Node {
                 if fate == Fate::InstallFails {
                     reason = "exit code 1603";
                     Failed
+                } else if fate == Fate::NothingToDo {
+                    Skipped
+                } else if fate == Fate::Busy {
+                    self.fates.insert(device.clone(), Fate::Well);
+                    reason = "another installation is under way";
+                    Deferred
                 } else {
                     self.installed.insert(device.clone());
                     Rebooting

@@ -21,8 +21,9 @@ pub(crate) struct Sim {
     pub(crate) documents: BTreeMap<RolloutId, Rollout>,
     cut_off: BTreeSet<SiteId>,
     watch: Watch,
-    steps: u64,
     pub(crate) trail: Vec<String>,
+    /// What has happened, and how often: a simulation that never gets anywhere proves nothing.
+    pub(crate) reached: BTreeMap<String, u64>,
 }
 
 const PEOPLE: [(&str, &[Role]); 4] = [
@@ -44,8 +45,8 @@ impl Sim {
             documents: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             watch: Watch::default(),
-            steps: 0,
             trail: Vec::new(),
+            reached: BTreeMap::new(),
         };
         let devices = sim.estate();
         for id in ["a", "b"] {
@@ -91,6 +92,8 @@ impl Sim {
             2 | 3 => Fate::InUse(DurationMs::from_secs(self.random.below(8000))),
             4 => Fate::Breaks("pacs".to_owned(), time),
             5 => Fate::Stuck("pacs".to_owned(), time),
+            6 => Fate::Busy,
+            7 => Fate::NothingToDo,
             _ => Fate::Well,
         }
     }
@@ -139,7 +142,6 @@ impl Sim {
 
     /// One event through the engine and its twin, with every invariant checked.
     pub(crate) fn apply(&mut self, event: &Event) -> Option<Vec<Effect>> {
-        self.steps += 1;
         self.trail.push(format!("{} {}", self.now.0, short(event)));
         if let Err(expected) = self.state.check(event, self.now) {
             let before = serde_json::to_vec(&self.state).unwrap();
@@ -155,8 +157,37 @@ impl Sim {
         if self.random.chance(4) {
             self.twin = serde_json::from_slice(&serde_json::to_vec(&self.state).unwrap()).unwrap();
         }
+        self.count(&effects);
         self.watch.after(&self.state, &self.documents, &self.nodes, event, &effects, self.now);
         Some(effects)
+    }
+
+    fn count(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            let word = match effect {
+                Effect::Alarm { code, .. } => format!("alarm {code}"),
+                Effect::Audit { kind, .. } => kind.clone(),
+                Effect::Halt { order, .. } => format!("halt by {}", if order.is_some() { "order" } else { "engine" }),
+                _ => continue,
+            };
+            *self.reached.entry(word).or_default() += 1;
+        }
+        for id in self.state.rollouts() {
+            let view = self.state.rollout(&id).unwrap();
+            *self.reached.entry(format!("rollout {}", view.state.word())).or_default() += 1;
+            for wave in view.waves {
+                *self.reached.entry(format!("wave {}", wave.state.word())).or_default() += 1;
+                if let Some(waiting) = wave.waiting {
+                    *self.reached.entry(format!("waits {}", waiting.on.code())).or_default() += 1;
+                }
+            }
+            for deployment in self.state.deployments(&id, None, None, None, usize::MAX) {
+                *self.reached.entry(deployment.state.word().to_owned()).or_default() += 1;
+                if let Some(waiting) = deployment.waiting {
+                    *self.reached.entry(format!("waits {}", waiting.on.code())).or_default() += 1;
+                }
+            }
+        }
     }
 
     fn deliver(&mut self, id: &SiteId, most: usize) {
