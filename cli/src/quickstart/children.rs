@@ -43,8 +43,12 @@ impl Children {
         Ok(Self { program, logs, running: Vec::new() })
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.running.len()
+    /// "14 processes".
+    pub(super) fn words(&self) -> String {
+        match self.running.len() {
+            1 => "1 process".into(),
+            n => format!("{n} processes"),
+        }
     }
 
     /// A process of its own group, so that Ctrl-C reaches it only through us; it also ends when we do, however we end,

@@ -28,9 +28,9 @@ pub(super) fn good(home: &Path) -> Result<Written, Failure> {
 /// The second: its variant for Server 2003 was built with a window of width 1. The file is well formed and its checksum
 /// is right; only rendering shows that the image is black and white.
 pub(super) fn bad(home: &Path) -> Result<Written, Failure> {
-    let right = Settings::new("2.2", Function::LinearExact, 2047, 4094);
-    let wrong = Settings::new("2.2", Function::LinearExact, 2047, 1);
-    written(home, "VIEW-2026-12", "Viewer: window centred on the middle of the stored range", &right, &wrong)
+    let right = Settings::new("2.2", Function::LinearExact, 2048, 4094);
+    let wrong = Settings::new("2.2", Function::LinearExact, 2048, 1);
+    written(home, "VIEW-2026-12", "Viewer: window fitted to the stored range", &right, &wrong)
 }
 
 fn written(
