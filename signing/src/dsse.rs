@@ -85,10 +85,18 @@ impl Envelope {
     /// Adds a signature, replacing one of the same key.
     ///
     /// # Errors
-    /// [`SignError`] when the signer does not sign.
+    /// [`SignError`] when the signer does not sign, or signs with another key than the one it names.
     pub fn sign(&mut self, signer: &dyn Signer) -> Result<(), SignError> {
-        let signature = Signature { keyid: signer.public().id(), sig: signer.sign(&self.pae())?.to_vec() };
-        self.add(signature);
+        let (public, pae) = (signer.public(), self.pae());
+        let sig = signer.sign(&pae)?.to_vec();
+        // A faulty device must be noticed here, not by every node; a wrong signature can also give the key away.
+        if !public.verifies(&pae, &sig) {
+            return Err(SignError {
+                key: public.id().short().to_owned(),
+                why: "what it returned is not its signature over this document".to_owned(),
+            });
+        }
+        self.add(Signature { keyid: public.id(), sig });
         Ok(())
     }
 

@@ -4,7 +4,11 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ed25519_dalek::{SigningKey, VerifyingKey, pkcs8::KeypairBytes};
-use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, SecretDocument};
+use pkcs8::{
+    DecodePrivateKey as _, EncodePrivateKey as _, EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef,
+    SecretDocument,
+    pkcs5::{self, EncryptionScheme},
+};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -12,6 +16,13 @@ use crate::Digest;
 
 /// Shortest passphrase, in characters. NIST SP 800-63B, section 3.1.1.2, asks at least 15 where it stands alone.
 pub const PASSPHRASE_CHARS_MIN: usize = 15;
+
+/// Most memory that a key file's scrypt may ask for, bytes; OpenSSL's default and ours is 16 MiB.
+const SCRYPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Most repetitions of it; OpenSSL's default and ours is 1.
+const SCRYPT_PARALLEL_MAX: u16 = 16;
+/// Most rounds of a key file's PBKDF2; OWASP advises 600,000 with SHA-256.
+const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
 
 /// Why bytes or text are no acceptable public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +33,9 @@ pub enum InvalidKey {
     /// The bytes are no point of the curve.
     #[error("not a public key: the bytes are not a point on edwards25519")]
     Point,
+    /// Another spelling of a point: one key could stand under two ids.
+    #[error("not a public key: the bytes are not the canonical encoding of their point")]
+    NotCanonical,
     /// A point of small order: signatures under it prove nothing.
     #[error("this public key is weak (of small order): anyone could sign for it")]
     Weak,
@@ -67,11 +81,18 @@ impl PublicKey {
     /// From 32 raw bytes.
     ///
     /// # Errors
-    /// [`InvalidKey`] for another length, a point off the curve, or a weak key.
+    /// [`InvalidKey`] for another length, a point off the curve, a weak key, or an encoding that RFC 8032, section 5.1.3,
+    /// does not allow (dalek follows ZIP 215 there and would accept it).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
         let bytes: &[u8; 32] = bytes.try_into().map_err(|_| InvalidKey::Form)?;
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Point)?;
-        if key.is_weak() { Err(InvalidKey::Weak) } else { Ok(Self(key)) }
+        if key.is_weak() {
+            return Err(InvalidKey::Weak);
+        }
+        if key.to_edwards().compress().as_bytes() != bytes {
+            return Err(InvalidKey::NotCanonical);
+        }
+        Ok(Self(key))
     }
 
     /// The 32 raw bytes.
@@ -213,8 +234,19 @@ impl SecretKey {
         }
         let info =
             EncryptedPrivateKeyInfoRef::try_from(document.as_bytes()).map_err(|e| KeyFileError::Form(e.to_string()))?;
-        let plain = info.decrypt(passphrase).map_err(|_| KeyFileError::Passphrase)?;
-        SigningKey::from_pkcs8_der(plain.as_bytes()).map(Self).map_err(|_| KeyFileError::NotEd25519)
+        check_cost(&info.encryption_algorithm)?;
+        let plain = info.decrypt(passphrase).map_err(|e| match e {
+            // One wrong passphrase in 256 leaves well-formed padding around what is no key.
+            pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_) => {
+                KeyFileError::Passphrase
+            }
+            other => KeyFileError::Form(other.to_string()),
+        })?;
+        let inner = PrivateKeyInfoRef::try_from(plain.as_bytes()).map_err(|_| KeyFileError::Passphrase)?;
+        if inner.algorithm.oid != ed25519_dalek::pkcs8::ALGORITHM_OID {
+            return Err(KeyFileError::NotEd25519);
+        }
+        SigningKey::try_from(inner).map(Self).map_err(|e| KeyFileError::Form(e.to_string()))
     }
 
     /// As unencrypted PKCS#8 PEM, for the online keys of services, which start without a person.
@@ -233,6 +265,27 @@ impl SecretKey {
     /// [`KeyFileError::Form`].
     pub fn from_plain_pem(pem: &str) -> Result<Self, KeyFileError> {
         SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|e| KeyFileError::Form(e.to_string()))
+    }
+}
+
+/// A key file says how much work its passphrase costs; it must not be able to ask for all of the memory or for days.
+fn check_cost(scheme: &EncryptionScheme) -> Result<(), KeyFileError> {
+    let EncryptionScheme::Pbes2(parameters) = scheme else {
+        return Err(KeyFileError::Form("its encryption is the outdated PBES1; re-encrypt it with PBES2".to_owned()));
+    };
+    let too_costly = |what: String| Err(KeyFileError::Form(format!("its key derivation asks for {what}")));
+    if let Some(scrypt) = parameters.kdf.scrypt() {
+        // RFC 7914, section 2: 128 * N * r bytes, p times over.
+        let bytes = scrypt.cost_parameter.saturating_mul(128).saturating_mul(u64::from(scrypt.block_size));
+        if bytes > SCRYPT_BYTES_MAX || scrypt.parallelization > SCRYPT_PARALLEL_MAX {
+            return too_costly(format!("scrypt with {bytes} bytes, {} times", scrypt.parallelization));
+        }
+    }
+    match parameters.kdf.pbkdf2() {
+        Some(pbkdf2) if pbkdf2.iteration_count > PBKDF2_ITERATIONS_MAX => {
+            too_costly(format!("{} rounds of PBKDF2", pbkdf2.iteration_count))
+        }
+        _ => Ok(()),
     }
 }
 

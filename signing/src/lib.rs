@@ -9,11 +9,13 @@ mod digest;
 mod dsse;
 mod key;
 pub mod merkle;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod verify;
 
 pub use digest::{Digest, DigestWriter, InvalidDigest};
-pub use dsse::{Document, Envelope, EnvelopeError, Signature};
-pub use key::{InvalidKey, KeyFileError, KeyId, PublicKey, SecretKey, SignError, Signer};
-pub use trust::{AnchorError, Role, TrustAnchor, TrustedKey};
+pub use dsse::{Document, Envelope, EnvelopeError, SIGNATURES_MAX, Signature};
+pub use key::{InvalidKey, KeyFileError, KeyId, PASSPHRASE_CHARS_MIN, PublicKey, SecretKey, SignError, Signer};
+pub use trust::{AnchorError, HOLDER_BYTES_MAX, KEYS_MAX, Role, TrustAnchor, TrustedKey};
 pub use verify::{Policy, SignedBy, Verified, VerifyError, verify};

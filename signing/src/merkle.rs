@@ -1,4 +1,8 @@
 //! Merkle trees as in RFC 9162, section 2.1: membership of a device in a signed wave is proved in a few hashes.
+//!
+//! A proof shows that a leaf **is in** the tree with that root. It shows *where* only together with a size from a trusted
+//! source: a root does not fix the number of leaves (the first leaf's proof in a tree of three also fits one of four).
+//! Whoever relies on [`InclusionProof::index`] compares [`InclusionProof::size`] with a signed one first.
 
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +41,8 @@ pub struct InclusionProof {
 }
 
 impl InclusionProof {
-    /// True when this proof leads from `leaf` (its hash) to `root` (RFC 9162, section 2.1.3.2).
+    /// True when this proof leads from `leaf` (its hash) to `root` (RFC 9162, section 2.1.3.2). Says nothing of the
+    /// truth of [`InclusionProof::size`], see the module.
     #[must_use]
     pub fn proves(&self, leaf: &Digest, root: &Digest) -> bool {
         if self.index >= self.size || self.hashes.len() > PROOF_HASHES_MAX {

@@ -107,7 +107,7 @@ pub enum AnchorError {
         second: String,
     },
     /// A holder without a name or with an overlong one.
-    #[error("key {0} needs a holder's name of 1 to {HOLDER_BYTES_MAX} bytes without control characters")]
+    #[error("key {0} needs a holder's name of 1 to {HOLDER_BYTES_MAX} bytes without control or invisible characters")]
     Holder(KeyId),
     /// Roles of machines, or none.
     #[error("key {0} needs at least one of the roles release, clinical and on-call, and no other")]
@@ -129,7 +129,7 @@ impl TrustAnchor {
         for (index, key) in keys.iter().enumerate() {
             let id = key.key.id();
             let holder = key.holder.trim();
-            if holder.is_empty() || holder.len() > HOLDER_BYTES_MAX || key.holder.chars().any(char::is_control) {
+            if holder.is_empty() || key.holder.len() > HOLDER_BYTES_MAX || key.holder.chars().any(unseen) {
                 return Err(AnchorError::Holder(id));
             }
             if key.roles.is_empty() || !key.roles.iter().all(|r| Role::PEOPLE.contains(r)) {
@@ -167,6 +167,14 @@ impl TrustAnchor {
     pub fn pin(bytes: &[u8]) -> Digest {
         Digest::of(bytes)
     }
+}
+
+/// Characters that no reader sees: with them one person's name could pass for two people's.
+fn unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The form of a holder's name by which people are told apart: "Ann  Lee" and "ann lee" are one person.

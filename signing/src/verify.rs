@@ -17,7 +17,7 @@ pub struct Policy<'a> {
 #[derive(Debug, Clone)]
 enum Keys<'a> {
     Anchor(&'a TrustAnchor),
-    One(TrustedKey),
+    One(Box<TrustedKey>),
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl<'a> Policy<'a> {
 
     fn machine(key: PublicKey, role: Role, roles: &'a [Role]) -> Self {
         let key = TrustedKey { key, holder: role.word().to_owned(), roles: BTreeSet::from([role]) };
-        Self { keys: Keys::One(key), rule: Rule::AnyOf(roles) }
+        Self { keys: Keys::One(Box::new(key)), rule: Rule::AnyOf(roles) }
     }
 
     fn find(&self, id: &KeyId) -> Option<&TrustedKey> {
@@ -142,10 +142,12 @@ pub enum VerifyError {
         holder: String,
     },
     /// Not enough signatures.
-    #[error("a signature of the role {} is missing{}", .missing.iter().map(|r| r.word()).collect::<Vec<_>>().join(" or "), .hint)]
+    #[error("a signature of the role {} is missing{hint}", .missing.iter().map(|r| r.word()).collect::<Vec<_>>().join(if *.all { " and of the role " } else { " or " }))]
     Missing {
         /// Roles.
         missing: Vec<Role>,
+        /// Each of them is needed, not any one.
+        all: bool,
         /// What was there instead, as a clause.
         hint: String,
     },
@@ -221,17 +223,18 @@ fn satisfies(rule: &Rule<'_>, signers: &[SignedBy], strangers: usize) -> Result<
             if roles.iter().any(has) {
                 return Ok(());
             }
-            Err(VerifyError::Missing { missing: roles.to_vec(), hint: hint() })
+            Err(VerifyError::Missing { missing: roles.to_vec(), all: false, hint: hint() })
         }
         Rule::EachOf(roles) => {
             let missing: Vec<Role> = roles.iter().filter(|r| !has(r)).copied().collect();
             if !missing.is_empty() {
-                return Err(VerifyError::Missing { missing, hint: hint() });
+                return Err(VerifyError::Missing { missing, all: true, hint: hint() });
             }
             if distinct_people(roles, signers, &mut Vec::new()) {
                 return Ok(());
             }
-            Err(VerifyError::OnePerson { holder: signers.first().map(|s| s.holder.clone()).unwrap_or_default() })
+            let both = signers.iter().find(|s| roles.iter().any(|r| s.roles.contains(r)));
+            Err(VerifyError::OnePerson { holder: both.map(|s| s.holder.clone()).unwrap_or_default() })
         }
     }
 }
