@@ -1,1 +1,3 @@
-//! placeholder
+//! What the end-to-end, fault and peer tests share.
+
+pub mod rig;

@@ -62,7 +62,7 @@ pub(super) async fn registry(
 async fn script(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
     let kind = transport.shell();
     let file = shell::checked("file", &variant.payload.file_name)?;
-    let path = quote(kind, &kind.join(&transport.op_dir(op), file))?;
+    let path = kind.join(&transport.op_dir(op), file);
     let line = match kind {
         Shell::Sh => {
             let export = match transport.root() {
@@ -72,11 +72,15 @@ async fn script(transport: &Transport, op: &str, variant: &Variant) -> Result<De
                 }
                 None => String::new(),
             };
+            let path = quote(kind, &path)?;
             format!(
                 "{export}if test -f {path}; then sh {path} detect 2>&1 < /dev/null; else echo ::not-staged; false; fi"
             )
         }
-        Shell::Cmd => format!("if exist {path} (call {path} detect 2>&1 <nul) else (echo ::not-staged)"),
+        // The path holds nothing that needs quotes.
+        Shell::Cmd => {
+            format!("if not exist {path} echo ::not-staged\r\nif exist {path} cmd /c {path} detect 2>&1 <nul")
+        }
     };
     let output = ask(transport, op, "detect", &[Section { name: "script", line }]).await?;
     let Some((code, answer)) = shell::section(&output, "script") else {

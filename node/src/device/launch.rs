@@ -9,7 +9,7 @@ use crate::{
     installers::{Step, classify, launch_lines, parse_exit_code},
     transports::{
         DeviceError, QUESTION_TIMEOUT, Transport,
-        shell::{self, Shell},
+        shell::{self, Shell, StepState},
         tail,
     },
 };
@@ -34,25 +34,21 @@ pub(super) async fn perform(
     let kind = transport.shell();
     let dir = transport.op_dir(op);
     let lines = launch_lines(&variant.installer, step, kind, &kind.join(&dir, file))?;
+    let files = shell::step_files(kind, &dir, transport.root().as_deref(), step.word(), &lines)?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout };
     transport.ping().await?;
-    if let Some(code) = launch.result().await? {
-        return launch.ran(&variant.installer, code).await;
-    }
-    if !launch.claimed().await? {
-        let needs_payload = step == Step::Install || matches!(variant.installer, Installer::Script { .. });
-        if needs_payload {
-            check_size(transport, op, file, variant.payload.length).await?;
+    transport.put_texts(op, &files).await?;
+    let code = match launch.state().await? {
+        StepState::Done(code) => code,
+        StepState::None => {
+            if step == Step::Install || matches!(variant.installer, Installer::Script { .. }) {
+                check_size(transport, op, file, variant.payload.length).await?;
+            }
+            transport.start(op, &format!("wr-{}.{}", step.word(), kind.extension())).await?;
+            launch.wait().await?
         }
-        let word = step.word();
-        let extension = kind.extension();
-        transport.put_text(op, &format!("{word}.run.{extension}"), &shell::step_script(kind, &lines)).await?;
-        let launcher = shell::launcher_script(kind, &dir, transport.root().as_deref(), word)?;
-        let launcher_file = format!("{word}.{extension}");
-        transport.put_text(op, &launcher_file, &launcher).await?;
-        transport.start(op, &launcher_file).await?;
-    }
-    let code = launch.wait().await?;
+        StepState::Running | StepState::Dead => launch.wait().await?,
+    };
     launch.ran(&variant.installer, code).await
 }
 
@@ -65,45 +61,29 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    async fn result(&self) -> Result<Option<u32>, DeviceError> {
-        let name = format!("{}.rc", self.step.word());
-        match self.transport.read_text(self.op, &name).await? {
-            None => Ok(None),
-            Some(text) => parse_exit_code(&text)
-                .map(Some)
-                .ok_or_else(|| DeviceError::Garbled { what: name, text: tail(&text, 100).to_owned() }),
-        }
-    }
-
-    async fn claimed(&self) -> Result<bool, DeviceError> {
-        let name = format!("{}.started", self.step.word());
+    async fn state(&self) -> Result<StepState, DeviceError> {
         let kind = self.transport.shell();
-        let path = kind.join(&self.transport.op_dir(self.op), &name);
-        if let Some(root) = self.transport.local_root() {
-            return Ok(local_path(kind, root, self.op, &name).is_dir());
-        }
+        let path =
+            kind.join(&self.transport.op_dir(self.op), &format!("wr-{}.state.{}", self.step.word(), kind.extension()));
         let line = match kind {
-            Shell::Sh => format!("if test -d {}; then echo YES; else echo NO; fi", shell::quote(kind, &path)?),
-            Shell::Cmd => format!("if exist {path} (echo YES) else (echo NO)"),
+            Shell::Sh => format!("sh {}", shell::quote(kind, &path)?),
+            Shell::Cmd => format!("call {path}"),
         };
-        self.word(&line, "YES", "NO").await
+        let answer = self.transport.run_line(&line, QUESTION_TIMEOUT).await?;
+        shell::step_state(&answer).ok_or_else(|| DeviceError::Garbled {
+            what: format!("the state of the {}", self.step.word()),
+            text: tail(&answer, 200).to_owned(),
+        })
     }
 
-    async fn alive(&self) -> Result<bool, DeviceError> {
-        let kind = self.transport.shell();
-        let line = shell::alive_line(kind, &self.transport.op_dir(self.op), self.step.word())?;
-        self.word(&line, "HELD", "FREE").await
-    }
-
-    async fn word(&self, line: &str, yes: &str, no: &str) -> Result<bool, DeviceError> {
-        let answer = self.transport.run_line(line, QUESTION_TIMEOUT).await?;
-        match answer.trim() {
-            word if word == yes => Ok(true),
-            word if word == no => Ok(false),
-            other => {
-                Err(DeviceError::Garbled { what: "the state of a step".into(), text: tail(other, 200).to_owned() })
-            }
+    /// As [`Launch::state`], but asks a device that is a directory here by looking at it: that is cheap enough to do
+    /// often, and tells all but a dead launcher.
+    async fn glance(&self) -> Result<Option<StepState>, DeviceError> {
+        if self.transport.local_root().is_none() {
+            return self.state().await.map(Some);
         }
+        let rc = self.transport.read_text(self.op, &format!("wr-{}.rc", self.step.word())).await?;
+        Ok(rc.and_then(|text| parse_exit_code(&text)).map(StepState::Done))
     }
 
     fn interrupted(&self, why: String) -> DeviceError {
@@ -113,51 +93,40 @@ impl Launch<'_> {
     /// Waits for the result. A lost link is no result: it is looked for again until the time is up.
     async fn wait(&self) -> Result<u32, DeviceError> {
         let mut pause = POLL.0;
-        let mut alive_checked = Instant::now();
+        let mut asked = Instant::now();
         loop {
-            let looked = self.look(&mut alive_checked).await;
+            let looked = if asked.elapsed() >= ALIVE_EVERY {
+                asked = Instant::now();
+                self.state().await.map(Some)
+            } else {
+                self.glance().await
+            };
+            let over = self.begun.elapsed() >= self.timeout;
             match looked {
-                Ok(Some(code)) => return Ok(code),
-                Err(error) if !error.is_transient() => return Err(error),
-                Err(error) if self.begun.elapsed() >= self.timeout => return Err(error),
-                Ok(None) if self.begun.elapsed() >= self.timeout => {
-                    return Err(self.interrupted(format!("none after {}s", self.timeout.as_secs())));
+                Ok(Some(StepState::Done(code))) => return Ok(code),
+                Ok(Some(StepState::Dead)) => {
+                    return Err(self.interrupted("its launcher has ended; the device may have restarted".into()));
                 }
+                Ok(Some(StepState::None)) if self.begun.elapsed() >= CLAIM_MAX => {
+                    return Err(self.interrupted("its launcher did not begin".into()));
+                }
+                Ok(_) if over => return Err(self.interrupted(format!("none after {}s", self.timeout.as_secs()))),
+                Err(error) if over || !error.is_transient() => return Err(error),
                 Err(error) => tracing::debug!(%error, op = self.op, "looking again"),
-                Ok(None) => {}
+                Ok(_) => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(POLL.1);
         }
     }
 
-    async fn look(&self, alive_checked: &mut Instant) -> Result<Option<u32>, DeviceError> {
-        if let Some(code) = self.result().await? {
-            return Ok(Some(code));
-        }
-        if alive_checked.elapsed() < ALIVE_EVERY {
-            return Ok(None);
-        }
-        *alive_checked = Instant::now();
-        if !self.claimed().await? {
-            if self.begun.elapsed() > CLAIM_MAX {
-                return Err(self.interrupted("its launcher did not begin".into()));
-            }
-            return Ok(None);
-        }
-        if self.alive().await? {
-            return Ok(None);
-        }
-        // It may have ended between the first look and the check.
-        match self.result().await? {
-            Some(code) => Ok(Some(code)),
-            None => Err(self.interrupted("its launcher has ended; the device may have restarted".into())),
-        }
-    }
-
     async fn ran(&self, installer: &Installer, code: u32) -> Result<Ran, DeviceError> {
-        let log = self.transport.read_text(self.op, &format!("{}.log", self.step.word())).await?;
-        let output = bounded(&log.unwrap_or_default());
+        // The result counts, whatever becomes of its log.
+        let log = self.transport.read_text(self.op, &format!("wr-{}.log", self.step.word())).await;
+        let output = match log {
+            Ok(text) => bounded(&text.unwrap_or_default()),
+            Err(error) => bounded(&format!("the log could not be read: {error}")),
+        };
         Ok(Ran { exit_code: code, class: classify(installer, self.step, code), output })
     }
 }
@@ -179,7 +148,8 @@ pub(super) async fn check_size(transport: &Transport, op: &str, file: &str, leng
                     let path = shell::quote(kind, &path)?;
                     format!("if test -f {path}; then wc -c < {path}; else echo none; fi")
                 }
-                Shell::Cmd => format!("if exist {path} (for %I in ({path}) do @echo %~zI) else (echo none)"),
+                // Prints no number for a file that is not there.
+                Shell::Cmd => format!("for %I in ({path}) do @echo %~zI"),
             };
             transport.run_line(&line, QUESTION_TIMEOUT).await?.trim().parse().ok()
         }

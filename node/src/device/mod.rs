@@ -63,7 +63,7 @@ impl DeviceHandle {
         let op = shell::checked("operation", op)?;
         let name = shell::checked("file", &variant.payload.file_name)?;
         self.transport.ping().await?;
-        self.transport.put(op, name, payload).await?;
+        self.transport.put(op, &[(name, payload)]).await?;
         launch::check_size(&self.transport, op, name, variant.payload.length).await
     }
 
@@ -129,9 +129,9 @@ async fn ask(
     sections: &[shell::Section<'_>],
 ) -> Result<String, DeviceError> {
     let kind = transport.shell();
-    let file = format!("{name}.{}", kind.extension());
-    transport.put_text(op, &file, &shell::query_script(kind, sections)).await?;
+    let file = format!("wr-{name}.{}", kind.extension());
     let path = kind.join(&transport.op_dir(op), &file);
+    transport.put_texts(op, &[(file, shell::query_script(kind, sections))]).await?;
     let line = match kind {
         shell::Shell::Sh => format!("sh {}", shell::quote(kind, &path)?),
         shell::Shell::Cmd => format!("call {path}"),

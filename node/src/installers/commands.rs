@@ -100,7 +100,12 @@ pub fn launch_lines(installer: &Installer, step: Step, shell: Shell, payload: &s
         }
         (Installer::Script { interpreter }, _) => match (interpreter, shell) {
             (Interpreter::Sh, Shell::Sh) => Ok(vec![format!("sh {} {}", q(payload)?, step.word())]),
-            (Interpreter::Cmd, Shell::Cmd) => Ok(vec![format!("call {} {}", q(payload)?, step.word())]),
+            // `cmd /c` rather than `call`, which loses the exit code in Wine and lets `exit` end the launcher too. It takes
+            // quotes apart in ways of its own; a staged path holds nothing that needs them.
+            (Interpreter::Cmd, Shell::Cmd) => {
+                q(payload)?;
+                Ok(vec![format!("cmd /c {payload} {}", step.word())])
+            }
             (_, shell) => Err(Refused::WrongShell { technology: "script", shell: shell.word() }),
         },
     }

@@ -82,21 +82,30 @@ impl Transport {
         }
     }
 
-    /// Copies a file into the operation's directory; an older one of that name is replaced in one step.
-    pub(crate) async fn put(&self, op: &str, name: &str, source: &Path) -> Result<(), DeviceError> {
-        match self {
-            Self::Sandbox(sandbox) => process::copy_into(&sandbox.op_dir(op), name, source).await,
-            Self::Wine(wine) => process::copy_into(&wine.op_dir(op), name, source).await,
-            Self::Ssh(ssh) => ssh.put(op, name, source).await,
+    /// Copies files into the operation's directory, by name; an older one of a name is replaced in one step.
+    pub(crate) async fn put(&self, op: &str, files: &[(&str, &Path)]) -> Result<(), DeviceError> {
+        let dir = match self {
+            Self::Sandbox(sandbox) => sandbox.op_dir(op),
+            Self::Wine(wine) => wine.op_dir(op),
+            Self::Ssh(ssh) => return ssh.put(op, files).await,
+        };
+        for (name, source) in files {
+            process::copy_into(&dir, name, source).await?;
         }
+        Ok(())
     }
 
-    /// As [`Transport::put`], for a short text.
-    pub(crate) async fn put_text(&self, op: &str, name: &str, text: &str) -> Result<(), DeviceError> {
-        let io = |source| DeviceError::Io { what: format!("write {name} for the device"), source };
-        let mut file = tempfile::NamedTempFile::new().map_err(io)?;
-        std::io::Write::write_all(&mut file, text.as_bytes()).map_err(io)?;
-        self.put(op, name, file.path()).await
+    /// As [`Transport::put`], for short texts.
+    pub(crate) async fn put_texts(&self, op: &str, texts: &[(String, String)]) -> Result<(), DeviceError> {
+        let io = |source| DeviceError::Io { what: "write scripts for the device".into(), source };
+        let dir = tempfile::tempdir().map_err(io)?;
+        let paths: Vec<_> = texts.iter().map(|(name, _)| dir.path().join(name)).collect();
+        for ((_, text), path) in texts.iter().zip(&paths) {
+            std::fs::write(path, text).map_err(io)?;
+        }
+        let files: Vec<(&str, &Path)> =
+            texts.iter().zip(&paths).map(|((name, _), path)| (name.as_str(), path.as_path())).collect();
+        self.put(op, &files).await
     }
 
     /// Runs one line in the device's shell and gives what it printed, decoded. The line holds no double quote: it may
@@ -118,7 +127,7 @@ impl Transport {
         }
     }
 
-    /// A short file of the operation's directory; `None` when it is not there.
+    /// The end of a file of the operation's directory; `None` when it is not there (or, over SSH, empty).
     pub(crate) async fn read_text(&self, op: &str, name: &str) -> Result<Option<String>, DeviceError> {
         match self {
             Self::Sandbox(sandbox) => process::read_tail(&sandbox.op_dir(op).join(name), TEXT_BYTES_MAX),

@@ -76,84 +76,124 @@ pub fn quote(shell: Shell, text: &str) -> Result<String, Unquotable> {
 
 /// A name of an operation or a file: it becomes a path on the device.
 pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, DeviceError> {
-    let ok = |c: char| c.is_ascii_alphanumeric() || "._-+@()".contains(c);
-    let good = !name.is_empty() && name.len() <= 120 && !name.starts_with(['.', '-']) && name.chars().all(ok);
+    let ok = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    // Our own files on the device begin with "wr-".
+    let good = !name.is_empty()
+        && name.len() <= 120
+        && !name.starts_with(['.', '-'])
+        && !name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("wr-"))
+        && name.chars().all(ok);
     if good { Ok(name) } else { Err(DeviceError::BadName { what, name: name.chars().take(120).collect() }) }
 }
 
-/// The script that holds a step's own lines.
-pub(crate) fn step_script(shell: Shell, lines: &[String]) -> String {
-    match shell {
-        Shell::Sh => shell.file(lines),
-        Shell::Cmd => {
-            let mut all = vec!["@echo off".to_owned()];
-            all.extend_from_slice(lines);
-            shell.file(&all)
-        }
-    }
+/// A step's state, as its state script prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StepState {
+    /// It has not begun.
+    None,
+    /// It has begun, and its launcher runs.
+    Running,
+    /// It has begun, and its launcher is gone without a result.
+    Dead,
+    /// It has ended with this exit code.
+    Done(u32),
 }
 
-/// The launcher: claims the step (making a directory is atomic, so it runs at most once), runs its script, and leaves
-/// the exit code as text under its final name only when it is complete. While it runs it holds a lock (`cmd`) or its
-/// process id stands in a file (`sh`), so that a step that died can be told from one that works.
-pub(crate) fn launcher_script(shell: Shell, dir: &str, root: Option<&str>, step: &str) -> Result<String, Unquotable> {
-    let at = |name: &str| quote(shell, &shell.join(dir, name));
-    let (started, log, tmp, rc) = (
-        at(&format!("{step}.started"))?,
-        at(&format!("{step}.log"))?,
-        at(&format!("{step}.tmp"))?,
-        at(&format!("{step}.rc"))?,
-    );
-    let run = at(&format!("{step}.run.{}", shell.extension()))?;
-    let lines = match shell {
+/// The files that make a step run on its own: name and text. The one called
+/// `wr-{step}.sh` or `wr-{step}.cmd` starts it.
+///
+/// - `run` performs the installer's lines and leaves the exit code as text. It does so itself, since `call` loses it in Wine.
+/// - The launcher claims the step: making a directory is atomic, so it runs at most once however often it is started.
+///   The code gets its final name only when it is complete.
+/// - `state` tells a step that works from one that died: while the launcher runs it holds a file open, which Windows
+///   then refuses to delete (`cmd`), or its process id stands in a file (`sh`).
+///
+/// `cmd` gets nothing but `goto`: brackets, `else` and `||` differ between its versions, and Wine's.
+pub(crate) fn step_files(
+    shell: Shell,
+    dir: &str,
+    root: Option<&str>,
+    step: &str,
+    lines: &[String],
+) -> Result<Vec<(String, String)>, Unquotable> {
+    let at = |name: &str| quote(shell, &shell.join(dir, &format!("wr-{step}.{name}")));
+    let extension = shell.extension();
+    let (started, log, tmp, rc) = (at("started")?, at("log")?, at("tmp")?, at("rc")?);
+    let run_file = at(&format!("run.{extension}"))?;
+    let text = |lines: &[String]| shell.file(lines);
+    let named = |name: &str, lines: &[String]| (format!("wr-{step}.{name}{extension}"), text(lines));
+    Ok(match shell {
         Shell::Sh => {
-            let home = quote(shell, root.unwrap_or("/"))?;
-            let pid = at(&format!("{step}.pid"))?;
-            vec![
+            let (home, pid) = (quote(shell, root.unwrap_or("/"))?, at("pid")?);
+            let mut run = lines.to_vec();
+            run.push(format!("echo $? > {tmp}"));
+            let launcher = [
                 format!("mkdir {started} 2>/dev/null || exit 0"),
                 format!("echo $$ > {pid}"),
                 format!("cd {home} || exit 1"),
                 format!("WARDROUND_DEVICE_ROOT={home}; export WARDROUND_DEVICE_ROOT"),
-                format!("sh {run} > {log} 2>&1 < /dev/null"),
-                format!("echo $? > {tmp}"),
+                format!("sh {run_file} > {log} 2>&1 < /dev/null"),
                 format!("mv -f {tmp} {rc}"),
-            ]
+            ];
+            let state = [
+                format!("if test -e {rc}; then echo DONE; cat {rc}; exit; fi"),
+                format!("if test ! -e {started}; then echo NONE; exit; fi"),
+                // No process id yet means that it has only just begun.
+                format!("if test ! -s {pid} || kill -0 `cat {pid}` 2>/dev/null; then echo RUNNING; exit; fi"),
+                format!("if test -e {rc}; then echo DONE; cat {rc}; else echo DEAD; fi"),
+            ];
+            vec![named("run.", &run), named("", &launcher), named("state.", &state)]
         }
         Shell::Cmd => {
-            let (dir, lock) = (quote(shell, dir)?, at(&format!("{step}.lock"))?);
-            vec![
-                "@echo off".into(),
+            let off = "@echo off".to_owned();
+            let (claim_file, lock) = (at("claim.cmd")?, at("lock")?);
+            let mut run = vec![off.clone(), format!("cd /d {}", quote(shell, dir)?)];
+            run.extend_from_slice(lines);
+            // The redirection stands first: "echo 1>file" would redirect handle 1 and write nothing.
+            run.push(format!(">{tmp} echo %ERRORLEVEL%"));
+            let claim = [
+                off.clone(),
                 format!("md {started} 2>nul"),
                 "if errorlevel 1 exit /b 0".into(),
-                format!("call :locked 9>>{lock}"),
+                format!("call {run_file} > {log} 2>&1 < nul"),
+                format!("if exist {tmp} move /y {tmp} {rc} > nul"),
+            ];
+            let launcher = [off.clone(), format!("call {claim_file} > {lock}")];
+            let state = [
+                off,
+                format!("if exist {rc} goto done"),
+                format!("if not exist {started} goto none"),
+                format!("del {lock} 2>nul"),
+                format!("if exist {lock} goto running"),
+                format!("if exist {rc} goto done"),
+                "echo DEAD".into(),
                 "exit /b 0".into(),
-                ":locked".into(),
-                format!("cd /d {dir}"),
-                format!("call {run} > {log} 2>&1 < nul"),
-                // The redirection stands first: "echo 1>file" would redirect handle 1 and write nothing.
-                format!(">{tmp} echo %ERRORLEVEL%"),
-                format!("move /y {tmp} {rc} >nul"),
+                ":done".into(),
+                "echo DONE".into(),
+                format!("type {rc}"),
                 "exit /b 0".into(),
-            ]
+                ":none".into(),
+                "echo NONE".into(),
+                "exit /b 0".into(),
+                ":running".into(),
+                "echo RUNNING".into(),
+            ];
+            vec![named("run.", &run), named("claim.", &claim), named("", &launcher), named("state.", &state)]
         }
-    };
-    Ok(shell.file(&lines))
+    })
 }
 
-/// A line that prints `HELD` while a step's launcher runs, and `FREE` when it does not. `dir` needs no quoting: it comes
-/// out of a checked configuration and a checked operation name.
-pub(crate) fn alive_line(shell: Shell, dir: &str, step: &str) -> Result<String, Unquotable> {
-    match shell {
-        Shell::Sh => {
-            let pid = quote(shell, &shell.join(dir, &format!("{step}.pid")))?;
-            // No process id yet means that it has only just begun.
-            Ok(format!("if test ! -s {pid} || kill -0 `cat {pid}` 2>/dev/null; then echo HELD; else echo FREE; fi"))
-        }
-        Shell::Cmd => {
-            let lock = shell.join(dir, &format!("{step}.lock"));
-            Ok(format!("if not exist {lock} (echo HELD) else (echo x 2>nul >>{lock} && echo FREE || echo HELD)"))
-        }
-    }
+/// Reads what a state script printed.
+pub(crate) fn step_state(output: &str) -> Option<StepState> {
+    let mut lines = output.trim().lines();
+    let state = match lines.next()?.trim() {
+        "NONE" => StepState::None,
+        "RUNNING" => StepState::Running,
+        "DEAD" => StepState::Dead,
+        "DONE" => StepState::Done(crate::installers::parse_exit_code(lines.next()?)?),
+        _ => return None,
+    };
+    Some(state)
 }
 
 /// One question of a [`query_script`].
@@ -224,9 +264,34 @@ mod tests {
 
     #[test]
     fn names_can_not_leave_their_directory() {
+        assert!(checked("operation", "r1.2026-11_24+a").is_ok());
         assert!(checked("file", "WindowsXP-KB4500331-x86-custom-enu_d7206aca.exe").is_ok());
-        for bad in ["", "..", "../x", "a/b", r"a\b", "a b", "-rf", ".ssh", "a;b", "a\nb", &"x".repeat(121)] {
+        for bad in [
+            "",
+            "..",
+            "../x",
+            "a/b",
+            r"a\b",
+            "a b",
+            "-rf",
+            ".ssh",
+            "wr-install.rc",
+            "WR-x",
+            "a;b",
+            "a(b",
+            "a\nb",
+            &"x".repeat(121),
+        ] {
             assert!(checked("file", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn states_are_read_or_refused() {
+        assert_eq!(step_state("RUNNING \n"), Some(StepState::Running));
+        assert_eq!(step_state("\nDONE\n-2145124329 \n"), Some(StepState::Done(0x8024_0017)));
+        for bad in ["", "DONE", "DONE\n", "DONE\nx", "sh: not found"] {
+            assert_eq!(step_state(bad), None, "{bad:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! can be killed. One connection is shared by all calls (ControlMaster); when it breaks, the next call makes another.
 
 use std::{
+    fmt::Write as _,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -63,10 +64,6 @@ impl SshLink {
         self.shell().join(&self.config.device_dir, op)
     }
 
-    fn upload_path(&self, op: &str, name: &str) -> String {
-        format!("{}/{op}/{name}", self.config.upload_dir)
-    }
-
     /// Writes the pinned key where the client looks for it.
     async fn prepare(&self) -> Result<(), DeviceError> {
         self.ready
@@ -100,7 +97,8 @@ impl SshLink {
             // A link that has died is noticed within 15 seconds.
             "ServerAliveInterval=5",
             "ServerAliveCountMax=3",
-            "LogLevel=ERROR",
+            // Below INFO the client does not say why it could not agree on algorithms.
+            "LogLevel=INFO",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -197,30 +195,35 @@ impl SshLink {
         self.run_line("echo pong", QUESTION_TIMEOUT).await.map(drop)
     }
 
-    /// Uploads beside the name and renames when whole: SFTP has no checksum, so the size is compared by the caller.
-    pub(super) async fn put(&self, op: &str, name: &str, source: &Path) -> Result<(), DeviceError> {
-        let io = |source: std::io::Error| DeviceError::Io { what: "read the file to upload".into(), source };
-        let length = std::fs::metadata(source).map_err(io)?.len();
-        let target = self.upload_path(op, name);
-        let source = source.display().to_string();
-        // sftp(1): inside double quotes a backslash escapes.
-        if source.chars().any(|c| c.is_control() || "\"\\".contains(c)) {
-            return Err(DeviceError::BadName { what: "file", name: source });
-        }
+    /// Uploads beside each name and renames when whole: SFTP has no checksum, so the caller compares the size.
+    pub(super) async fn put(&self, op: &str, files: &[(&str, &Path)]) -> Result<(), DeviceError> {
         let dir = &self.config.upload_dir;
-        let batch = format!(
-            "-mkdir \"{dir}\"\n-mkdir \"{dir}/{op}\"\nput \"{source}\" \"{target}.part\"\n-rm \"{target}\"\nrename \"{target}.part\" \"{target}\"\n"
-        );
+        // A minus lets the batch go on: the directory may be there, the file may not (sftp(1)).
+        let mut batch = format!("-mkdir \"{dir}\"\n-mkdir \"{dir}/{op}\"\n");
+        let mut length = 0;
+        for (name, source) in files {
+            let io = |error| DeviceError::Io { what: format!("read {}", source.display()), source: error };
+            length += std::fs::metadata(source).map_err(io)?.len();
+            let source = source.display().to_string();
+            // Inside double quotes a backslash escapes (sftp(1)).
+            if source.chars().any(|c| c.is_control() || "\"\\".contains(c)) {
+                return Err(DeviceError::BadName { what: "file", name: source });
+            }
+            let target = format!("{dir}/{op}/{name}");
+            let _ = write!(
+                batch,
+                "put \"{source}\" \"{target}.part\"\n-rm \"{target}\"\nrename \"{target}.part\" \"{target}\"\n"
+            );
+        }
         let timeout = QUESTION_TIMEOUT + Duration::from_secs(length / UPLOAD_RATE_MIN);
-        let done =
-            self.client("sftp", &["-q", "-b", "-", "--", &self.config.host], Some(batch.as_bytes()), timeout).await?;
+        let args = ["-q", "-b", "-", "--", &self.config.host];
+        let done = self.client("sftp", &args, Some(batch.as_bytes()), timeout).await?;
         if done.code == Some(0) {
             return Ok(());
         }
         match self.explained(&done) {
-            // sftp also ends with 1 where the connection was lost; what the server said of the file is in the detail.
             DeviceError::Garbled { text, .. } => {
-                Err(DeviceError::Unreachable { detail: format!("upload failed: {text}") })
+                Err(DeviceError::Unreachable { detail: format!("the upload failed: {text}") })
             }
             other => Err(other),
         }
@@ -229,21 +232,11 @@ impl SshLink {
     pub(super) async fn read_text(&self, op: &str, name: &str) -> Result<Option<String>, DeviceError> {
         let path = self.shell().join(&self.op_dir(op), name);
         let line = match self.config.shell {
-            RemoteShell::Sh => {
-                let path = quote(Shell::Sh, &path)?;
-                format!("if test -e {path}; then echo FOUND; tail -c 4000 {path}; else echo MISSING; fi")
-            }
-            RemoteShell::Cmd => format!("if exist {path} (echo FOUND& type {path}) else (echo MISSING)"),
+            RemoteShell::Sh => format!("tail -c 4000 {} 2>/dev/null", quote(Shell::Sh, &path)?),
+            RemoteShell::Cmd => format!("type {path} 2>nul"),
         };
-        let answer = self.run_line(&line, QUESTION_TIMEOUT).await?;
-        match answer.split_once('\n').unwrap_or((&answer, "")) {
-            ("FOUND", text) => Ok(Some(text.to_owned())),
-            ("MISSING", _) => Ok(None),
-            _ => Err(DeviceError::Garbled {
-                what: format!("whether {name} is there"),
-                text: tail(&answer, 200).to_owned(),
-            }),
-        }
+        let text = self.run_line(&line, QUESTION_TIMEOUT).await?;
+        Ok((!text.is_empty()).then_some(text))
     }
 
     /// Servers on Windows may end a session's programs with it, so the process service starts the launcher where it
@@ -309,7 +302,7 @@ impl SshLink {
         let dir = self.op_dir(op);
         let line = match self.config.shell {
             RemoteShell::Sh => format!("rm -rf {}", quote(Shell::Sh, &dir)?),
-            RemoteShell::Cmd => format!("if exist {dir} rd /s /q {dir}"),
+            RemoteShell::Cmd => format!("rd /s /q {dir} 2>nul"),
         };
         self.run_line(&line, QUESTION_TIMEOUT).await.map(drop)
     }

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Installs the real peers that the tests talk to: legacy Windows (Wine), SSH servers, DICOM services. Debian 12 or later,
+# as root; run it as often as you like. Without a peer its tests say "skipped"; with WARDROUND_REQUIRE_PEERS=1 they fail.
+set -eu
+
+packages="
+wine wine64                  # legacy Windows devices
+wixl msitools                # builds real MSI packages
+gcc-mingw-w64-x86-64         # builds the stand-in for update.exe
+openssh-server openssh-client
+dcmtk                        # DICOM services
+openssl                      # reads and writes keys beside ours
+e2fsprogs                    # file systems for the power-cut tests
+util-linux procps curl ca-certificates
+python3 python3-venv
+"
+wanted=$(printf '%s\n' "$packages" | sed 's/#.*//' | tr -s ' \n' ' ')
+
+missing=
+for package in $wanted; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -q -y --no-install-recommends $missing
+fi
+
+# sshd wants it even in the foreground; /run is empty after each start of the machine.
+[ "$(id -u)" != 0 ] || mkdir -p /run/sshd
+
+for program in /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl; do
+    command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
+done
+echo "all peers are there"

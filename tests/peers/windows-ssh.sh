@@ -1,0 +1,40 @@
+#!/bin/bash
+# An SSH session as OpenSSH for Windows gives it with cmd.exe as the default shell, onto the Wine prefix $1.
+# What Wine lacks is played here: a restart that takes the machine away for a moment, and a boot time that changes.
+prefix=$1
+state=$prefix/rig
+export WINEPREFIX=$prefix WINEARCH=win64 WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml="
+unset DISPLAY
+wine=/usr/lib/wine/wine64
+mkdir -p "$state"
+if [ -e "$state/down" ]; then exit 255; fi
+
+line=$SSH_ORIGINAL_COMMAND
+case $line in
+*sftp-server* | internal-sftp) exec /usr/lib/openssh/sftp-server ;;
+esac
+cd "$prefix/drive_c" || exit 255
+
+# Windows starts `cmd /c <line>`; here the line goes to Wine's cmd without another round of quoting.
+if [[ $line == 'cmd /v:on /c "'*'"' ]]; then
+    line=${line#'cmd /v:on /c "'}
+    line=${line%'"'}
+fi
+if [[ $line == *'wmic os get LastBootUpTime /value'* ]]; then
+    [ -e wardround-boot.txt ] || date +LastBootUpTime=%Y%m%d%H%M%S.%N > wardround-boot.txt
+    line=${line/'wmic os get LastBootUpTime /value'/'type C:\wardround-boot.txt'}
+fi
+if [[ $line == *'shutdown -r -t 0'* ]]; then
+    line=${line/'shutdown -r -t 0'/'echo restarting'}
+    : > "$state/down"
+    setsid bash -c '
+        "$0" wineboot -r
+        date +LastBootUpTime=%Y%m%d%H%M%S.%N > wardround-boot.txt
+        rm -f "$1/down"
+    ' "$wine" "$state" < /dev/null > /dev/null 2>&1 &
+fi
+# Wine's services inherit the output of whoever starts them first, and would hold the session open: hence a file.
+out=$(mktemp)
+"$wine" cmd /v:on /c "$line" < /dev/null > "$out" 2> /dev/null
+cat "$out"
+rm -f "$out"

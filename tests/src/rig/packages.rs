@@ -1,0 +1,144 @@
+//! Real payloads: Windows Installer packages and the stand-in for update.exe.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use wardround_rollout_plans::model::{CHUNK_BYTES, Installer, Payload, Platform, RebootNeed, Variant, VariantId};
+use wardround_signing::Digest;
+
+use super::{cache_dir, peer_file, require};
+
+/// A Windows Installer package.
+#[derive(Debug, Clone)]
+pub struct Msi {
+    /// The package file.
+    pub path: PathBuf,
+    /// Its product code, in braces.
+    pub product_code: String,
+    /// Its version.
+    pub version: String,
+    /// Its name: also its folder and registry key.
+    pub name: String,
+}
+
+impl Msi {
+    /// Builds a package with wixl into `dir`; `None` where wixl is missing. `number` makes the product code.
+    ///
+    /// # Panics
+    /// When wixl fails.
+    #[must_use]
+    pub fn build(dir: &Path, name: &str, number: u32, version: &str) -> Option<Self> {
+        require("wixl")?;
+        let product = format!("1A2B3C4D-0000-4000-8000-{number:012X}");
+        let component = format!("1A2B3C4D-0000-4000-9000-{number:012X}");
+        fs::write(dir.join("driver.dll"), format!("driver {version}")).expect("the directory is writable");
+        let path = dir.join(format!("{name}-{version}.msi"));
+        // wixl looks for sources below its own directory only.
+        let mut command = Command::new("wixl");
+        command.current_dir(dir).args(["-a", "x64"]);
+        for (key, value) in [
+            ("ProductCode", product.as_str()),
+            ("ComponentCode", &component),
+            ("Name", name),
+            ("Version", version),
+            ("Source", "driver.dll"),
+        ] {
+            command.arg("-D").arg(format!("{key}={value}"));
+        }
+        let output = command.arg("-o").arg(&path).arg(peer_file("package.wxs")).output().expect("wixl runs");
+        assert!(output.status.success() && path.is_file(), "wixl: {}", String::from_utf8_lossy(&output.stderr));
+        Some(Self { path, product_code: format!("{{{product}}}"), version: version.into(), name: name.into() })
+    }
+
+    /// As a variant of a patch.
+    #[must_use]
+    pub fn variant(&self, platform: &str) -> Variant {
+        let installer = Installer::Msi {
+            product_code: self.product_code.clone(),
+            display_version: Some(self.version.clone()),
+            properties: Vec::new(),
+        };
+        variant(&self.path, installer, platform)
+    }
+
+    /// The registry key that Windows Installer keeps for it.
+    #[must_use]
+    pub fn uninstall_key(&self) -> String {
+        format!(r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Uninstall\{}", self.product_code)
+    }
+}
+
+/// A Windows software update package (a stand-in, `tests/peers/hotfix.c`).
+#[derive(Debug, Clone)]
+pub struct Hotfix {
+    /// The program.
+    pub path: PathBuf,
+    /// KB number with its letters.
+    pub kb: String,
+}
+
+impl Hotfix {
+    /// Compiles it, or takes the one that was compiled before; `None` where the compiler is missing.
+    ///
+    /// # Panics
+    /// When the compiler fails.
+    #[must_use]
+    pub fn build(kb: &str) -> Option<Self> {
+        let compiler = require("x86_64-w64-mingw32-gcc")?;
+        let source = peer_file("hotfix.c");
+        let digest = Digest::of(&fs::read(&source).expect("the source is there")).hex();
+        let path = cache_dir().join(format!("windowsserver2003-{kb}-x64-{}.exe", &digest[..8]));
+        if !path.is_file() {
+            let part = path.with_extension(format!("{}.part", std::process::id()));
+            let output = Command::new(compiler)
+                .args(["-O1", "-s"])
+                .arg(format!("-DKB=\"{kb}\""))
+                .arg("-o")
+                .arg(&part)
+                .arg(&source)
+                .output()
+                .expect("the compiler runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            fs::rename(&part, &path).expect("it is moved into place");
+        }
+        Some(Self { path, kb: kb.into() })
+    }
+
+    /// As a variant of a patch, with extra switches ("/slow:5", "/fail", "/lie").
+    #[must_use]
+    pub fn variant(&self, platform: &str, switches: &[&str]) -> Variant {
+        let switches = switches.iter().map(|s| (*s).to_owned()).collect();
+        variant(&self.path, Installer::Hotfix { kb: self.kb.clone(), switches }, platform)
+    }
+
+    /// The registry key that it leaves.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!(r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\HotFix\{}", self.kb)
+    }
+}
+
+/// A variant around any payload file.
+///
+/// # Panics
+/// When the file can't be read or the platform is no CPE name.
+#[must_use]
+pub fn variant(path: &Path, installer: Installer, platform: &str) -> Variant {
+    let bytes = fs::read(path).expect("the payload is readable");
+    let chunk = usize::try_from(CHUNK_BYTES).expect("it fits");
+    Variant {
+        id: VariantId::new("v1").expect("it is valid"),
+        platforms: vec![Platform::new(platform).expect("it is a CPE name")],
+        payload: Payload {
+            file_name: path.file_name().and_then(|n| n.to_str()).expect("a plain name").to_owned(),
+            digest: Digest::of(&bytes),
+            length: bytes.len() as u64,
+            chunks: bytes.chunks(chunk).map(Digest::of).collect(),
+        },
+        installer,
+        reboot: RebootNeed::WhenAsked,
+    }
+}

@@ -1,0 +1,451 @@
+//! Devices and clinical systems with real peers: Wine, sshd, Windows Installer packages, dcmtk, and hostile sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use wardround_node::{
+    config::{ProbeSpec, parse_site_file},
+    device::{DeviceError, DeviceHandle},
+    installers::{ExitClass, Outcome, outcome},
+};
+use wardround_rollout_plans::model::{Detected, Installer, Interpreter, ProbeAnswer, SystemId, Variant};
+use wardround_tests::rig::{
+    Hotfix, Msi, QueryRetrieve, SshDevice, SshOptions, Storescp, WineDevice, WineVersion, variant, wait_until,
+};
+
+const LONG: Duration = Duration::from_secs(60);
+const KB: &str = "KB4500331";
+
+/// A handle as a node makes it from a site file.
+fn handle(work: &Path, platform: &str, transport: &str) -> DeviceHandle {
+    let yaml = format!(
+        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{platform}\"\n    transport: {transport}\nsystems: []\n"
+    );
+    let site = parse_site_file(&yaml, "site.yaml").unwrap();
+    let (id, config) = site.devices.first_key_value().unwrap();
+    DeviceHandle::new(id, config, work)
+}
+
+fn local(work: &TempDir, device: &WineDevice, version: WineVersion) -> DeviceHandle {
+    let transport = format!("{{ kind: local, root: '{}', shell: wine }}", device.root().display());
+    handle(work.path(), version.platform(), &transport)
+}
+
+fn present(found: &Detected) -> bool {
+    matches!(found, Detected::Present { .. })
+}
+
+/// Stage, detect, install, detect, uninstall, detect: the whole life of a package on a device, proved by the registry.
+async fn life_of_an_msi(handle: &DeviceHandle, device: &WineDevice, msi: &Msi, variant: &Variant) {
+    let before = handle.preflight(variant).await;
+    assert_eq!(before.reachable, Ok(()));
+    assert_eq!((before.reboot_pending, before.platform, before.in_use), (Some(false), None, None));
+    assert!(before.free_bytes.is_some_and(|bytes| bytes > 1_000_000), "{:?}", before.free_bytes);
+
+    handle.stage("op-1", &msi.path, variant).await.unwrap();
+    assert_eq!(handle.detect("op-1", variant).await, Detected::Absent);
+    let ran = handle.install("op-1", variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (0, ExitClass::Success), "{}", ran.output);
+    let after = handle.detect("op-1", variant).await;
+    assert!(present(&after), "{after:?}");
+    assert_eq!(device.registry(&msi.uninstall_key(), "DisplayVersion").as_deref(), Some(msi.version.as_str()));
+    assert_eq!(outcome(ran.class, &Detected::Absent, &after, false), Outcome::Installed);
+
+    let ran = handle.uninstall("op-2", variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (0, ExitClass::Success), "{}", ran.output);
+    assert_eq!(handle.detect("op-2", variant).await, Detected::Absent);
+    assert_eq!(device.registry(&msi.uninstall_key(), "DisplayVersion"), None);
+
+    // The true code of "unknown product", which a Unix status would cut down to 69.
+    let ran = handle.uninstall("op-3", variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (1605, ExitClass::AlreadyAbsent), "{}", ran.output);
+    for op in ["op-1", "op-2", "op-3"] {
+        handle.cleanup(op).await.unwrap();
+        assert!(!device.file("wardround").join(op).exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_msi_comes_and_goes_on_windows_xp() {
+    let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let Some(msi) = Msi::build(work.path(), "AcmePump", 1, "1.0.1") else { return };
+    let handle = local(&work, &device, WineVersion::XpX64);
+    life_of_an_msi(&handle, &device, &msi, &msi.variant(WineVersion::XpX64.platform())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_product_keeps_its_code() {
+    let Some(device) = WineDevice::create(WineVersion::Seven) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let Some(old) = Msi::build(work.path(), "AcmePump", 2, "1.0.0") else { return };
+    let Some(new) = Msi::build(work.path(), "AcmePump", 2, "1.0.1") else { return };
+    let handle = local(&work, &device, WineVersion::Seven);
+    let (old_variant, new_variant) =
+        (old.variant(WineVersion::Seven.platform()), new.variant(WineVersion::Seven.platform()));
+    handle.stage("old", &old.path, &old_variant).await.unwrap();
+    handle.install("old", &old_variant, LONG).await.unwrap();
+    handle.stage("new", &new.path, &new_variant).await.unwrap();
+    let before = handle.detect("new", &new_variant).await;
+    assert_eq!(before, Detected::Absent, "1.0.0 is not 1.0.1");
+    let ran = handle.install("new", &new_variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (1638, ExitClass::AlreadyInstalled), "{}", ran.output);
+    let after = handle.detect("new", &new_variant).await;
+    assert!(matches!(
+        outcome(ran.class, &before, &after, false),
+        Outcome::Failed { code: "other_version_installed", .. }
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hotfix_is_verified_after_its_reboot_and_leaves_by_spuninst() {
+    let Some(device) = WineDevice::create(WineVersion::Server2003) else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let handle = local(&work, &device, WineVersion::Server2003);
+    let variant = hotfix.variant(WineVersion::Server2003.platform(), &[]);
+    handle.stage("up", &hotfix.path, &variant).await.unwrap();
+    assert_eq!(handle.detect("up", &variant).await, Detected::Absent);
+
+    let ran = handle.install("up", &variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (3010, ExitClass::RebootRequired), "{}", ran.output);
+    assert!(ran.output.contains("restart needed"), "{}", ran.output);
+    assert!(handle.reboot_pending().await.unwrap());
+    let patched = device.file(&format!("windows/system32/{KB}.sys"));
+    assert!(!patched.exists(), "in place only after the restart");
+    handle.reboot(LONG).await.unwrap();
+    assert!(!handle.reboot_pending().await.unwrap());
+    assert!(patched.exists());
+    assert!(present(&handle.detect("up", &variant).await));
+    assert_eq!(device.registry(&hotfix.key(), "Installed").as_deref(), Some("0x1"));
+
+    let ran = handle.uninstall("down", &variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (3010, ExitClass::RebootRequired), "{}", ran.output);
+    handle.reboot(LONG).await.unwrap();
+    assert_eq!(handle.detect("down", &variant).await, Detected::Absent);
+    assert!(!patched.exists() && device.registry(&hotfix.key(), "Installed").is_none());
+
+    std::fs::remove_dir_all(device.file(&format!("windows/$NtUninstall{KB}$"))).unwrap();
+    let ran = handle.uninstall("gone", &variant, LONG).await.unwrap();
+    assert_eq!(ran.class, ExitClass::NotUninstallable, "{}", ran.output);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hotfix_that_fails_or_lies_is_found_out() {
+    let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let handle = local(&work, &device, WineVersion::XpX64);
+    for (op, switch, code, word) in
+        [("fail", "/fail", 1603, "installer_failed"), ("lie", "/lie", 0, "failed_verification")]
+    {
+        let variant = hotfix.variant(WineVersion::XpX64.platform(), &[switch]);
+        handle.stage(op, &hotfix.path, &variant).await.unwrap();
+        let ran = handle.install(op, &variant, LONG).await.unwrap();
+        assert_eq!(ran.exit_code, code, "{}", ran.output);
+        let after = handle.detect(op, &variant).await;
+        let pending = handle.reboot_pending().await.unwrap();
+        match outcome(ran.class, &Detected::Absent, &after, pending) {
+            Outcome::Failed { code, .. } => assert_eq!(code, word),
+            other => panic!("{other:?}"),
+        }
+    }
+    let seven = hotfix.variant(WineVersion::Seven.platform(), &[]);
+    let why = handle.preflight(&seven).await.platform.unwrap();
+    assert!(why.contains("NT 5.2") && why.contains("windows_7"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_behind_ssh_is_patched_rebooted_and_rolled_back() {
+    let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+    let Some(server) = SshDevice::windows(&device, SshOptions::default()) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let Some(msi) = Msi::build(work.path(), "AcmePump", 3, "2.0.0") else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    let handle = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
+    life_of_an_msi(&handle, &device, &msi, &msi.variant(WineVersion::XpX64.platform())).await;
+
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &[]);
+    handle.stage("up", &hotfix.path, &variant).await.unwrap();
+    let ran = handle.install("up", &variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.class), (3010, ExitClass::RebootRequired), "{}", ran.output);
+    assert!(handle.reboot_pending().await.unwrap());
+    handle.reboot(LONG).await.unwrap();
+    assert!(!handle.reboot_pending().await.unwrap());
+    assert!(present(&handle.detect("up", &variant).await));
+    assert!(device.file(&format!("windows/system32/{KB}.sys")).exists(), "the restart put it in place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_install_outlives_its_link_and_its_node() {
+    let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+    let Some(server) = SshDevice::windows(&device, SshOptions::default()) else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/slow:5"]);
+    let first = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
+    first.stage("op", &hotfix.path, &variant).await.unwrap();
+
+    let log = device.file(&format!("windows/{KB}.log"));
+    let lines = || std::fs::read_to_string(&log).unwrap_or_default();
+    let task = tokio::spawn({
+        let variant = variant.clone();
+        async move { first.install("op", &variant, LONG).await }
+    });
+    tokio::task::block_in_place(|| wait_until("the install begins", LONG, || lines().contains("begun")));
+    // The link goes, and with it the node that had asked.
+    server.cut();
+    task.abort();
+    assert!(task.await.is_err());
+    assert!(!lines().contains("installed"), "it is still at work");
+
+    let second = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
+    let ran = second.install("op", &variant, LONG).await.unwrap();
+    assert_eq!(ran.exit_code, 3010, "{}", ran.output);
+    assert!(present(&second.detect("op", &variant).await));
+    let again = second.install("op", &variant, LONG).await.unwrap();
+    assert_eq!(again, ran, "the recorded result");
+    assert_eq!(lines().matches("begun").count(), 1, "installed once: {}", lines());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_is_cut_is_made_again_while_an_install_runs() {
+    let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+    let Some(server) = SshDevice::windows(&device, SshOptions::default()) else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/slow:3"]);
+    let handle = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
+    handle.stage("op", &hotfix.path, &variant).await.unwrap();
+    let log = device.file(&format!("windows/{KB}.log"));
+    let begun = move || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("begun"));
+    let install = handle.install("op", &variant, LONG);
+    let cut = tokio::task::spawn_blocking(move || {
+        wait_until("the install begins", LONG, begun);
+        server.cut();
+        server
+    });
+    let (ran, server) = tokio::join!(install, cut);
+    assert_eq!(ran.unwrap().exit_code, 3010);
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_died_is_told_from_one_that_works() {
+    let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let handle = local(&work, &device, WineVersion::XpX64);
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/slow:600"]);
+    handle.stage("op", &hotfix.path, &variant).await.unwrap();
+    let log = device.file(&format!("windows/{KB}.log"));
+    let restart = tokio::task::spawn_blocking(move || {
+        let begun = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("begun"));
+        wait_until("the install begins", LONG, begun);
+        // Somebody restarts the device in the middle of the installation.
+        device.run(&["wineboot", "-k", "-f"]);
+        device
+    });
+    let (ran, device) = tokio::join!(handle.install("op", &variant, LONG), restart);
+    assert!(matches!(ran, Err(DeviceError::Interrupted { .. })), "{ran:?}");
+    assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
+    drop(device);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ssh_trusts_one_key_and_modern_algorithms_only() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("m")).unwrap();
+    std::fs::create_dir_all(dir.path().join("l")).unwrap();
+    let Some(modern) = SshDevice::posix(&dir.path().join("m"), SshOptions::default()) else { return };
+    let Some(legacy) = SshDevice::posix(&dir.path().join("l"), SshOptions { legacy: true }) else { return };
+    let platform = "cpe:2.3:o:debian:debian_linux:4.0:*:*:*:*:*:x86:*";
+    let payload = dir.path().join("p.sh");
+    std::fs::write(&payload, "exit 0\n").unwrap();
+    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, platform);
+    let stage = async |name: &str, transport: String| {
+        handle(&dir.path().join(name), platform, &transport).stage("op", &payload, &variant).await
+    };
+    stage("w1", modern.transport()).await.unwrap();
+    assert!(dir.path().join("m/wardround/op/p.sh").is_file());
+    let wrong = stage("w2", modern.transport_with(&modern.other_host_key(), false)).await;
+    assert!(matches!(wrong, Err(DeviceError::HostKey { .. })), "{wrong:?}");
+    let refused = stage("w3", legacy.transport_with(&legacy.host_key(), false)).await;
+    assert!(matches!(refused, Err(DeviceError::Algorithms { .. })), "{refused:?}");
+    stage("w4", legacy.transport()).await.unwrap();
+    assert!(dir.path().join("l/wardround/op/p.sh").is_file());
+    let transport = modern.transport();
+    drop(modern);
+    let gone = stage("w5", transport).await;
+    assert!(matches!(gone, Err(DeviceError::Unreachable { .. })), "{gone:?}");
+}
+
+const SCRIPT: &str = r#"
+set -u
+here=$WARDROUND_DEVICE_ROOT
+case $1 in
+install) echo installing; echo new > "$here/driver"; : > "$here/reboot-pending" ;;
+uninstall) rm -f "$here/driver" ;;
+detect) if test -e "$here/driver"; then cat "$here/driver"; else exit 1; fi ;;
+esac
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_comes_and_goes_in_a_sandbox() {
+    let work = tempfile::tempdir().unwrap();
+    let root = work.path().join("it's a device");
+    let platform = "cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*";
+    let payload = work.path().join("fix.sh");
+    std::fs::write(&payload, SCRIPT).unwrap();
+    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, platform);
+    let transport = format!("{{ kind: local, root: \"{}\", shell: sh }}", root.display());
+    let handle = handle(work.path(), platform, &transport);
+    assert!(handle.preflight(&variant).await.reachable.is_err(), "switched off");
+    assert!(matches!(handle.stage("op", &payload, &variant).await, Err(DeviceError::Unreachable { .. })));
+    std::fs::create_dir(&root).unwrap();
+
+    assert!(matches!(handle.install("op", &variant, LONG).await, Err(DeviceError::NotStaged { .. })));
+    let unstaged = handle.detect("op", &variant).await;
+    assert!(matches!(&unstaged, Detected::Unknown { why } if why.contains("not on the device")), "{unstaged:?}");
+    handle.stage("op", &payload, &variant).await.unwrap();
+    assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
+    let ran = handle.install("op", &variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.output.as_str()), (0, "installing"));
+    let after = handle.detect("op", &variant).await;
+    assert_eq!(after, Detected::Present { proof: "detect ended with 0: new".into() });
+    assert!(handle.reboot_pending().await.unwrap());
+    assert_eq!(outcome(ran.class, &Detected::Absent, &after, true), Outcome::NeedsReboot);
+    let boot_id = || std::fs::read_to_string(root.join("boot-id")).ok();
+    let before = boot_id();
+    handle.reboot(LONG).await.unwrap();
+    assert!(boot_id().is_some() && boot_id() != before && !handle.reboot_pending().await.unwrap());
+    handle.uninstall("op", &variant, LONG).await.unwrap();
+    assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
+
+    std::fs::write(root.join("platform"), "cpe:2.3:o:acme:console:5:*:*:*:*:*:*:*\n").unwrap();
+    assert!(handle.preflight(&variant).await.platform.unwrap().contains("console:5"));
+    std::fs::write(root.join("wardround/op/fix.sh"), "cut").unwrap();
+    let cut = handle.install("op-2", &variant, LONG).await;
+    assert!(matches!(cut, Err(DeviceError::NotStaged { .. })), "{cut:?}");
+    for bad in ["", "../x", "a b", "a;reboot"] {
+        let refused = handle.stage(bad, &payload, &variant).await;
+        assert!(matches!(refused, Err(DeviceError::BadName { .. })), "{bad:?}: {refused:?}");
+    }
+}
+
+/// Probes one system, declared as in a site file.
+async fn probe(probe: &str) -> ProbeAnswer {
+    let yaml = format!("site: rx1\nsystems:\n  - name: s\n    probes:\n      - {probe}\n");
+    let site = parse_site_file(&yaml, "site.yaml").unwrap();
+    let (system, config): (&SystemId, _) = site.systems.first_key_value().unwrap();
+    let specs: &[ProbeSpec] = &config.probes;
+    wardround_node::probes::probe_system(system, specs, &|| 1_700_000_000_000).await.remove(0)
+}
+
+fn told(answer: &ProbeAnswer, ok: bool, words: &str) {
+    assert!(answer.ok == ok && answer.answer.contains(words), "{words:?}: {answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dicom_says_healthy_wrong_title_and_gone_apart() {
+    let Some(mut pacs) = Storescp::start() else { return };
+    let Some(archive) = QueryRetrieve::start() else { return };
+    let echo = |port: u16, title: &str| {
+        format!("{{ kind: dicom_echo, host: 127.0.0.1, port: {port}, called_ae: {title}, timeout: 5s }}")
+    };
+    told(&probe(&echo(pacs.port(), "PACS")).await, true, "echo status 0x0000");
+    told(&probe(&echo(archive.port(), "ARCHIVE")).await, true, "echo status 0x0000");
+    told(&probe(&echo(archive.port(), "WRONG")).await, false, "called AE title not recognized");
+    pacs.kill();
+    told(&probe(&echo(pacs.port(), "PACS")).await, false, "connection refused");
+    pacs.restart();
+    told(&probe(&echo(pacs.port(), "PACS")).await, true, "0x0000");
+}
+
+/// A server that answers each connection with `answer`, and then holds it open or goes on for ever.
+async fn server(answer: &'static [u8], then: Then) -> u16 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 1024];
+                if matches!(then, Then::Close | Then::Hold) {
+                    let _ = stream.read(&mut request).await;
+                }
+                let _ = stream.write_all(answer).await;
+                match then {
+                    Then::Close => {}
+                    Then::Hold => std::future::pending().await,
+                    Then::Drip => {
+                        let mut tick = tokio::time::interval(Duration::from_millis(50));
+                        while stream.write_all(b"x").await.is_ok() {
+                            tick.tick().await;
+                        }
+                    }
+                    Then::Flood => while stream.write_all(&[b'x'; 4096]).await.is_ok() {},
+                }
+            });
+        }
+    });
+    port
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    Close,
+    Hold,
+    Drip,
+    Flood,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_answers_end_in_evidence() {
+    const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+    let http =
+        |port: u16| format!("{{ kind: http, url: \"http://127.0.0.1:{port}/health\", contains: ok, timeout: 1s }}");
+    told(&probe(&http(server(OK, Then::Close).await)).await, true, "status 200: ok");
+    told(&probe(&http(server(OK, Then::Hold).await)).await, true, "status 200: ok");
+    told(&probe(&http(server(b"HTTP/1.1 503 Busy\r\n\r\nno", Then::Close).await)).await, false, "status 503");
+    told(&probe(&http(server(HEAD, Then::Drip).await)).await, false, "no answer within 1000ms");
+    told(&probe(&http(server(HEAD, Then::Flood).await)).await, false, "longer than 65536 bytes");
+    told(&probe(&http(server(b"\x00\x01garbage", Then::Close).await)).await, false, "not HTTP");
+    told(&probe(&http(server(b"", Then::Close).await)).await, false, "without an answer");
+
+    let echo =
+        |port: u16| format!("{{ kind: dicom_echo, host: 127.0.0.1, port: {port}, called_ae: PACS, timeout: 1s }}");
+    told(&probe(&echo(server(b"220 mail\r\n", Then::Close).await)).await, false, "not DICOM");
+    told(
+        &probe(&echo(server(b"\x02\0\xff\xff\xff\xff", Then::Flood).await)).await,
+        false,
+        "announces 4294967295 bytes",
+    );
+    told(&probe(&echo(server(b"\x02\0\0\0\0\x04abcd", Then::Hold).await)).await, false, "damaged");
+    told(&probe(&echo(server(b"\x07\0\0\0\0\x04\0\0\x02\0", Then::Hold).await)).await, false, "aborted by");
+    told(&probe(&echo(server(b"", Then::Hold).await)).await, false, "no answer within 1000ms");
+    told(&probe(&echo(server(b"\x02\0", Then::Drip).await)).await, false, "");
+
+    let tcp = |port: u16| format!("{{ kind: tcp, host: 127.0.0.1, port: {port}, timeout: 1s }}");
+    told(&probe(&tcp(server(b"", Then::Hold).await)).await, true, "connected");
+    told(&probe(&tcp(1)).await, false, "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_hangs_or_floods_is_ended() {
+    let command = |script: &str| format!("{{ kind: command, argv: [sh, -c, \"{script}\"], timeout: 1s }}");
+    told(&probe(&command("echo queue empty")).await, true, "queue empty");
+    told(&probe(&command("echo queue full; exit 3")).await, false, "exit 3: queue full");
+    let begin = Instant::now();
+    told(&probe(&command("echo begun; sleep 600 & sleep 600")).await, false, "1000ms");
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    let flood = probe(&command("yes flood")).await;
+    assert!(!flood.ok && flood.answer.len() <= 2_000, "{}", flood.answer.len());
+    told(&probe("{ kind: command, argv: [/nowhere/probe] }").await, false, "could not be run");
+}
