@@ -14,8 +14,10 @@ mod plan;
 mod rollout;
 mod status;
 mod token;
+mod vitals;
 
 pub(crate) use guard::GuardLayer;
+pub(crate) use vitals::Vitals;
 
 use std::{
     collections::HashMap,
