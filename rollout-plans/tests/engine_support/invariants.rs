@@ -59,6 +59,7 @@ impl Watch {
         self.directives(state, documents, nodes, effects);
         views(state, &present);
         self.gates_pass_on_ends(state);
+        self.watchers_are_woken(state, effects);
         self.rollouts = state.rollouts().into_iter().map(|id| (id.clone(), state.rollout(&id).unwrap())).collect();
         self.deployments = present;
     }
@@ -120,6 +121,20 @@ impl Watch {
                 let knowing: Vec<_> = given.iter().filter(|(_, _, short)| *short).map(|(_, r, _)| r).collect();
                 assert!(fills(&[Role::Release, Role::Clinical], &knowing), "S2: {next} without evidence");
             }
+        }
+    }
+
+    /// Whoever watches a rollout hears of every change of it. Reasons for waiting may also change with other rollouts.
+    fn watchers_are_woken(&self, state: &State, effects: &[Effect]) {
+        let bare = |mut view: RolloutView| {
+            view.waves.iter_mut().for_each(|w| w.waiting = None);
+            view
+        };
+        for id in state.rollouts() {
+            let changed =
+                self.rollouts.get(&id).is_none_or(|old| bare(old.clone()) != bare(state.rollout(&id).unwrap()));
+            let told = effects.contains(&Effect::RolloutChanged { rollout: id.clone() });
+            assert!(told || !changed, "{id} changed and nobody is told: {effects:?}");
         }
     }
 
