@@ -18,6 +18,7 @@ use Access::{AnyCertificate, Anyone, Node, Operator};
 /// Method, whom it is for, and whether it may take as long as it needs (the others are cut off after a time).
 const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.EnrolmentService/Enrol", Anyone, false),
+    ("wardround.v1.CertificateService/RenewCertificate", Node, false),
     ("wardround.v1.TokenService/CreateToken", Operator, false),
     ("wardround.v1.NodeService/CheckIn", Node, false),
     ("wardround.v1.NodeService/Watch", Node, false),

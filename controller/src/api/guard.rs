@@ -110,7 +110,7 @@ impl GuardLayer {
                 Code::Unauthenticated,
                 "NO_CERTIFICATE",
                 "this method needs a client certificate",
-                "nodes get one by enrolling, operators from `wardround init` or `wardround operator add`",
+                "nodes get one by enrolling, operators with the profile that `wardround init` wrote",
             )),
             (Access::Operator, Ok(Some(Peer { identity: Identity::Operator(_), .. }))) => Ok(()),
             (Access::Node, Ok(Some(Peer { identity: Identity::Node(site), tls_key, .. }))) => {

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod certificate;
 mod convert;
 mod enrolment;
 mod estate;
@@ -29,10 +30,10 @@ use std::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, service::Routes};
 use wardround_proto::v1::{
-    audit_service_server::AuditServiceServer, enrolment_service_server::EnrolmentServiceServer,
-    estate_service_server::EstateServiceServer, node_service_server::NodeServiceServer,
-    patch_service_server::PatchServiceServer, rollout_service_server::RolloutServiceServer,
-    token_service_server::TokenServiceServer,
+    audit_service_server::AuditServiceServer, certificate_service_server::CertificateServiceServer,
+    enrolment_service_server::EnrolmentServiceServer, estate_service_server::EstateServiceServer,
+    node_service_server::NodeServiceServer, patch_service_server::PatchServiceServer,
+    rollout_service_server::RolloutServiceServer, token_service_server::TokenServiceServer,
 };
 use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
 use wardround_signing::{Digest, TrustAnchor};
@@ -116,6 +117,7 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
     let service = || Service(Arc::clone(api));
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<EnrolmentServiceServer<Service>>().await;
+    health.set_serving::<CertificateServiceServer<Service>>().await;
     health.set_serving::<TokenServiceServer<Service>>().await;
     health.set_serving::<NodeServiceServer<Service>>().await;
     health.set_serving::<PatchServiceServer<Service>>().await;
@@ -129,6 +131,7 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
     let mut routes = Routes::builder();
     routes
         .add_service(EnrolmentServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
+        .add_service(CertificateServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
         .add_service(TokenServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
         .add_service(
             NodeServiceServer::new(service())

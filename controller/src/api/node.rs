@@ -62,7 +62,7 @@ impl NodeService for Service {
             acked_seq: api.core.read(|facts| facts.engine.acked_seq(&site)),
             directive: Some(convert::envelope(&directive)),
             now_ms: now.0,
-            check_in_after_ms: u32::try_from(api.check_in_every.as_millis()).unwrap_or(u32::MAX),
+            check_in_after_ms: jittered(api.check_in_every),
         }))
     }
 
@@ -131,6 +131,15 @@ impl NodeService for Service {
         })?;
         Ok(Response::new(FetchDocumentResponse { envelope: Some(convert::envelope(&found)) }))
     }
+}
+
+/// Nine to eleven tenths of `period`, milliseconds: after a restart all nodes come at once, and must not stay in step.
+fn jittered(period: Duration) -> u32 {
+    let mut tenth = [128];
+    // Without randomness there is no jitter, which costs only smoothness.
+    let _ = getrandom::fill(&mut tenth);
+    let share = 9_000 + u128::from(tenth[0]) * 2_000 / 255;
+    u32::try_from(period.as_millis() * share / 10_000).unwrap_or(u32::MAX)
 }
 
 /// Passes nudges on until the node goes, another stream comes, the certificate ends, or the controller stops.

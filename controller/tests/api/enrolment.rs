@@ -1,7 +1,7 @@
 //! Tokens and what they turn into.
 
 use tonic::Code;
-use wardround_proto::v1;
+use wardround_proto::v1::{self, certificate_service_client::CertificateServiceClient};
 use wardround_signing::Digest;
 
 use crate::world::{Node, World, enrol, eventually, hint, inventory};
@@ -94,4 +94,23 @@ async fn limits_of_tokens() {
             "{site} {ttl_seconds}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_for_the_same_key_only() {
+    let world = World::new();
+    let (controller, _operator, mut node) = world.with_node().await;
+    let renew = |key: &rcgen::KeyPair| {
+        let csr_der = rcgen::CertificateParams::default().serialize_request(key).unwrap().der().to_vec();
+        let mut client = CertificateServiceClient::new(node.channel.clone());
+        async move { client.renew_certificate(v1::RenewCertificateRequest { csr_der }).await }
+    };
+    let own = rcgen::KeyPair::from_pem(&node.certificate.1).unwrap();
+    let fresh = renew(&own).await.unwrap().into_inner().certificate_pem;
+    assert_ne!(fresh, node.certificate.0);
+    let other = renew(&rcgen::KeyPair::generate().unwrap()).await.unwrap_err();
+    assert_eq!(other.code(), Code::PermissionDenied, "{other:?}");
+    node.certificate.0 = fresh;
+    node.reconnect(&world, &controller).await;
+    node.send(Vec::new()).await.unwrap();
 }

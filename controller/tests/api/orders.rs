@@ -135,3 +135,19 @@ async fn a_stop_ends_streams_and_takes_less_than_five_seconds() {
     assert_ne!(tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap(), Code::Unauthenticated);
     while let Ok(Some(_)) = people.message().await {}
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directive_is_signed_anew_only_when_it_says_something_new() {
+    let world = World::new();
+    let (_controller, operator, node) = world.with_node().await;
+    operator.started().await;
+    let first = node.send(Vec::new()).await.unwrap().directive;
+    // Something else happens: the journal grows, but this site's orders are the same.
+    operator.token("rx9", 0).await;
+    assert_eq!(node.send(Vec::new()).await.unwrap().directive, first);
+    let before = node.directive().await;
+    operator.halt(operator.order("r1", Command::Halt, CYD).await).await.unwrap();
+    let after = node.directive().await;
+    assert!(after.counter > before.counter && after.expires_at > after.issued_at);
+    assert_eq!(after.site.as_str(), "rx1");
+}

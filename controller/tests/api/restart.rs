@@ -4,7 +4,7 @@ use tonic::Code;
 use wardround_proto::v1;
 use wardround_rollout_plans::model::{Command, DeploymentState, ReportBody};
 
-use crate::world::{ANN, BEN, CYD, Node, Operator, World, hint, inventory};
+use crate::world::{ANN, BEN, CYD, Node, Operator, World, eventually, files, hint, inventory};
 
 /// Everything that people can see, except connections, which a restart ends.
 async fn picture(operator: &Operator) -> (v1::Rollout, v1::Patch, v1::GetSiteResponse, Vec<v1::AuditRecord>) {
@@ -39,6 +39,15 @@ async fn continues_after_a_kill(snapshot_every: u64) {
     let before = picture(&operator).await;
     let counter = node.directive().await.counter;
     let used = operator.token("rx9", 0).await.token;
+    if snapshot_every < 10 {
+        eventually("a snapshot", || async {
+            let names = files(&world.data().join("journal"))
+                .into_iter()
+                .filter_map(|f| f.file_name()?.to_str().map(str::to_owned));
+            names.into_iter().any(|n| n.starts_with("snapshot-")).then_some(())
+        })
+        .await;
+    }
     controller.kill();
 
     let controller = world.start().await;
