@@ -363,7 +363,7 @@ impl Story {
             let counts: Vec<_> = wave.deployments.iter().map(|(s, n)| format!("{n} {s}")).collect();
             self.line(&format!(
                 "=   {:<8}{:<19} {}",
-                wave.name,
+                wave.name.as_str(),
                 wave.state.word().replace('_', " "),
                 counts.join(", ")
             ));
