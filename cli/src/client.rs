@@ -34,6 +34,9 @@ impl Controller {
     /// Connects, so that an unreachable controller is told apart from one that refuses.
     pub(crate) async fn connect(profile: &Profile) -> Result<Self, Failure> {
         let at = &profile.file.endpoint;
+        if let Some(expired) = expired(&profile.cert_pem) {
+            return Err(expired);
+        }
         let wrong = |e: tonic::transport::Error| {
             Failure::new(format!("the profile's endpoint or certificates can't be used: {}", chain(&e)))
                 .hint("`wardround init` writes a profile; copy its folder whole")
@@ -49,7 +52,12 @@ impl Controller {
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| {
+        // The endpoint's own limit ends with TCP; one that accepts and then says nothing would be waited for without end.
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await.map_err(|_| {
+            let text = format!("cannot reach the controller at {at}: no answer within {}s", CONNECT_TIMEOUT.as_secs());
+            Failure::with(Exit::Unreachable, text).hint("is it a controller that listens there, and is it well?")
+        })?;
+        let channel = connected.map_err(|error| {
             let words = chain(&error);
             let words = words.strip_prefix("transport error: ").unwrap_or(&words);
             let words = words.split(" (os error").next().unwrap_or(words).to_lowercase();
@@ -94,6 +102,21 @@ impl Controller {
         let answer = self.patches().get_patch(call(v1::GetPatchRequest { id: id.to_owned() })).await?;
         answer.into_inner().patch.ok_or_else(|| incomplete("patch"))
     }
+}
+
+/// The controller hangs up on an expired certificate, and TLS 1.3 does not say why: so it is looked at here. One that can't
+/// be read is left to the controller.
+fn expired(certificate_pem: &str) -> Option<Failure> {
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).ok()?;
+    let not_after = pem.parse_x509().ok()?.validity().not_after.timestamp();
+    if not_after.saturating_mul(1000) > crate::when::now_ms() {
+        return None;
+    }
+    let day = crate::when::rfc3339(not_after.saturating_mul(1000)).unwrap_or_default();
+    Some(
+        Failure::refused(format!("your operator's certificate expired on {}", day.get(..10).unwrap_or(&day)))
+            .hint("ask whoever runs the controller for a new profile folder, or correct this machine's clock"),
+    )
 }
 
 /// A request that does not wait for ever.

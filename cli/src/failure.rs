@@ -116,6 +116,23 @@ impl Failure {
     }
 }
 
+/// A connection that broke has no words of the controller's; the cause is in the error's sources.
+fn connection_broke(status: &tonic::Status) -> Option<Failure> {
+    let source = std::error::Error::source(status)?;
+    if !source.is::<tonic::transport::Error>() {
+        return None;
+    }
+    let words = chain(source).to_lowercase();
+    let words =
+        words.strip_prefix("transport error: ").unwrap_or(&words).split(" (os error").next().unwrap_or_default();
+    let hint = if words.contains("certificate") || words.contains("alert") {
+        "the controller does not accept this profile's certificate: is it another controller's?"
+    } else {
+        "is the controller running, and is the profile's endpoint right?"
+    };
+    Some(Failure::with(Exit::Unreachable, format!("the connection to the controller broke: {words}")).hint(hint))
+}
+
 /// The operating system's words without its "(os error 2)".
 pub(crate) fn os_words(error: &std::io::Error) -> String {
     let text = error.to_string();
@@ -154,6 +171,9 @@ impl fmt::Display for Failure {
 impl From<tonic::Status> for Failure {
     /// Keeps the server's words: each violated field becomes a line, a hint becomes the hint.
     fn from(status: tonic::Status) -> Self {
+        if let Some(broken) = connection_broke(&status) {
+            return broken;
+        }
         let exit = match status.code() {
             Code::NotFound => Exit::NotFound,
             Code::Unavailable | Code::DeadlineExceeded => Exit::Unreachable,

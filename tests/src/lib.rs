@@ -1,3 +1,5 @@
 //! What the end-to-end, fault and peer tests share.
 
+pub mod evil;
 pub mod rig;
+pub mod world;

@@ -1,0 +1,213 @@
+//! An estate of one site with two devices, a patch, a rollout of two waves, and everything signed as it should be.
+
+use std::collections::BTreeMap;
+
+use wardround_rollout_plans::{
+    estate,
+    language::parse_plan,
+    model::{
+        CHUNK_BYTES, Command, Device, DeviceId, Directive, Goal, GoalAction, Installer, Interpreter, Member, Mode,
+        Order, Patch, PatchId, Payload, Platform, RebootNeed, ResolvedWave, Rollout, RolloutId, Severity, SiteId,
+        SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName,
+    },
+    resolve::resolve,
+};
+use wardround_signing::{Digest, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, merkle::Tree};
+
+use crate::world::{PLATFORM, payload};
+
+/// The patch of these tests.
+const PATCH: &str = "KB4500331";
+
+/// Their keys.
+pub struct People {
+    /// Ann releases.
+    pub ann: SecretKey,
+    /// Ben is the clinical safety officer.
+    pub ben: SecretKey,
+    /// Dora holds both roles: alone she is never enough.
+    pub dora: SecretKey,
+    /// Nobody knows her.
+    pub eve: SecretKey,
+}
+
+impl People {
+    fn new() -> Self {
+        let [ann, ben, dora, eve] = [1_u8, 2, 3, 4].map(|n| SecretKey::from_seed(&[n; 32]));
+        Self { ann, ben, dora, eve }
+    }
+
+    /// The anchor that nodes trust.
+    #[must_use]
+    pub fn anchor(&self) -> TrustAnchor {
+        let key = |key: &SecretKey, holder: &str, roles: &[Role]| TrustedKey {
+            key: key.public(),
+            holder: holder.to_owned(),
+            roles: roles.iter().copied().collect(),
+        };
+        TrustAnchor::new(vec![
+            key(&self.ann, "Ann Lee", &[Role::Release]),
+            key(&self.ben, "Ben Fox", &[Role::Clinical]),
+            key(&self.dora, "Dora Day", &[Role::Release, Role::Clinical]),
+        ])
+        .unwrap()
+    }
+}
+
+/// All that an honest controller would hold.
+pub struct Estate {
+    /// Keys.
+    pub people: People,
+    /// The controller's online key.
+    pub online: SecretKey,
+    /// The site.
+    pub site: SiteId,
+    /// The patch.
+    pub patch: Patch,
+    /// The rollout.
+    pub rollout: Rollout,
+    /// Members, wave by wave.
+    pub members: Vec<Vec<Member>>,
+    /// Chunks by digest.
+    pub chunks: BTreeMap<Digest, Vec<u8>>,
+}
+
+fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+impl Estate {
+    /// Site `site` with devices `a` (label `ring: canary`) and `b`.
+    #[must_use]
+    pub fn new(site: &str, plan: &str) -> Self {
+        let site = SiteId::new(site).unwrap();
+        let script = payload(PATCH, 600 * 1024);
+        let chunks: BTreeMap<Digest, Vec<u8>> = script
+            .chunks(usize::try_from(CHUNK_BYTES).unwrap())
+            .map(|chunk| (Digest::of(chunk), chunk.to_vec()))
+            .collect();
+        let patch = Patch {
+            id: PatchId::new(PATCH).unwrap(),
+            title: "Test patch".into(),
+            cves: vec!["CVE-2019-0708".into()],
+            severity: Severity::Critical,
+            guidance: String::new(),
+            supersedes: Vec::new(),
+            variants: vec![Variant {
+                id: VariantId::new("xp").unwrap(),
+                platforms: vec![Platform::new(PLATFORM).unwrap()],
+                payload: Payload {
+                    file_name: format!("{PATCH}.sh"),
+                    digest: Digest::of(&script),
+                    length: script.len() as u64,
+                    chunks: script.chunks(usize::try_from(CHUNK_BYTES).unwrap()).map(Digest::of).collect(),
+                },
+                installer: Installer::Script { interpreter: Interpreter::Sh },
+                reboot: RebootNeed::WhenAsked,
+            }],
+        };
+        let mut known = estate::Estate::default();
+        let device = |name: &str, ring: &str| Device {
+            id: DeviceId::new(&format!("{site}/{name}")).unwrap(),
+            platform: Platform::new(PLATFORM).unwrap(),
+            model: "sandbox".into(),
+            labels: BTreeMap::from([("ring".to_owned(), ring.to_owned())]),
+            group: None,
+        };
+        known.put(SiteInventory {
+            site: site.clone(),
+            display_name: String::new(),
+            region: String::new(),
+            labels: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            devices: vec![device("a", "canary"), device("b", "full")],
+            systems: Vec::new(),
+        });
+        let parsed = parse_plan(plan, "plan.yaml").unwrap();
+        let members = resolve(&parsed, &patch, &known).unwrap().waves;
+        let waves = members.iter().map(|wave| ResolvedWave {
+            name: wave[0].wave.clone(),
+            root: Tree::new(wave.iter().map(Member::leaf)).root(),
+            count: wave.len() as u64,
+        });
+        let rollout = Rollout {
+            id: RolloutId::new("r1").unwrap(),
+            patch: patch.id.clone(),
+            patch_digest: Envelope::unsigned(&patch).unwrap().digest(),
+            waves: waves.collect(),
+            plan: parsed.plan,
+            created_at: now(),
+        };
+        let online = SecretKey::from_seed(&[9; 32]);
+        Self { people: People::new(), online, site, patch, rollout, members, chunks }
+    }
+
+    /// The patch document, signed by these.
+    #[must_use]
+    pub fn signed_patch(&self, signers: &[&SecretKey]) -> Envelope {
+        sign(Envelope::unsigned(&self.patch).unwrap(), signers)
+    }
+
+    /// The rollout document, signed by these.
+    #[must_use]
+    pub fn signed_rollout(&self, signers: &[&SecretKey]) -> Envelope {
+        sign(Envelope::unsigned(&self.rollout).unwrap(), signers)
+    }
+
+    /// An order about the rollout.
+    #[must_use]
+    pub fn order(&self, counter: u64, command: Command, signer: &SecretKey) -> Envelope {
+        let digest = Envelope::unsigned(&self.rollout).unwrap().digest();
+        let rollout = self.rollout.id.clone();
+        let order = Order { rollout, digest, counter, issued_at: now(), command, reason: "test".into() };
+        Envelope::seal(&order, signer).unwrap()
+    }
+
+    /// Ann's start order.
+    #[must_use]
+    pub fn start(&self) -> Envelope {
+        self.order(1, Command::Start, &self.people.ann)
+    }
+
+    /// An approval of the second wave.
+    #[must_use]
+    pub fn approval(&self, signer: &SecretKey) -> Envelope {
+        self.order(2, Command::Approve { wave: WaveName::new("full").unwrap() }, signer)
+    }
+
+    /// The goal to install on the only device of a wave.
+    #[must_use]
+    pub fn goal(&self, wave: usize) -> Goal {
+        let members = &self.members[wave];
+        let proof = Tree::new(members.iter().map(Member::leaf)).prove(0).unwrap();
+        Goal { member: members[0].clone(), proof, action: GoalAction::Install, attempt: 1 }
+    }
+
+    /// A directive that wants these goals under these orders, good for an hour.
+    #[must_use]
+    pub fn directive(&self, counter: u64, orders: Vec<Envelope>, goals: Vec<Goal>) -> Directive {
+        let issued_at = now();
+        let rollouts = vec![SiteRollout {
+            rollout: self.rollout.id.clone(),
+            digest: Envelope::unsigned(&self.rollout).unwrap().digest(),
+            mode: Mode::Proceed,
+            orders,
+            goals,
+        }];
+        let expires_at = Timestamp(issued_at.0 + 3_600_000);
+        Directive { site: self.site.clone(), counter, issued_at, expires_at, rollouts }
+    }
+
+    /// A directive signed with the controller's online key.
+    #[must_use]
+    pub fn seal(&self, directive: &Directive) -> Envelope {
+        Envelope::seal(directive, &self.online).unwrap()
+    }
+}
+
+fn sign(mut envelope: Envelope, signers: &[&SecretKey]) -> Envelope {
+    for signer in signers {
+        envelope.sign(*signer).unwrap();
+    }
+    envelope
+}

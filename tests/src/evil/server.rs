@@ -1,0 +1,227 @@
+//! The server: a real tonic server over TLS, with what the test tells it to say.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
+};
+use tokio::runtime::Runtime;
+use tokio_stream::{iter, wrappers::ReceiverStream};
+use tonic::{
+    Request, Response, Status,
+    transport::{Certificate, Identity, Server, ServerTlsConfig},
+};
+use wardround_proto::v1::{
+    self,
+    enrolment_service_server::{EnrolmentService, EnrolmentServiceServer},
+    node_service_server::{NodeService, NodeServiceServer},
+};
+use wardround_rollout_plans::model::{Report, ReportBody};
+use wardround_signing::{Digest, Envelope, KeyId, Policy, PublicKey, Signature, Signer as _, verify};
+
+use super::Estate;
+use crate::world::free_port;
+
+/// What it serves now. A test changes it at any time.
+#[derive(Default)]
+pub struct Served {
+    /// The present directive.
+    pub directive: Option<Envelope>,
+    /// Documents by the digest under which they are asked for.
+    pub documents: BTreeMap<Digest, Envelope>,
+    /// Chunks by the digest under which they are asked for.
+    pub chunks: BTreeMap<Digest, Vec<u8>>,
+    /// Reports that came in, their signatures verified.
+    pub reports: Vec<Report>,
+    /// How often the node has checked in.
+    pub check_ins: u64,
+    report_key: Option<PublicKey>,
+}
+
+/// The running server.
+pub struct Evil {
+    /// Where it listens.
+    pub port: u16,
+    served: Arc<Mutex<Served>>,
+    /// A token that a node accepts: it pins this server's CA and anchor.
+    pub token: String,
+    // Ends with the struct, and the server with it.
+    _runtime: Runtime,
+}
+
+struct Service {
+    served: Arc<Mutex<Served>>,
+    issuer: Issuer<'static, KeyPair>,
+    ca_pem: String,
+    anchor: Vec<u8>,
+    online: PublicKey,
+    site: String,
+}
+
+impl Evil {
+    /// Starts it for the people and the online key of an estate.
+    #[must_use]
+    pub fn start(estate: &Estate) -> Self {
+        let port = free_port();
+        let ca_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let ca = params.self_signed(&ca_key).unwrap();
+        let (ca_pem, ca_pin) = (ca.pem(), Digest::of(ca.der()));
+        let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap();
+        let own_key = KeyPair::generate().unwrap();
+        let mut own = CertificateParams::default();
+        own.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
+        let own_pem = own.signed_by(&own_key, &issuer).unwrap().pem();
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(own_pem, own_key.serialize_pem()))
+            .client_ca_root(Certificate::from_pem(&ca_pem))
+            .client_auth_optional(true);
+
+        let served = Arc::new(Mutex::new(Served::default()));
+        let anchor = serde_json::to_vec(&estate.people.anchor()).unwrap();
+        let token = format!("0011223344556677.{}.{}.{}", "ab".repeat(32), ca_pin.hex(), Digest::of(&anchor).hex());
+        let service = Arc::new(Service {
+            served: Arc::clone(&served),
+            issuer,
+            ca_pem,
+            anchor,
+            online: estate.online.public(),
+            site: estate.site.to_string(),
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let router = Server::builder()
+            .tls_config(tls)
+            .unwrap()
+            .add_service(NodeServiceServer::from_arc(Arc::clone(&service)))
+            .add_service(EnrolmentServiceServer::from_arc(service));
+        runtime.spawn(async move { router.serve(address).await.unwrap() });
+        Self { port, served, token, _runtime: runtime }
+    }
+
+    /// Looks at or changes what is served.
+    pub fn with<T>(&self, change: impl FnOnce(&mut Served) -> T) -> T {
+        change(&mut self.served.lock().unwrap())
+    }
+
+    /// Refusals that the node has reported so far: what, and why.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<(String, String)> {
+        self.with(|served| {
+            let bodies = served.reports.iter().map(|r| &r.body);
+            bodies
+                .filter_map(|body| match body {
+                    ReportBody::Refused { what, why, .. } => Some((what.clone(), why.clone())),
+                    _ => None,
+                })
+                .collect()
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl EnrolmentService for Service {
+    async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
+        let asked = request.into_inner();
+        let csr = CertificateSigningRequestParams::from_der(&asked.csr_der.as_slice().into())
+            .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let certificate = csr.signed_by(&self.issuer).map_err(|e| Status::internal(e.to_string()))?;
+        let key =
+            PublicKey::from_bytes(&asked.report_public_key).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        self.served.lock().unwrap().report_key = Some(key);
+        Ok(Response::new(v1::EnrolResponse {
+            site: self.site.clone(),
+            certificate_pem: certificate.pem(),
+            ca_pem: self.ca_pem.clone(),
+            trust_anchor: self.anchor.clone(),
+            directive_public_key: self.online.to_bytes().to_vec(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Service {
+    type WatchStream = ReceiverStream<Result<v1::WatchResponse, Status>>;
+    type FetchChunksStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::FetchChunksResponse, Status>>>;
+
+    async fn check_in(&self, request: Request<v1::CheckInRequest>) -> Result<Response<v1::CheckInResponse>, Status> {
+        let mut served = self.served.lock().unwrap();
+        served.check_ins += 1;
+        let key = served.report_key.ok_or_else(|| Status::unauthenticated("nobody has enrolled"))?;
+        for envelope in &request.into_inner().reports {
+            let report = verify::<Report>(&from_wire(envelope), &Policy::node(key))
+                .map_err(|e| Status::invalid_argument(e.to_string()))?
+                .into_document();
+            if report.seq == served.reports.last().map_or(0, |r| r.seq) + 1 {
+                served.reports.push(report);
+            }
+        }
+        Ok(Response::new(v1::CheckInResponse {
+            acked_seq: served.reports.last().map_or(0, |r| r.seq),
+            directive: served.directive.as_ref().map(to_wire),
+            now_ms: jiff::Timestamp::now().as_millisecond(),
+            check_in_after_ms: 100,
+        }))
+    }
+
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        // The stream stays open and silent for as long as the node listens.
+        tokio::spawn(async move { sender.closed().await });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn fetch_chunks(
+        &self,
+        request: Request<v1::FetchChunksRequest>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        let served = self.served.lock().unwrap();
+        let answers: Vec<_> = request
+            .into_inner()
+            .digests
+            .into_iter()
+            .map(|digest| {
+                let known = Digest::from_slice(&digest).ok().and_then(|d| served.chunks.get(&d));
+                let data = known.ok_or_else(|| Status::not_found("no such chunk"))?.clone();
+                Ok(v1::FetchChunksResponse { digest, data: data.into() })
+            })
+            .collect();
+        Ok(Response::new(iter(answers)))
+    }
+
+    async fn fetch_document(
+        &self,
+        request: Request<v1::FetchDocumentRequest>,
+    ) -> Result<Response<v1::FetchDocumentResponse>, Status> {
+        let digest = Digest::from_slice(&request.into_inner().digest)
+            .map_err(|_| Status::invalid_argument("a digest has 32 bytes"))?;
+        let served = self.served.lock().unwrap();
+        let envelope = served.documents.get(&digest).ok_or_else(|| Status::not_found("no such document"))?;
+        Ok(Response::new(v1::FetchDocumentResponse { envelope: Some(to_wire(envelope)) }))
+    }
+}
+
+fn to_wire(envelope: &Envelope) -> v1::Envelope {
+    let signature = |s: &Signature| v1::Signature { keyid: s.keyid.as_str().to_owned(), sig: s.sig.clone() };
+    v1::Envelope {
+        payload_type: envelope.payload_type.clone(),
+        payload: envelope.payload.clone(),
+        signatures: envelope.signatures.iter().map(signature).collect(),
+    }
+}
+
+fn from_wire(envelope: &v1::Envelope) -> Envelope {
+    let signature = |s: &v1::Signature| Signature { keyid: KeyId::claimed(&s.keyid), sig: s.sig.clone() };
+    Envelope {
+        payload_type: envelope.payload_type.clone(),
+        payload: envelope.payload.clone(),
+        signatures: envelope.signatures.iter().map(signature).collect(),
+    }
+}

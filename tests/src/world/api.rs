@@ -1,0 +1,88 @@
+//! The controller's API, as an operator's program uses it: straight over gRPC, to look and not to act.
+
+use std::{fs, path::Path, time::Duration};
+
+use tokio::runtime::Runtime;
+use tonic::{
+    Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use wardround_proto::v1::{
+    self, audit_service_client::AuditServiceClient, estate_service_client::EstateServiceClient,
+    rollout_service_client::RolloutServiceClient,
+};
+
+/// A call that takes longer has failed: the controller may be frozen or dead.
+const CALL_MAX: Duration = Duration::from_secs(3);
+
+/// A client with the operator's certificate. It connects again by itself when the controller was restarted.
+pub struct Api {
+    runtime: Runtime,
+    channel: Channel,
+}
+
+impl Api {
+    /// With the profile that `wardround init` wrote to `operator`.
+    pub(super) fn new(operator: &Path, port: u16) -> Self {
+        let read = |name: &str| fs::read(operator.join(name)).unwrap();
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read("ca.pem")))
+            .identity(Identity::from_pem(read("cert.pem"), read("key.pem")));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}")).unwrap();
+        let endpoint = endpoint.tls_config(tls).unwrap().timeout(CALL_MAX).connect_timeout(CALL_MAX);
+        let channel = {
+            let _inside = runtime.enter();
+            endpoint.connect_lazy()
+        };
+        Self { runtime, channel }
+    }
+
+    /// A rollout.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn rollout(&self, id: &str) -> Result<v1::Rollout, Status> {
+        let mut client = RolloutServiceClient::new(self.channel.clone());
+        let request = v1::GetRolloutRequest { id: id.to_owned() };
+        let answer = self.runtime.block_on(client.get_rollout(request))?.into_inner();
+        answer.rollout.ok_or_else(|| Status::internal("no rollout in the answer"))
+    }
+
+    /// All deployments of a rollout.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn deployments(&self, id: &str) -> Result<Vec<v1::Deployment>, Status> {
+        let mut client = RolloutServiceClient::new(self.channel.clone());
+        let request = v1::ListDeploymentsRequest { id: id.to_owned(), page_size: 1000, ..Default::default() };
+        Ok(self.runtime.block_on(client.list_deployments(request))?.into_inner().deployments)
+    }
+
+    /// A site with its devices, systems and alarms.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn site(&self, id: &str) -> Result<v1::GetSiteResponse, Status> {
+        let mut client = EstateServiceClient::new(self.channel.clone());
+        let request = v1::GetSiteRequest { id: id.to_owned() };
+        Ok(self.runtime.block_on(client.get_site(request))?.into_inner())
+    }
+
+    /// The whole audit record.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn records(&self) -> Result<Vec<v1::AuditRecord>, Status> {
+        let mut client = AuditServiceClient::new(self.channel.clone());
+        let mut records = Vec::new();
+        loop {
+            let request = v1::ListRecordsRequest { from_index: records.len() as u64, page_size: 1000 };
+            let page = self.runtime.block_on(client.list_records(request))?.into_inner().records;
+            if page.is_empty() {
+                return Ok(records);
+            }
+            records.extend(page);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A site: its devices, its clinical systems and its node, a real process.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Device, Link, Process, Service};
+
+/// How a site is built.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    pub(super) id: String,
+    devices: Vec<(String, String, Option<String>)>,
+    linked: bool,
+    critical: bool,
+    probe_timeout: &'static str,
+    concurrency: u32,
+}
+
+impl Blueprint {
+    /// A site without devices.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            devices: Vec::new(),
+            linked: false,
+            critical: true,
+            probe_timeout: "2s",
+            concurrency: 4,
+        }
+    }
+
+    /// With a device, labelled `ring: <ring>`, that one clinical system needs: a viewer of the same name.
+    #[must_use]
+    pub fn device(mut self, name: &str, ring: &str) -> Self {
+        self.devices.push((name.to_owned(), ring.to_owned(), None));
+        self
+    }
+
+    /// With a device of the redundancy group "pair", of which one may be disrupted at once.
+    #[must_use]
+    pub fn paired(mut self, name: &str, ring: &str) -> Self {
+        self.devices.push((name.to_owned(), ring.to_owned(), Some("pair".to_owned())));
+        self
+    }
+
+    /// Its clinical systems are not critical: they count as failed after as many failures as the plan says.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.critical = false;
+        self
+    }
+
+    /// Probes give up after this time.
+    #[must_use]
+    pub fn probe_timeout(mut self, timeout: &'static str) -> Self {
+        self.probe_timeout = timeout;
+        self
+    }
+
+    /// Its node reaches the controller over a [`Link`].
+    #[must_use]
+    pub fn linked(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+}
+
+/// A site with its node.
+pub struct Site {
+    /// Id.
+    pub id: String,
+    /// Devices, in the order of the blueprint.
+    pub devices: Vec<Device>,
+    /// The link, if it was asked for.
+    pub link: Option<Link>,
+    /// The node's process.
+    pub node: Option<Process>,
+    state: PathBuf,
+    file: PathBuf,
+    log: PathBuf,
+}
+
+impl Site {
+    /// Lays out the files of a site whose node will talk to the controller at this port.
+    #[must_use]
+    pub fn build(dir: &Path, plan: &Blueprint, service: &Service, controller: u16) -> Self {
+        let sites = dir.join("sites");
+        let devices: Vec<Device> = plan
+            .devices
+            .iter()
+            .map(|(name, ring, group)| Device::new(&sites, &plan.id, name, ring, group.as_deref()))
+            .collect();
+        let systems: Vec<Value> = devices
+            .iter()
+            .map(|device| {
+                json!({
+                    "name": format!("{}-viewer", device.name()), "kind": "viewer", "critical": plan.critical,
+                    "devices": [device.name()],
+                    "probes": [{ "kind": "http", "url": service.url(&device.id), "timeout": plan.probe_timeout }],
+                })
+            })
+            .collect();
+        let mut declared = json!({
+            "site": plan.id, "display_name": format!("Site {}", plan.id), "region": "north",
+            "concurrency_max": plan.concurrency,
+            "devices": devices.iter().map(Device::declaration).collect::<Vec<_>>(), "systems": systems,
+        });
+        if plan.devices.iter().any(|(_, _, group)| group.is_some()) {
+            declared["groups"] = json!({ "pair": 1 });
+        }
+        // JSON is YAML 1.2, and needs no writer of our own.
+        let mut site = Self::declared(dir, &plan.id, &serde_json::to_string_pretty(&declared).unwrap());
+        site.devices = devices;
+        site.link = plan.linked.then(|| Link::to(controller));
+        site
+    }
+
+    /// A site by the text of its file; its devices are not ours to look into.
+    #[must_use]
+    pub fn declared(dir: &Path, id: &str, yaml: &str) -> Self {
+        let file = dir.join(format!("{id}.yaml"));
+        std::fs::write(&file, yaml).unwrap();
+        Self {
+            id: id.to_owned(),
+            devices: Vec::new(),
+            link: None,
+            node: None,
+            state: dir.join(format!("node-{id}")),
+            file,
+            log: dir.join(format!("node-{id}.log")),
+        }
+    }
+
+    /// The node's state directory.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The site file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// A device by its name.
+    #[must_use]
+    pub fn device(&self, name: &str) -> &Device {
+        self.devices.iter().find(|d| d.name() == name).unwrap()
+    }
+
+    /// The node's process.
+    pub fn node(&mut self) -> &mut Process {
+        self.node.as_mut().unwrap()
+    }
+
+    /// Starts the node, for the first time or again.
+    pub fn start_node(&mut self, program: &Path) {
+        let args = [
+            "node".as_ref(),
+            "run".as_ref(),
+            "--state".as_ref(),
+            self.state.as_os_str(),
+            "--site".as_ref(),
+            self.file.as_os_str(),
+            "--stop-with-stdin".as_ref(),
+        ];
+        let name = format!("node {}", self.id);
+        self.node = None;
+        self.node = Some(Process::start(&name, program, args, &[("RUST_LOG", "info")], &self.log));
+    }
+}
