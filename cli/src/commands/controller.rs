@@ -94,7 +94,7 @@ impl Run {
         });
         match Box::pin(wardround_controller::run(config, stop, ready_sender)).await {
             Ok(()) => Ok(Exit::Ok),
-            Err(error) => Err(Failure::new(chain(&error)).hint("`wardround init` sets a controller up")),
+            Err(error) => Err(Failure::new(chain(&error)).hint(error.hint())),
         }
     }
 }

@@ -201,7 +201,7 @@ impl Controller {
         (result, begun.elapsed())
     }
 
-    /// Waits until it has stopped by itself.
+    /// A client's connection, with a certificate or without.
     pub(crate) async fn connect(
         &self,
         ca_pem: &str,
