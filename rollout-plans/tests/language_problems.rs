@@ -155,3 +155,29 @@ fn oversized_and_exploding_files_are_refused() {
     golden("alias_bomb", &bomb);
     golden("self_reference", "name: &n [*n]\n");
 }
+
+#[test]
+fn too_many_platforms() {
+    let platforms = (0..65).map(|n| format!("'cpe:2.3:o:a:p{n}:*:*:*:*:*:*:*:*'")).collect::<Vec<_>>().join(", ");
+    golden(
+        "too_many_platforms",
+        &with_waves(&format!("  - {{ name: a, select: {{ platforms: [{platforms}] }}, soak: 8h }}\n")),
+    );
+}
+
+proptest::proptest! {
+    /// Whatever the bytes, there is an answer, and every problem says where and what.
+    #[test]
+    fn no_file_breaks_the_reader(cut in 0_usize..2_000, noise in "[\\PC\n\t]{0,12}", length in 0_usize..6) {
+        let yaml = include_str!("../examples/standard.yaml");
+        let begin = (0..=cut.min(yaml.len())).rev().find(|at| yaml.is_char_boundary(*at)).unwrap();
+        let end = (begin + length..=yaml.len()).find(|at| yaml.is_char_boundary(*at)).unwrap_or(yaml.len());
+        let broken = format!("{}{noise}{}", &yaml[..begin], &yaml[end..]);
+        if let Err(problems) = parse_plan(&broken, "plan.yaml") {
+            proptest::prop_assert!(!problems.is_empty());
+            for problem in problems {
+                proptest::prop_assert!(!problem.message.is_empty() && problem.file == "plan.yaml", "{problem:?}");
+            }
+        }
+    }
+}

@@ -149,3 +149,10 @@ fn the_document_commits_to_every_member() {
     other_waves.waves.pop();
     assert!(check_members(&other_waves, &members[..2]).unwrap_err().contains("not those of its plan"));
 }
+
+#[test]
+fn unknown_names_are_cut_off_before_they_cost_too_much() {
+    let devices = (0..500).map(|n| format!("rx1/gone-{n}")).collect::<Vec<_>>().join(", ");
+    let parsed = plan(&format!("waves:\n  - {{ name: a, select: {{ devices: [{devices}] }}, soak: 8h }}\n"));
+    assert_eq!(resolve(&parsed, &patch(), &three_sites()).unwrap_err().len(), 20);
+}

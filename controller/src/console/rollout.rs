@@ -106,7 +106,8 @@ fn commands(rollout: &v1::Rollout) -> Markup {
             if rollout.state == "paused" {
                 add(format!("halt {id} --reason \"…\""), "stop everywhere at once");
             }
-            add(format!("resume {id} --reason \"…\""), "go on");
+            add(format!("resume {id} --reason \"…\""), "go on; refused while a wave has failed");
+            add(format!("cancel {id} --reason \"…\""), "give up; what is installed stays");
         }
         _ => {}
     }

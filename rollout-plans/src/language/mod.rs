@@ -1,7 +1,7 @@
 //! The plan language: YAML in, a validated [`Plan`] out, errors with file, line, field, expectation and hint.
 //!
-//! A file is read into a tree of values with their places ([`tree`]), walked field by field ([`reader`], [`plan`]) so
-//! that *all* problems are found in one pass, and then looked at as a whole ([`rules`]).
+//! A file is read into a tree of values with their places (`tree`), walked field by field (`reader`, `plan`) so
+//! that *all* problems are found in one pass, and then looked at as a whole (`rules`).
 
 mod distance;
 mod plan;

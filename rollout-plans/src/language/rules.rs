@@ -10,6 +10,9 @@ const WORKING_DAY: DurationMs = DurationMs::from_secs(8 * 60 * 60);
 /// A first wave that takes a larger share by chance is no canary, basis points.
 const CANARY_SHARE_MAX: u32 = 1_000;
 
+/// Most platform patterns of one selector: each is held against every device.
+const PLATFORMS_MAX: usize = 64;
+
 /// Adds what is wrong.
 pub(super) fn check(reader: &mut Reader, plan: &Plan) {
     if plan.waves.is_empty() {
@@ -18,6 +21,13 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
     if plan.waves.len() > WAVES_MAX {
         let message = format!("the plan has {} waves; at most {WAVES_MAX} are allowed", plan.waves.len());
         reader.problem_at("waves", message, "a person must be able to follow them; join some");
+    }
+    let selectors = plan.waves.iter().enumerate().map(|(i, wave)| (format!("waves[{i}].select"), &wave.select));
+    for (path, selector) in selectors.chain([("eligible".to_owned(), &plan.eligible)]) {
+        if selector.platforms.len() > PLATFORMS_MAX {
+            let message = format!("{} platforms; at most {PLATFORMS_MAX} are allowed", selector.platforms.len());
+            reader.problem_at(&format!("{path}.platforms"), message, "use `*` for the parts that differ");
+        }
     }
     let mut names = BTreeSet::new();
     // The largest share that an earlier wave takes of everything by percentage alone.

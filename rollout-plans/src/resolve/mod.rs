@@ -9,6 +9,8 @@ pub use document::{check_members, document};
 
 use std::collections::BTreeMap;
 
+use select::Chooser;
+
 use crate::{
     estate::Estate,
     language::{ParsedPlan, Problem},
@@ -51,8 +53,10 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
     }
     let mut waves: Vec<Vec<Member>> = vec![Vec::new(); plan.waves.len()];
     let mut left_out = BTreeMap::new();
+    let eligible = Chooser::new(&plan.eligible);
+    let choosers: Vec<Chooser<'_>> = plan.waves.iter().map(|wave| Chooser::new(&wave.select)).collect();
     for (site, device) in estate.devices() {
-        if let Err(why) = select::matches(&plan.eligible, site, device) {
+        if let Err(why) = eligible.check(site, device) {
             left_out.insert(device.id.clone(), format!("not eligible: {why}"));
             continue;
         }
@@ -60,7 +64,7 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
             left_out.insert(device.id.clone(), format!("{} has no variant for {}", patch.id, device.platform));
             continue;
         };
-        match plan.waves.iter().position(|wave| select::matches(&wave.select, site, device).is_ok()) {
+        match choosers.iter().position(|chooser| chooser.takes(site, device)) {
             Some(index) => waves[index].push(Member {
                 wave: plan.waves[index].name.clone(),
                 device: device.id.clone(),
@@ -126,7 +130,8 @@ fn why_empty(
         );
         return (message, hint);
     }
-    let chosen = usable.iter().filter(|(site, device)| select::matches(select, site, device).is_ok()).count();
+    let chooser = Chooser::new(select);
+    let chosen = usable.iter().filter(|(site, device)| chooser.takes(site, device)).count();
     if chosen > 0 || select.remaining {
         let count = if select.remaining { usable.len() } else { chosen };
         let message = format!("wave {name} selects nothing: earlier waves take all {count} devices that it could have");
@@ -135,7 +140,8 @@ fn why_empty(
     let message = format!("wave {name} selects nothing of {} eligible devices", usable.len());
     if let Some(percent) = select.percent {
         let others = Selector { percent: None, ..select.clone() };
-        let left = usable.iter().filter(|(site, device)| select::matches(&others, site, device).is_ok()).count();
+        let others = Chooser::new(&others);
+        let left = usable.iter().filter(|(site, device)| others.takes(site, device)).count();
         if left > 0 {
             let hint =
                 format!("{percent} of {left} devices happens to be none: raise the percentage, or choose by label");
@@ -144,7 +150,7 @@ fn why_empty(
     }
     let hint = names::label_hint(select, estate).unwrap_or_else(|| {
         let (site, device) = usable[0];
-        let why = select::matches(select, site, device).err().unwrap_or_default();
+        let why = chooser.check(site, device).err().unwrap_or_default();
         format!("for example {}: {why}", device.id)
     });
     (message, hint)

@@ -8,6 +8,9 @@ use crate::{
     model::{Patch, Selector},
 };
 
+/// Most unknown names that are reported: each costs a look at all that are known.
+const PROBLEMS_MAX: usize = 20;
+
 /// Sites, regions and devices that the estate does not have, and a patch that the plan is not for.
 pub(super) fn unknown(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -18,37 +21,43 @@ pub(super) fn unknown(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Ve
     let selectors = std::iter::once(("eligible".to_owned(), &parsed.plan.eligible)).chain(
         parsed.plan.waves.iter().enumerate().map(|(index, wave)| (format!("waves[{index}].select"), &wave.select)),
     );
+    let regions: BTreeSet<&str> = estate.sites().map(|s| s.region.as_str()).filter(|r| !r.is_empty()).collect();
     for (path, selector) in selectors {
-        for (index, site) in selector.sites.iter().enumerate().filter(|(_, site)| estate.site(site).is_none()) {
-            let known = estate.sites().map(|s| s.site.as_str());
-            problems.push(unknown_name(parsed, format!("{path}.sites[{index}]"), "site", site.as_str(), known));
+        let at = |list: &str, index: usize| format!("{path}.{list}[{index}]");
+        for (index, site) in
+            selector.sites.iter().enumerate().filter(|(_, site)| estate.site(site).is_none()).take(PROBLEMS_MAX)
+        {
+            let meant = did_you_mean(site.as_str(), estate.sites().map(|s| s.site.as_str()));
+            problems.push(unknown_name(parsed, &at("sites", index), "site", site.as_str(), meant));
         }
-        for (index, region) in selector.regions.iter().enumerate() {
-            if !estate.sites().any(|site| site.region == *region) {
-                let known = estate.sites().map(|s| s.region.as_str()).filter(|r| !r.is_empty());
-                problems.push(unknown_name(parsed, format!("{path}.regions[{index}]"), "region", region, known));
-            }
+        for (index, region) in
+            selector.regions.iter().enumerate().filter(|(_, r)| !regions.contains(r.as_str())).take(PROBLEMS_MAX)
+        {
+            let meant = did_you_mean(region, regions.iter().copied());
+            problems.push(unknown_name(parsed, &at("regions", index), "region", region, meant));
         }
-        for (index, device) in selector.devices.iter().enumerate().filter(|(_, id)| estate.device(id).is_none()) {
-            let known = estate.devices().map(|(_, d)| d.id.as_str());
-            problems.push(unknown_name(parsed, format!("{path}.devices[{index}]"), "device", device.as_str(), known));
+        for (index, id) in
+            selector.devices.iter().enumerate().filter(|(_, id)| estate.device(id).is_none()).take(PROBLEMS_MAX)
+        {
+            // Only its own site's devices are like enough, and a million others need not be looked at.
+            let near = estate.site(&id.site()).into_iter().flat_map(|site| &site.devices);
+            let meant = did_you_mean(id.as_str(), near.map(|d| d.id.as_str()));
+            problems.push(unknown_name(parsed, &at("devices", index), "device", id.as_str(), meant));
+        }
+        if problems.len() >= PROBLEMS_MAX {
+            problems.truncate(PROBLEMS_MAX);
+            break;
         }
     }
     problems
 }
 
-fn unknown_name<'a>(
-    parsed: &ParsedPlan,
-    field: String,
-    what: &str,
-    name: &str,
-    known: impl Iterator<Item = &'a str>,
-) -> Problem {
-    let hint = match did_you_mean(name, known) {
+fn unknown_name(parsed: &ParsedPlan, field: &str, what: &str, name: &str, meant: Option<&str>) -> Problem {
+    let hint = match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "`wardround site list` shows the sites and their devices".to_owned(),
     };
-    parsed.problem_at(&field, format!("the estate has no {what} {name:?}"), hint)
+    parsed.problem_at(field, format!("the estate has no {what} {name:?}"), hint)
 }
 
 /// For a wave that selects nothing: the label or value that no device has.

@@ -1,8 +1,10 @@
 //! Whether a selector chooses a device.
 
+use std::{collections::BTreeSet, fmt};
+
 use wardround_signing::Digest;
 
-use crate::model::{Device, DeviceId, Selector, SiteInventory};
+use crate::model::{Device, DeviceId, Percent, Selector, SiteId, SiteInventory};
 
 /// Separates this use of SHA-256 from every other. Changing it would move devices between waves.
 const PERCENT_DOMAIN: &[u8] = b"wardround/percent/v1\n";
@@ -16,32 +18,75 @@ fn place(id: &DeviceId) -> u32 {
     u32::try_from(u64::from_be_bytes(first) % 10_000).unwrap_or_default()
 }
 
-/// `Ok` when every criterion that is present holds; otherwise the first that does not, in words.
-pub(super) fn matches(selector: &Selector, site: &SiteInventory, device: &Device) -> Result<(), String> {
-    for (key, wanted) in &selector.labels {
-        match device.labels.get(key).or_else(|| site.labels.get(key)) {
-            Some(value) if value == wanted => {}
-            Some(value) => return Err(format!("label {key} is {value}, not {wanted}")),
-            None => return Err(format!("label {key}={wanted} is missing")),
+/// A selector made ready for an estate of a million devices: its lists are looked up, not searched.
+pub(super) struct Chooser<'s> {
+    selector: &'s Selector,
+    sites: BTreeSet<&'s SiteId>,
+    regions: BTreeSet<&'s str>,
+    devices: BTreeSet<&'s DeviceId>,
+}
+
+impl<'s> Chooser<'s> {
+    pub(super) fn new(selector: &'s Selector) -> Self {
+        Self {
+            selector,
+            sites: selector.sites.iter().collect(),
+            regions: selector.regions.iter().map(String::as_str).collect(),
+            devices: selector.devices.iter().collect(),
         }
     }
-    if !selector.platforms.is_empty() && !selector.platforms.iter().any(|p| p.matches(&device.platform)) {
-        return Err(format!("platform {} is not among those named", device.platform));
+
+    /// Whether every criterion that is present holds.
+    pub(super) fn takes(&self, site: &SiteInventory, device: &Device) -> bool {
+        self.refusal(site, device).is_none()
     }
-    if !selector.sites.is_empty() && !selector.sites.contains(&site.site) {
-        return Err(format!("site {} is not among those named", site.site));
+
+    /// `Ok`, or the first criterion that does not hold, in words.
+    pub(super) fn check(&self, site: &SiteInventory, device: &Device) -> Result<(), String> {
+        self.refusal(site, device).map_or(Ok(()), |why| Err(why.to_string()))
     }
-    if !selector.regions.is_empty() && !selector.regions.contains(&site.region) {
-        return Err(format!("region {:?} is not among those named", site.region));
-    }
-    if !selector.devices.is_empty() && !selector.devices.contains(&device.id) {
-        return Err("the device is not among those named".to_owned());
-    }
-    match selector.percent {
-        Some(percent) if place(&device.id) >= percent.basis_points() => {
-            Err(format!("it is not among the first {percent}"))
+
+    fn refusal<'d>(&self, site: &'d SiteInventory, device: &'d Device) -> Option<Refusal<'s, 'd>> {
+        for (key, wanted) in &self.selector.labels {
+            let value = device.labels.get(key).or_else(|| site.labels.get(key));
+            if value != Some(wanted) {
+                return Some(Refusal::Label { key, wanted, value: value.map(String::as_str) });
+            }
         }
-        _ => Ok(()),
+        let platforms = &self.selector.platforms;
+        if !platforms.is_empty() && !platforms.iter().any(|p| p.matches(&device.platform)) {
+            return Some(Refusal::NotNamed("platform", device.platform.as_str()));
+        }
+        if !self.sites.is_empty() && !self.sites.contains(&site.site) {
+            return Some(Refusal::NotNamed("site", site.site.as_str()));
+        }
+        if !self.regions.is_empty() && !self.regions.contains(site.region.as_str()) {
+            return Some(Refusal::NotNamed("region", &site.region));
+        }
+        if !self.devices.is_empty() && !self.devices.contains(&device.id) {
+            return Some(Refusal::NotNamed("device", device.id.as_str()));
+        }
+        let percent = self.selector.percent?;
+        (place(&device.id) >= percent.basis_points()).then_some(Refusal::Percent(percent))
+    }
+}
+
+/// Why a device is not chosen; put into words only for those that are left out.
+enum Refusal<'s, 'd> {
+    Label { key: &'s str, wanted: &'s str, value: Option<&'d str> },
+    NotNamed(&'static str, &'d str),
+    Percent(Percent),
+}
+
+impl fmt::Display for Refusal<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label { key, wanted, value: Some(value) } => write!(f, "label {key} is {value}, not {wanted}"),
+            Self::Label { key, wanted, value: None } => write!(f, "label {key}={wanted} is missing"),
+            Self::NotNamed(what, "") => write!(f, "it has no {what}, and some are named"),
+            Self::NotNamed(what, name) => write!(f, "{what} {name} is not among those named"),
+            Self::Percent(percent) => write!(f, "it is not among the first {percent}"),
+        }
     }
 }
 
