@@ -3,7 +3,7 @@
 //! **Invariant:** this crate knows no domain; it holds messages, clients and servers, nothing else.
 
 /// Messages, clients and servers of package `wardround.v1`.
-#[expect(clippy::all, reason = "generated code; the documentation is in the .proto files")]
+#[expect(clippy::allow_attributes, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("wardround.v1");
 }

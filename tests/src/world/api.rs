@@ -23,7 +23,11 @@ pub struct Api {
 
 impl Api {
     /// With the profile that `wardround init` wrote to `operator`.
-    pub(super) fn new(operator: &Path, port: u16) -> Self {
+    ///
+    /// # Panics
+    /// When the profile can't be read.
+    #[must_use]
+    pub fn new(operator: &Path, port: u16) -> Self {
         let read = |name: &str| fs::read(operator.join(name)).unwrap();
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read("ca.pem")))

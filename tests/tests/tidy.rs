@@ -1,0 +1,254 @@
+//! Style that matters is kept by a test, not by memory: who may know whom, how long a file may be, what is not written here.
+
+#![expect(clippy::unwrap_used, reason = "a test: a file that can't be read is a failure that names the line")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use wardround_rollout_plans::model::DeploymentState;
+
+/// Longest hand-written file, lines: beyond it a room wants its own door.
+const LINES_MAX: usize = 600;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Every file below `dir` with one of these endings, without what is built or fetched.
+fn files(dir: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !["target", ".git", "node_modules"].contains(&name) {
+                files(&path, endings, found);
+            }
+        } else if endings.iter().any(|e| name.ends_with(e)) {
+            found.push(path);
+        }
+    }
+}
+
+fn below(dir: &str, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    files(&root().join(dir), endings, &mut found);
+    found.sort();
+    assert!(!found.is_empty(), "nothing below {dir}");
+    found
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// The lines of a source file without their comments, numbered from 1.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines()).map(|(n, line)| {
+        let line = if line.trim_start().starts_with("//") { "" } else { line };
+        (n, line.split(" // ").next().unwrap_or(line))
+    })
+}
+
+fn in_tests(path: &Path) -> bool {
+    shown(path).split('/').any(|part| part == "tests" || part == "tests.rs" || part == "benches")
+}
+
+/// Dependencies of each member that end up in what is shipped: those of tests are left out.
+fn members() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let shipped = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().unwrap().iter();
+        all.filter(|d| d["kind"] != "dev").map(|d| text(&d["name"])).collect()
+    };
+    metadata["packages"].as_array().unwrap().iter().map(|p| (text(&p["name"]), shipped(p))).collect()
+}
+
+/// What each package of `Cargo.lock` depends on.
+fn lock() -> BTreeMap<String, BTreeSet<String>> {
+    let mut packages = BTreeMap::<String, BTreeSet<String>>::new();
+    let text = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for package in text.split("[[package]]").skip(1) {
+        let quoted = |line: &str| line.split('"').nth(1).map(|s| s.split(' ').next().unwrap_or(s).to_owned());
+        let name = package.lines().find(|l| l.starts_with("name = ")).and_then(quoted).unwrap();
+        let dependencies = package.lines().filter(|l| l.starts_with(" \"")).filter_map(quoted);
+        packages.entry(name).or_default().extend(dependencies);
+    }
+    packages
+}
+
+/// Everything that a member brings with it.
+fn closure(member: &str) -> BTreeSet<String> {
+    let (members, lock) = (members(), lock());
+    let mut seen = BTreeSet::new();
+    let mut next: Vec<String> = members[member].iter().cloned().collect();
+    while let Some(name) = next.pop() {
+        if seen.insert(name.clone()) {
+            // For our own rooms the lock file also lists what only their tests use.
+            next.extend(members.get(&name).or_else(|| lock.get(&name)).into_iter().flatten().cloned());
+        }
+    }
+    seen
+}
+
+#[test]
+fn pure_rooms_know_no_runtime_store_network_or_clock() {
+    for member in ["wardround-signing", "wardround-rollout-plans"] {
+        let brought = closure(member);
+        assert!(brought.contains("ed25519-dalek"), "{member}: the closure is not read rightly: {brought:?}");
+        for foreign in ["tokio", "tonic", "sled", "jiff", "mio", "hyper", "prost", "axum", "chrono", "time"] {
+            assert!(!brought.contains(foreign), "{member} brings {foreign} with it");
+        }
+    }
+}
+
+#[test]
+fn rooms_know_only_the_rooms_below_them() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("wardround-proto", &[][..]),
+        ("wardround-signing", &[]),
+        ("wardround-journal", &[]),
+        ("wardround-rollout-plans", &["signing"]),
+        ("wardround-node", &["proto", "signing", "rollout-plans", "journal"]),
+        ("wardround-controller", &["proto", "signing", "rollout-plans", "journal"]),
+        ("wardround", &["proto", "signing", "rollout-plans", "node", "controller"]),
+        ("wardround-tests", &["proto", "signing", "rollout-plans", "journal", "node", "controller", "wardround"]),
+    ]);
+    let members = members();
+    assert_eq!(members.keys().map(String::as_str).collect::<BTreeSet<_>>(), allowed.keys().copied().collect());
+    for (member, dependencies) in &members {
+        for dependency in dependencies.iter().filter(|d| members.contains_key(*d)) {
+            let short = dependency.strip_prefix("wardround-").unwrap_or(dependency);
+            assert!(allowed[member.as_str()].contains(&short), "{member} must not know {dependency}");
+        }
+    }
+}
+
+#[test]
+fn pure_rooms_reach_for_nothing_outside() {
+    let forbidden =
+        ["SystemTime", "Instant::now", "std::fs", "std::net", "std::process", "std::env", "rand::", "tokio::"];
+    for path in ["signing/src", "rollout-plans/src"].iter().flat_map(|dir| below(dir, &[".rs"])) {
+        if in_tests(&path) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in code(text.split("#[cfg(test)]\nmod tests {").next().unwrap()) {
+            for word in forbidden {
+                let at = line.find(word);
+                let whole = at.is_some_and(|at| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'));
+                assert!(!whole, "{}:{number}: {word} in a pure room: {line}", shown(&path));
+            }
+        }
+    }
+}
+
+#[test]
+fn files_are_of_a_readable_length() {
+    for path in below(".", &[".rs"]) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(
+            lines <= LINES_MAX,
+            "{} has {lines} lines; more than {LINES_MAX} want a room of their own",
+            shown(&path)
+        );
+    }
+}
+
+#[test]
+fn nothing_is_left_open_or_silenced() {
+    // Put together here, so that this file does not find itself.
+    let words = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
+    let (silenced, silenced_file) = (["#", "[allow("].concat(), ["#", "![allow("].concat());
+    for path in below(".", &[".rs"]) {
+        for (number, line) in code(&fs::read_to_string(&path).unwrap()) {
+            let place = || format!("{}:{number}: {line}", shown(&path));
+            assert!(!words.iter().any(|w| line.contains(w.as_str())), "unfinished: {}", place());
+            assert!(!line.contains(&silenced), "use #[expect(…, reason = …)]: {}", place());
+            assert!(!line.contains(&silenced_file) || line.contains("reason = "), "without a reason: {}", place());
+        }
+    }
+}
+
+/// A test waits for a condition until a deadline; it never hopes that a pause was long enough.
+#[test]
+fn tests_do_not_sleep_except_between_looks_at_a_condition() {
+    let pauses = ["thread", "time"].map(|from| format!("{from}::sleep("));
+    for path in below(".", &[".rs"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let tests_from = if in_tests(&path) || shown(&path).starts_with("tests/") {
+            0
+        } else {
+            let opens_tests = |pair: &[&str]| {
+                pair[0].trim() == "#[cfg(test)]" && pair[1].trim_start().starts_with("mod ") && pair[1].ends_with('{')
+            };
+            lines.windows(2).position(opens_tests).map_or(lines.len(), |at| at + 1)
+        };
+        for (number, line) in code(&text).filter(|(n, _)| *n > tests_from) {
+            if pauses.iter().any(|p| line.contains(p.as_str())) {
+                let around = &lines[number.saturating_sub(16)..lines.len().min(number + 6)];
+                let bounded = around
+                    .iter()
+                    .any(|l| ["deadline", "until", "Instant::now() >=", "stop"].iter().any(|w| l.contains(w)));
+                assert!(bounded, "{}:{number}: a pause without a deadline near it: {line}", shown(&path));
+            }
+        }
+    }
+}
+
+/// A dependency is a promise to keep up with it: each has its reason, or stands in the list that the user named.
+#[test]
+fn every_dependency_has_its_reason() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (_, after) = text.split_once("[workspace.dependencies]\n").unwrap();
+    let mut named = false;
+    let mut counted = 0;
+    for line in after.lines().take_while(|l| !l.starts_with('[')) {
+        if let Some(section) = line.strip_prefix("# ") {
+            named = section.starts_with("Our own") || section.starts_with("The user's named");
+        } else if let Some((name, rest)) = line.split_once(" = ") {
+            counted += 1;
+            assert!(named || rest.contains(" # "), "{name} has no reason in Cargo.toml");
+        }
+    }
+    assert!(counted > 40, "{counted}");
+}
+
+/// Members take versions and lints from the root, so that there is one place to look.
+#[test]
+fn members_inherit() {
+    for path in below(".", &["Cargo.toml"]) {
+        let text = fs::read_to_string(&path).unwrap();
+        if text.contains("[workspace]") {
+            continue;
+        }
+        assert!(text.contains("[lints]\nworkspace = true"), "{} does not inherit the lints", shown(&path));
+        for line in text.lines().filter(|l| l.contains("version = \"")) {
+            panic!("{} names a version of its own: {line}", shown(&path));
+        }
+    }
+}
+
+/// Whoever meets a state in the console must find it in the documentation.
+#[test]
+fn every_state_of_a_deployment_is_documented() {
+    let mut text = fs::read_to_string(root().join("README.md")).unwrap();
+    for path in below("docs", &[".md"]) {
+        text.push_str(&fs::read_to_string(path).unwrap());
+    }
+    let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    for state in DeploymentState::ALL {
+        assert!(words.contains(state.word()), "the state {} stands neither in README.md nor in docs/", state.word());
+    }
+}
