@@ -186,3 +186,17 @@ fn one_hospital_is_taken_back() {
     story.pass(minutes(40));
     insta::assert_snapshot!(story.end());
 }
+
+/// The canary has passed and the pilot waits for Carl. Before he answers, on-call takes the canary back: its gate's word
+/// is no longer true, so his approval lets nothing begin.
+#[test]
+fn the_canary_is_taken_back_while_the_pilot_waits() {
+    let mut story = Story::new("The canary is taken back while the pilot waits.", &three_waves(), Scope::Wave);
+    story.order("Ann", &[Role::Release], Command::Start, "");
+    story.pass(minutes(15));
+    let target = RollBackTarget::Device { device: engine_support::device("rx1/lab") };
+    story.order("Olu", &[Role::OnCall], Command::RollBack { target }, "the analyser prints blank labels");
+    story.order("Carl", &[Role::Clinical], approve("pilot"), "");
+    story.pass(minutes(10));
+    insta::assert_snapshot!(story.end());
+}

@@ -49,7 +49,7 @@ fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
     assert_eq!(site.concurrency_max, 8);
     let ct = DeviceId::new("rx1/ct-01").unwrap();
     assert_eq!(site.inventory.devices[0].id, ct);
-    assert_eq!(site.inventory.systems[0].devices, [ct.clone()]);
+    assert_eq!(site.inventory.systems[0].devices, std::slice::from_ref(&ct));
     let config = &site.devices[&ct];
     assert_eq!(
         config.transport,

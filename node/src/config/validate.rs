@@ -251,7 +251,7 @@ impl Validator<'_> {
         };
         let directory = |text: &Text, name: &str| {
             let ok = |c: char| c.is_ascii_alphanumeric() || "/\\:._-".contains(c);
-            if text.value.len() > 2 && text.value.len() <= 120 && text.value.chars().all(ok) {
+            if text.value.len() > 2 && text.value.len() <= 200 && text.value.chars().all(ok) {
                 Ok(text.value.trim_end_matches(['/', '\\']).to_owned())
             } else {
                 let message = format!("{:?} is no plain directory", text.value);
@@ -259,7 +259,7 @@ impl Validator<'_> {
                     text,
                     &format!("{field}.{name}"),
                     message,
-                    "use letters, digits and / \\ : . _ - only, at most 120",
+                    "use letters, digits and / \\ : . _ - only, at most 200",
                 )
             }
         };

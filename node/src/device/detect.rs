@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) async fn detect(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
     let op = shell::checked("operation", op)?;
-    transport.ping().await?;
+    transport.here()?;
     match query(&variant.installer)? {
         Query::Registry(values) => {
             let answers = registry(transport, op, &values).await?;

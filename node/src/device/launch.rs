@@ -36,7 +36,7 @@ pub(super) async fn perform(
     let lines = launch_lines(&variant.installer, step, kind, &kind.join(&dir, file))?;
     let files = shell::step_files(kind, &dir, transport.root().as_deref(), step.word(), &lines)?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout };
-    transport.ping().await?;
+    transport.here()?;
     transport.put_texts(op, &files).await?;
     let code = match launch.state().await? {
         StepState::Done(code) => code,

@@ -62,7 +62,7 @@ impl DeviceHandle {
     pub async fn stage(&self, op: &str, payload: &Path, variant: &Variant) -> Result<(), DeviceError> {
         let op = shell::checked("operation", op)?;
         let name = shell::checked("file", &variant.payload.file_name)?;
-        self.transport.ping().await?;
+        self.transport.here()?;
         self.transport.put(op, &[(name, payload)]).await?;
         launch::check_size(&self.transport, op, name, variant.payload.length).await
     }

@@ -115,7 +115,7 @@ async fn facts(transport: &Transport) -> Result<Facts, DeviceError> {
     if let Some(root) = transport.local_root() {
         facts.free_bytes = nix::sys::statvfs::statvfs(root)
             .ok()
-            .map(|stat| u64::from(stat.blocks_available()).saturating_mul(stat.fragment_size()));
+            .map(|stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
         if transport.shell() == Shell::Sh {
             facts.platform = std::fs::read_to_string(root.join("platform")).ok().map(|text| text.trim().to_owned());
         }

@@ -35,7 +35,7 @@ pub(crate) enum Transport {
     /// A Wine prefix with its `cmd`.
     Wine(WinePrefix),
     /// An SSH server.
-    Ssh(SshLink),
+    Ssh(Box<SshLink>),
 }
 
 impl Transport {
@@ -43,7 +43,7 @@ impl Transport {
         match &config.transport {
             TransportConfig::Local { root, shell: LocalShell::Sh } => Self::Sandbox(Sandbox::new(root)),
             TransportConfig::Local { root, shell: LocalShell::Wine } => Self::Wine(WinePrefix::new(root)),
-            TransportConfig::Ssh(ssh) => Self::Ssh(SshLink::new(id, ssh, work_dir)),
+            TransportConfig::Ssh(ssh) => Self::Ssh(Box::new(SshLink::new(id, ssh, work_dir))),
         }
     }
 
@@ -79,6 +79,15 @@ impl Transport {
             Self::Sandbox(sandbox) => sandbox.ping(),
             Self::Wine(wine) => wine.ping(),
             Self::Ssh(ssh) => ssh.ping().await,
+        }
+    }
+
+    /// Whether a device that is a directory here is there. Any other shows it by answering the next question.
+    pub(crate) fn here(&self) -> Result<(), DeviceError> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.ping(),
+            Self::Wine(wine) => wine.ping(),
+            Self::Ssh(_) => Ok(()),
         }
     }
 

@@ -1,7 +1,5 @@
 //! The two shells that devices have: quoting, paths, and the scripts that are run there.
 
-use std::fmt::Write as _;
-
 use super::DeviceError;
 
 /// A device's shell.
@@ -228,10 +226,7 @@ pub(crate) fn query_script(shell: Shell, sections: &[Section<'_>]) -> String {
 
 /// The answer to one section: its exit code and what it printed. `None` when it is not there as a whole.
 pub(crate) fn section<'a>(output: &'a str, name: &str) -> Option<(u32, &'a str)> {
-    let mut begin = String::new();
-    // Writing to a String can't fail.
-    let _ = write!(begin, "::begin {name}\n");
-    let (_, rest) = output.split_once(&begin)?;
+    let (_, rest) = output.split_once(&format!("::begin {name}\n"))?;
     let mark = format!("::end {name} ");
     let end = rest.rfind(&mark)?;
     let code = crate::installers::parse_exit_code(rest[end + mark.len()..].lines().next()?)?;

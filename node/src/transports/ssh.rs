@@ -24,6 +24,8 @@ use crate::config::{RemoteShell, SshConfig};
 const CONTROL_PATH_MAX: usize = 90;
 /// Between two looks at a device that restarts.
 const REBOOT_POLL: Duration = Duration::from_millis(500);
+/// How often a directory that is still in use is tried.
+const REMOVE_TRIES: usize = 5;
 /// The status that the client gives its own failures (ssh(1), EXIT STATUS).
 const CLIENT_FAILED: i32 = 255;
 /// Slowest upload that is waited for, bytes per second: half of the slowest link in the design (2 Mbit/s).
@@ -140,9 +142,11 @@ impl SshLink {
         let mut command = Command::new(program);
         command.args(["-F", "/dev/null"]).args(self.options()).args(rest).env_remove("SSH_AUTH_SOCK");
         let what = format!("{program} to {}", self.config.host);
+        let begin = Instant::now();
         let done = process::run(command, input, timeout, TEXT_BYTES_MAX)
             .await
             .map_err(|source| DeviceError::Io { what: format!("run {what}"), source })?;
+        tracing::debug!(device = self.alias, program, took = ?begin.elapsed(), code = done.code, "ssh client");
         if done.timed_out {
             // The shared connection may be the one that hangs.
             self.hang_up();
@@ -298,13 +302,20 @@ impl SshLink {
         }
     }
 
+    /// Windows removes nothing that a program still holds open, and a launcher ends a moment after its result.
     pub(super) async fn remove(&self, op: &str) -> Result<(), DeviceError> {
         let dir = self.op_dir(op);
         let line = match self.config.shell {
-            RemoteShell::Sh => format!("rm -rf {}", quote(Shell::Sh, &dir)?),
-            RemoteShell::Cmd => format!("rd /s /q {dir} 2>nul"),
+            RemoteShell::Sh => format!("rm -rf {0}; ls {0} 2>/dev/null", quote(Shell::Sh, &dir)?),
+            RemoteShell::Cmd => format!("rd /s /q {dir} 2>nul& dir /b {dir} 2>nul"),
         };
-        self.run_line(&line, QUESTION_TIMEOUT).await.map(drop)
+        for _ in 0..REMOVE_TRIES {
+            if self.run_line(&line, QUESTION_TIMEOUT).await?.trim().is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(REBOOT_POLL).await;
+        }
+        Err(DeviceError::Garbled { what: format!("the removal of {dir}"), text: "it is still there".into() })
     }
 
     /// Forgets the shared connection, so that the next call makes a new one. The old one ends by its own keep-alive.

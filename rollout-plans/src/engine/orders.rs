@@ -304,6 +304,14 @@ impl Record {
         let Some(before) = w.checked_sub(1) else {
             return refuse(state.word().to_owned(), "the first wave begins with the start order");
         };
+        if let Some(lost) = self.waves.iter().position(|w| w.state.is_lost()) {
+            let hint = format!(
+                "wave {} {}, so nothing follows",
+                self.document.waves[lost].name,
+                phrase(self.waves[lost].state)
+            );
+            return refuse(state.word().replace('_', " "), &hint);
+        }
         // The engine is told who signed and in which roles, but not who of several holds which: it can't count them.
         if people(holders) != 1 {
             let why = "an approval carries one person's signature; let each sign one of their own".to_owned();

@@ -55,8 +55,9 @@ impl State {
         let record = &self.rollouts[r];
         let Some(before) = w.checked_sub(1) else { return WaitingOn::Start };
         let passed = record.waves[usize::from(before)].state == WaveState::Passed;
-        // Passed, and still not begun: only a standing rollout does that.
-        match self.standing(r).filter(|_| passed) {
+        let lost = record.waves.iter().any(|w| w.state.is_lost());
+        // Passed, and still not begun: only a standing rollout does that. After a lost wave nothing follows.
+        match self.standing(r).filter(|_| passed || lost) {
             Some(on) => on,
             None => WaitingOn::EarlierWave { wave: record.document.waves[usize::from(before)].name.clone() },
         }
