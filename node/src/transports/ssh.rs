@@ -220,7 +220,8 @@ impl SshLink {
             );
         }
         let timeout = QUESTION_TIMEOUT + Duration::from_secs(length / UPLOAD_RATE_MIN);
-        let args = ["-q", "-b", "-", "--", &self.config.host];
+        // Without -q, which would also silence why there is no connection.
+        let args = ["-b", "-", "--", &self.config.host];
         let done = self.client("sftp", &args, Some(batch.as_bytes()), timeout).await?;
         if done.code == Some(0) {
             return Ok(());
