@@ -197,7 +197,9 @@ async fn an_install_outlives_its_link_and_its_node() {
         let variant = variant.clone();
         async move { first.install("op", &variant, LONG).await }
     });
+    let asked = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
     tokio::task::block_in_place(|| wait_until("the install begins", LONG, || lines().contains("begun")));
+    assert!(asked.install_begun("op").await.unwrap() && !asked.install_begun("other").await.unwrap());
     // The link goes, and with it the node that had asked.
     server.cut();
     task.abort();

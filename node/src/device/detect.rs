@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(super) async fn detect(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
-    let op = shell::checked("operation", op)?;
+    let op = &shell::op_name(op)?;
     transport.here()?;
     match query(&variant.installer)? {
         Query::Registry(values) => {
@@ -61,7 +61,7 @@ pub(super) async fn registry(
 
 async fn script(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
     let kind = transport.shell();
-    let file = shell::checked("file", &variant.payload.file_name)?;
+    let file = shell::file_name(&variant.payload.file_name)?;
     let path = kind.join(&transport.op_dir(op), file);
     let line = match kind {
         Shell::Sh => {

@@ -29,27 +29,35 @@ pub(super) async fn perform(
     step: Step,
     timeout: Duration,
 ) -> Result<Ran, DeviceError> {
-    let op = shell::checked("operation", op)?;
-    let file = shell::checked("file", &variant.payload.file_name)?;
+    let op = &shell::op_name(op)?;
+    let file = shell::file_name(&variant.payload.file_name)?;
     let kind = transport.shell();
     let dir = transport.op_dir(op);
     let lines = launch_lines(&variant.installer, step, kind, &kind.join(&dir, file))?;
     let files = shell::step_files(kind, &dir, transport.root().as_deref(), step.word(), &lines)?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout };
     transport.here()?;
-    transport.put_texts(op, &files).await?;
     let code = match launch.state().await? {
         StepState::Done(code) => code,
         StepState::None => {
             if step == Step::Install || matches!(variant.installer, Installer::Script { .. }) {
                 check_size(transport, op, file, variant.payload.length).await?;
             }
+            transport.put_texts(op, &files).await?;
             transport.start(op, &format!("wr-{}.{}", step.word(), kind.extension())).await?;
             launch.wait().await?
         }
         StepState::Running | StepState::Dead => launch.wait().await?,
     };
     launch.ran(&variant.installer, code).await
+}
+
+/// Whether `step` has begun or ended already.
+pub(super) async fn begun(transport: &Transport, op: &str, step: Step) -> Result<bool, DeviceError> {
+    let op = &shell::op_name(op)?;
+    transport.here()?;
+    let launch = Launch { transport, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
+    Ok(launch.state().await? != StepState::None)
 }
 
 struct Launch<'a> {
@@ -61,7 +69,15 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
+    /// Puts the state script, and asks it.
     async fn state(&self) -> Result<StepState, DeviceError> {
+        let kind = self.transport.shell();
+        let script = shell::state_script(kind, &self.transport.op_dir(self.op), self.step.word())?;
+        self.transport.put_texts(self.op, &[script]).await?;
+        self.ask_state().await
+    }
+
+    async fn ask_state(&self) -> Result<StepState, DeviceError> {
         let kind = self.transport.shell();
         let path =
             kind.join(&self.transport.op_dir(self.op), &format!("wr-{}.state.{}", self.step.word(), kind.extension()));
@@ -80,7 +96,7 @@ impl Launch<'_> {
     /// often, and tells all but a dead launcher.
     async fn glance(&self) -> Result<Option<StepState>, DeviceError> {
         if self.transport.local_root().is_none() {
-            return self.state().await.map(Some);
+            return self.ask_state().await.map(Some);
         }
         let rc = self.transport.read_text(self.op, &format!("wr-{}.rc", self.step.word())).await?;
         Ok(rc.and_then(|text| parse_exit_code(&text)).map(StepState::Done))
@@ -97,7 +113,7 @@ impl Launch<'_> {
         loop {
             let looked = if asked.elapsed() >= ALIVE_EVERY {
                 asked = Instant::now();
-                self.state().await.map(Some)
+                self.ask_state().await.map(Some)
             } else {
                 self.glance().await
             };

@@ -60,8 +60,8 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when the device does not answer, or holds fewer or more bytes afterwards.
     pub async fn stage(&self, op: &str, payload: &Path, variant: &Variant) -> Result<(), DeviceError> {
-        let op = shell::checked("operation", op)?;
-        let name = shell::checked("file", &variant.payload.file_name)?;
+        let op = &shell::op_name(op)?;
+        let name = shell::file_name(&variant.payload.file_name)?;
         self.transport.here()?;
         self.transport.put(op, &[(name, payload)]).await?;
         launch::check_size(&self.transport, op, name, variant.payload.length).await
@@ -81,6 +81,14 @@ impl DeviceHandle {
     /// [`DeviceError::Interrupted`] when it began and left no result (detect, then decide); others when it did not begin.
     pub async fn install(&self, op: &str, variant: &Variant, timeout: Duration) -> Result<Ran, DeviceError> {
         launch::perform(&self.transport, op, variant, Step::Install, timeout).await
+    }
+
+    /// Whether an install of this `op` has begun on the device (or has ended already).
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device can't be asked.
+    pub async fn install_begun(&self, op: &str) -> Result<bool, DeviceError> {
+        launch::begun(&self.transport, op, Step::Install).await
     }
 
     /// Uninstalls. Picks up an uninstall of the same `op` that has begun or ended already.
@@ -112,7 +120,7 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when the device can't be asked; the directory is then left behind, and harms nothing.
     pub async fn cleanup(&self, op: &str) -> Result<(), DeviceError> {
-        self.transport.remove(shell::checked("operation", op)?).await
+        self.transport.remove(&shell::op_name(op)?).await
     }
 }
 

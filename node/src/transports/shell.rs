@@ -72,16 +72,37 @@ pub fn quote(shell: Shell, text: &str) -> Result<String, Unquotable> {
     })
 }
 
-/// A name of an operation or a file: it becomes a path on the device.
-pub(crate) fn checked<'a>(what: &'static str, name: &'a str) -> Result<&'a str, DeviceError> {
+/// Longest name of an operation's directory on a device: Windows' `MAX_PATH` is 260 for the whole path.
+const OP_NAME_MAX: usize = 60;
+/// Longest file name, for the same reason.
+const FILE_NAME_MAX: usize = 120;
+
+/// A payload's name on the device. Names that begin with "wr-" are our own.
+pub(crate) fn file_name(name: &str) -> Result<&str, DeviceError> {
+    let ours = name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("wr-"));
+    if !ours && name.len() <= FILE_NAME_MAX && plain(name) { Ok(name) } else { Err(bad_name("file", name)) }
+}
+
+/// The directory of an operation on the device: its id, or the beginning and the digest of a long one.
+pub(crate) fn op_name(op: &str) -> Result<String, DeviceError> {
+    if !plain(op) {
+        return Err(bad_name("operation", op));
+    }
+    if op.len() <= OP_NAME_MAX {
+        return Ok(op.to_owned());
+    }
+    let digest = wardround_signing::Digest::of(op.as_bytes()).hex();
+    Ok(format!("{}-{}", &op[..OP_NAME_MAX - 17], &digest[..16]))
+}
+
+/// Nothing that a shell or a path gives a meaning to.
+fn plain(name: &str) -> bool {
     let ok = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
-    // Our own files on the device begin with "wr-".
-    let good = !name.is_empty()
-        && name.len() <= 120
-        && !name.starts_with(['.', '-'])
-        && !name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("wr-"))
-        && name.chars().all(ok);
-    if good { Ok(name) } else { Err(DeviceError::BadName { what, name: name.chars().take(120).collect() }) }
+    !name.is_empty() && !name.starts_with(['.', '-']) && name.chars().all(ok)
+}
+
+fn bad_name(what: &'static str, name: &str) -> DeviceError {
+    DeviceError::BadName { what, name: name.chars().take(FILE_NAME_MAX).collect() }
 }
 
 /// A step's state, as its state script prints it.
@@ -103,8 +124,6 @@ pub(crate) enum StepState {
 /// - `run` performs the installer's lines and leaves the exit code as text. It does so itself, since `call` loses it in Wine.
 /// - The launcher claims the step: making a directory is atomic, so it runs at most once however often it is started.
 ///   The code gets its final name only when it is complete.
-/// - `state` tells a step that works from one that died: while the launcher runs it holds a file open, which Windows
-///   then refuses to delete (`cmd`), or its process id stands in a file (`sh`).
 ///
 /// `cmd` gets nothing but `goto`: brackets, `else` and `||` differ between its versions, and Wine's.
 pub(crate) fn step_files(
@@ -133,14 +152,7 @@ pub(crate) fn step_files(
                 format!("sh {run_file} > {log} 2>&1 < /dev/null"),
                 format!("mv -f {tmp} {rc}"),
             ];
-            let state = [
-                format!("if test -e {rc}; then echo DONE; cat {rc}; exit; fi"),
-                format!("if test ! -e {started}; then echo NONE; exit; fi"),
-                // No process id yet means that it has only just begun.
-                format!("if test ! -s {pid} || kill -0 `cat {pid}` 2>/dev/null; then echo RUNNING; exit; fi"),
-                format!("if test -e {rc}; then echo DONE; cat {rc}; else echo DEAD; fi"),
-            ];
-            vec![named("run.", &run), named("", &launcher), named("state.", &state)]
+            vec![named("run.", &run), named("", &launcher)]
         }
         Shell::Cmd => {
             let off = "@echo off".to_owned();
@@ -157,8 +169,31 @@ pub(crate) fn step_files(
                 format!("if exist {tmp} move /y {tmp} {rc} > nul"),
             ];
             let launcher = [off.clone(), format!("call {claim_file} > {lock}")];
-            let state = [
-                off,
+            vec![named("run.", &run), named("claim.", &claim), named("", &launcher)]
+        }
+    })
+}
+
+/// The script that tells a step that works from one that died: name and text. While a launcher runs it holds a file open,
+/// which Windows then refuses to delete (`cmd`), or its process id stands in a file (`sh`).
+pub(crate) fn state_script(shell: Shell, dir: &str, step: &str) -> Result<(String, String), Unquotable> {
+    let at = |name: &str| quote(shell, &shell.join(dir, &format!("wr-{step}.{name}")));
+    let (started, rc) = (at("started")?, at("rc")?);
+    let lines = match shell {
+        Shell::Sh => {
+            let pid = at("pid")?;
+            vec![
+                format!("if test -e {rc}; then echo DONE; cat {rc}; exit; fi"),
+                format!("if test ! -e {started}; then echo NONE; exit; fi"),
+                // No process id yet means that it has only just begun.
+                format!("if test ! -s {pid} || kill -0 `cat {pid}` 2>/dev/null; then echo RUNNING; exit; fi"),
+                format!("if test -e {rc}; then echo DONE; cat {rc}; else echo DEAD; fi"),
+            ]
+        }
+        Shell::Cmd => {
+            let lock = at("lock")?;
+            vec![
+                "@echo off".into(),
                 format!("if exist {rc} goto done"),
                 format!("if not exist {started} goto none"),
                 format!("del {lock} 2>nul"),
@@ -175,10 +210,10 @@ pub(crate) fn step_files(
                 "exit /b 0".into(),
                 ":running".into(),
                 "echo RUNNING".into(),
-            ];
-            vec![named("run.", &run), named("claim.", &claim), named("", &launcher), named("state.", &state)]
+            ]
         }
-    })
+    };
+    Ok((format!("wr-{step}.state.{}", shell.extension()), shell.file(&lines)))
 }
 
 /// Reads what a state script printed.
@@ -259,26 +294,21 @@ mod tests {
 
     #[test]
     fn names_can_not_leave_their_directory() {
-        assert!(checked("operation", "r1.2026-11_24+a").is_ok());
-        assert!(checked("file", "WindowsXP-KB4500331-x86-custom-enu_d7206aca.exe").is_ok());
-        for bad in [
-            "",
-            "..",
-            "../x",
-            "a/b",
-            r"a\b",
-            "a b",
-            "-rf",
-            ".ssh",
-            "wr-install.rc",
-            "WR-x",
-            "a;b",
-            "a(b",
-            "a\nb",
-            &"x".repeat(121),
-        ] {
-            assert!(checked("file", bad).is_err(), "{bad:?}");
+        assert!(file_name("WindowsXP-KB4500331-x86-custom-enu_d7206aca.exe").is_ok());
+        for bad in ["", "..", "../x", "a/b", r"a\b", "a b", "-rf", ".ssh", "a;b", "a(b", "a\nb", "ä"] {
+            assert!(file_name(bad).is_err() && op_name(bad).is_err(), "{bad:?}");
         }
+        for bad in ["wr-install.rc", "WR-x", &"x".repeat(121)] {
+            assert!(file_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn long_operation_ids_stay_apart_and_short_enough() {
+        assert_eq!(op_name("wr-r1.ct-01.1").unwrap(), "wr-r1.ct-01.1");
+        let (a, b) = (format!("{}1", "r".repeat(130)), format!("{}2", "r".repeat(130)));
+        let (a, b) = (op_name(&a).unwrap(), op_name(&b).unwrap());
+        assert!(a != b && a.len() == OP_NAME_MAX && a.starts_with("rrr"), "{a} {b}");
     }
 
     #[test]
