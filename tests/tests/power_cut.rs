@@ -12,6 +12,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
+#[path = "power_cut/controller.rs"]
+mod controller;
 #[path = "power_cut/mount.rs"]
 mod mount;
 

@@ -9,6 +9,7 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -21,6 +22,9 @@ use crate::{
 /// Opening sled on a full disk can brick it, so it is not tried below this, bytes. Its largest single write is a segment
 /// (512 KiB); the index file that it writes while opening is some 20 bytes a page.
 const OPEN_FREE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// How long the threads of a database that was just closed may take to let go of it: they do within milliseconds.
+const SLED_LOCK_PATIENCE: Duration = Duration::from_secs(3);
+const SLED_LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// Most entries that one call of [`Journal::side`] returns.
 const SIDE_ENTRIES_MAX: usize = 10_000;
 
@@ -108,7 +112,11 @@ impl Journal {
         let last = journal.check_records()?;
         journal.last.store(last, Ordering::Release);
         journal.sync()?;
-        disk::sync_dir(dir).map_err(JournalError::io("sync the journal's directory"))?;
+        // sled does not sync its settings, and new files stand in the directory only once that is synced.
+        File::open(dir.join("conf"))
+            .and_then(|f| f.sync_all())
+            .and_then(|()| disk::sync_dir(dir))
+            .map_err(JournalError::io("sync the journal's directory"))?;
         journal.keep_ballast(free);
         Ok(journal)
     }
@@ -424,8 +432,30 @@ fn remove_unfinished_snaps(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// sled 0.34 meets some damage with a panic; here it is an error like any other.
+/// Opens the database. We hold our own lock by now, so whoever holds sled's is a thread of a journal that was just dropped,
+/// which lets go by itself, or a program that is not this one.
 fn open_sled(dir: &Path, options: &Options) -> Result<sled::Db, JournalError> {
+    let deadline = Instant::now() + SLED_LOCK_PATIENCE;
+    loop {
+        match try_open_sled(dir, options) {
+            Err(JournalError::Store { source: sled::Error::Io(error), .. }) if is_locked(&error) => {
+                if Instant::now() >= deadline {
+                    return Err(JournalError::Locked { dir: dir.to_owned() });
+                }
+                std::thread::sleep(SLED_LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled wraps the system's answer in a text.
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().starts_with("could not acquire lock")
+}
+
+/// sled 0.34 meets some damage with a panic; here it is an error like any other.
+fn try_open_sled(dir: &Path, options: &Options) -> Result<sled::Db, JournalError> {
     let config = sled::Config::new().path(dir).cache_capacity(options.cache_bytes).flush_every_ms(None);
     match panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(opened) => opened.map_err(JournalError::store("open the journal")),

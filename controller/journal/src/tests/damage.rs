@@ -1,6 +1,6 @@
 //! What a disk or a crash can do, and that none of it is read as if it were right.
 
-use super::{all, open, raw, try_open};
+use super::{all, open, raw, raw_db, try_open};
 use crate::{JournalError, layout};
 
 fn three_records(dir: &std::path::Path) {
@@ -132,12 +132,12 @@ fn a_changed_byte_of_the_database_file_never_changes_a_record() {
 fn an_unknown_format_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     three_records(dir.path());
-    let db = sled::open(dir.path()).unwrap();
+    let db = raw_db(dir.path());
     db.open_tree(layout::META).unwrap().insert(layout::META_FORMAT, &[0, 0, 0, 2]).unwrap();
     drop(db);
     assert!(matches!(try_open(dir.path()), Err(JournalError::Format { found: 2, supported: 1 })));
 
-    let db = sled::open(dir.path()).unwrap();
+    let db = raw_db(dir.path());
     db.open_tree(layout::META).unwrap().remove(layout::META_FORMAT).unwrap();
     drop(db);
     assert!(matches!(try_open(dir.path()), Err(JournalError::Damaged { seq: 0, .. })));

@@ -5,7 +5,10 @@ mod limits;
 mod properties;
 mod snapshots;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use crate::{Journal, JournalError, Options};
 
@@ -26,9 +29,19 @@ fn all(journal: &Journal, after: u64) -> Vec<(u64, Vec<u8>)> {
     journal.replay(after).collect::<Result<_, _>>().unwrap()
 }
 
-/// The database without the journal around it.
+/// The database without the journal around it. Threads of the one before may hold it for a moment longer.
+fn raw_db(dir: &Path) -> sled::Db {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match sled::Config::new().path(dir).open() {
+            Ok(db) => return db,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
+}
+
 fn raw(dir: &Path) -> sled::Tree {
-    sled::Config::new().path(dir).open().unwrap().open_tree(crate::layout::RECORDS).unwrap()
+    raw_db(dir).open_tree(crate::layout::RECORDS).unwrap()
 }
 
 #[test]
@@ -62,6 +75,26 @@ fn a_second_opening_is_refused_by_name() {
     assert!(error.to_string().starts_with("another process has the journal"), "{error}");
     drop(first);
     open(dir.path());
+}
+
+/// sled's threads let go a moment after the journal was dropped; opening it again must not depend on how long that is.
+#[test]
+fn a_closed_journal_can_be_opened_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in 0..40_u64 {
+        let journal = open(dir.path());
+        assert_eq!(journal.append(&[1; 9_000]).unwrap(), n + 1);
+        journal.sync().unwrap();
+    }
+}
+
+/// Another program on the same database is told apart from a damaged one.
+#[test]
+fn a_foreign_holder_of_the_database_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let _holder = raw_db(dir.path());
+    assert!(matches!(try_open(dir.path()), Err(JournalError::Locked { .. })));
 }
 
 #[test]
