@@ -52,7 +52,7 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     Init(commands::init::Init),
     Controller(commands::controller::Controller),
-    //G     Node(commands::node::Node),
+    Node(commands::node::Node),
     Key(commands::key::Key),
     Patch(commands::patch::Patch),
     Plan(commands::plan::Plan),

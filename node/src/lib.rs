@@ -1,7 +1,32 @@
 //! The wardround site node: it drives the devices of one site and watches its clinical systems.
+//!
+//! | room | holds |
+//! |---|---|
+//! | `machine` | every decision, pure: the fold of journalled inputs, and the actions that follow |
+//! | `trust` | the floor, and what a directive must prove before the machine hears of it |
+//! | `identity`, `enrol` | who the node is, and how a token made it so |
+//! | `sync` | everything that talks to the controller |
+//! | `cache` | payload chunks, content-addressed |
+//! | `executor` | the one loop that owns the state, and the tasks that act |
+//! | `config`, `device`, `installers`, `transports`, `probes` | the site and the means to reach it |
+//!
+//! **Invariant:** the node knows nothing of the controller's code; both know the `.proto` files and the signed documents.
 
+mod cache;
 pub mod config;
 pub mod device;
+mod enrol;
+mod error;
+mod executor;
+mod files;
+mod identity;
 pub mod installers;
+mod machine;
 pub mod probes;
+mod sync;
 pub mod transports;
+mod trust;
+
+pub use enrol::{EnrolOptions, Enrolled, enrol};
+pub use error::NodeError;
+pub use executor::{RunOptions, run};

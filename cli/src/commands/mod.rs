@@ -7,7 +7,7 @@ pub(crate) mod controller;
 pub(crate) mod exit_codes;
 pub(crate) mod init;
 pub(crate) mod key;
-//G pub(crate) mod node;
+pub(crate) mod node;
 pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod rollout;
@@ -27,7 +27,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Init(init) => init.run(session).await,
         Command::Controller(controller) => controller.run(session).await,
-        //G         Command::Node(node) => node.run(session).await,
+        Command::Node(node) => node.run(session).await,
         Command::Key(key) => key.run(session).await,
         Command::Patch(patch) => Box::pin(patch.run(session)).await,
         Command::Plan(plan) => plan.run(session).await,

@@ -110,5 +110,11 @@ impl Run {
 }
 
 fn failure(error: &wardround_node::NodeError) -> Failure {
-    Failure::new(chain(error))
+    use wardround_node::NodeError as E;
+    let exit = match error {
+        E::Enrolled { .. } | E::CertificateExpired { .. } | E::Pin(_) | E::Refused { .. } => Exit::Refused,
+        E::Unreachable { .. } => Exit::Unreachable,
+        _ => Exit::Failure,
+    };
+    Failure::with(exit, chain(error)).hint(error.hint())
 }

@@ -1,0 +1,274 @@
+//! Enrolment: a single-use token becomes an identity.
+//!
+//! The token pins the controller's CA and the trust anchor by their SHA-256, so the first contact needs no other trust.
+//! 1. A TLS handshake without a word of ours brings the server's chain; the CA in it must have the pinned hash.
+//! 2. A second connection trusts that CA alone; over it the token is used.
+//! 3. The answer's CA and anchor must have the pinned hashes too; only then is anything written.
+
+use std::{path::PathBuf, sync::Arc, sync::Mutex, time::Duration};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use wardround_proto::v1::{EnrolRequest, enrolment_service_client::EnrolmentServiceClient};
+use wardround_rollout_plans::model::SiteId;
+use wardround_signing::{Digest, PublicKey, SecretKey, Signer as _, TrustAnchor};
+
+use crate::{
+    NodeError,
+    identity::{self, NewIdentity},
+};
+
+/// How long one contact may take.
+const CONTACT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest token accepted, bytes; real ones have about 200.
+const TOKEN_BYTES_MAX: usize = 1_000;
+
+/// What a site engineer gives.
+#[derive(Debug, Clone)]
+pub struct EnrolOptions {
+    /// Where the node keeps everything.
+    pub state_dir: PathBuf,
+    /// "https://host:port".
+    pub controller: String,
+    /// As printed by `wardround site token`.
+    pub token: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    /// The site that the token was made for.
+    pub site: SiteId,
+}
+
+/// A token's parts.
+struct Token {
+    /// "id.secret": what the controller gets.
+    ticket: String,
+    ca: Digest,
+    trust: Digest,
+}
+
+impl Token {
+    fn parse(text: &str) -> Result<Self, NodeError> {
+        let text = text.trim();
+        let parts: Vec<&str> = text.split('.').collect();
+        let &[id, secret, ca, trust] = parts.as_slice() else {
+            return Err(NodeError::Token);
+        };
+        if id.is_empty() || secret.is_empty() || text.len() > TOKEN_BYTES_MAX {
+            return Err(NodeError::Token);
+        }
+        let pin = |hex: &str| format!("sha256:{hex}").parse::<Digest>().map_err(|_| NodeError::Token);
+        Ok(Self { ticket: format!("{id}.{secret}"), ca: pin(ca)?, trust: pin(trust)? })
+    }
+}
+
+/// Enrols. Nothing is written unless everything fits.
+///
+/// # Errors
+/// [`NodeError`] with a hint: a used token, a controller that is not the token's, a folder that is somebody already.
+pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
+    identity::require_vacant(&options.state_dir)?;
+    let token = Token::parse(&options.token)?;
+    let endpoint = options.controller.trim_end_matches('/').to_owned();
+    let unreachable = |why: String| NodeError::Unreachable { endpoint: endpoint.clone(), why };
+
+    // 1. The CA, by its hash.
+    let chain = tokio::time::timeout(CONTACT_TIMEOUT, server_chain(&endpoint))
+        .await
+        .map_err(|_| unreachable(format!("no answer within {} s", CONTACT_TIMEOUT.as_secs())))??;
+    let ca = chain
+        .into_iter()
+        .find(|der| Digest::of(der) == token.ca)
+        .ok_or_else(|| NodeError::Pin("its certificate chain does not hold the CA that the token pins".into()))?;
+    let ca_pem = pem(&ca);
+
+    // 2. The token, over a connection that trusts that CA alone.
+    let channel = Endpoint::from_shared(endpoint.clone())
+        .and_then(|e| {
+            e.connect_timeout(CONTACT_TIMEOUT)
+                .timeout(CONTACT_TIMEOUT)
+                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&ca_pem)))
+        })
+        .map_err(|e| unreachable(causes(&e)))?
+        .connect()
+        .await
+        .map_err(|e| unreachable(causes(&e)))?;
+    let crypto = |what| move |e: rcgen::Error| NodeError::Crypto { what, why: e.to_string() };
+    let tls_key = rcgen::KeyPair::generate().map_err(crypto("making a TLS key"))?;
+    let csr = rcgen::CertificateParams::default()
+        .serialize_request(&tls_key)
+        .map_err(crypto("making a certificate request"))?;
+    let report_key =
+        SecretKey::generate().map_err(|e| NodeError::Crypto { what: "making a report key", why: e.to_string() })?;
+    let answer = EnrolmentServiceClient::new(channel)
+        .enrol(EnrolRequest {
+            token: token.ticket,
+            csr_der: csr.der().to_vec(),
+            report_public_key: report_key.public().to_bytes().to_vec(),
+        })
+        .await
+        .map_err(|status| NodeError::Refused { endpoint: endpoint.clone(), status: Box::new(status) })?
+        .into_inner();
+
+    // 3. The answer, against the pins.
+    if der_of(&answer.ca_pem).map(|der| Digest::of(&der)) != Some(token.ca) {
+        return Err(NodeError::Pin("it sent another CA than the token pins".into()));
+    }
+    if TrustAnchor::pin(&answer.trust_anchor) != token.trust {
+        return Err(NodeError::Pin("it sent another trust anchor than the token pins".into()));
+    }
+    serde_json::from_slice::<TrustAnchor>(&answer.trust_anchor)
+        .map_err(|e| NodeError::Pin(format!("its trust anchor can't be used: {e}")))?;
+    let directive_key = PublicKey::from_bytes(&answer.directive_public_key)
+        .map_err(|e| NodeError::Pin(format!("its directive key can't be used: {e}")))?;
+    let site = SiteId::new(&answer.site).map_err(|e| NodeError::Pin(e.to_string()))?;
+    identity::create(
+        &options.state_dir,
+        &NewIdentity {
+            site: site.clone(),
+            controller: endpoint,
+            directive_key,
+            trust_json: &answer.trust_anchor,
+            report_key: &report_key,
+            cert_pem: &answer.certificate_pem,
+            key_pem: &tls_key.serialize_pem(),
+            ca_pem: &answer.ca_pem,
+        },
+    )?;
+    Ok(Enrolled { site })
+}
+
+/// The chain that a server shows. Nothing is sent to it and nothing is believed: the caller compares hashes.
+async fn server_chain(endpoint: &str) -> Result<Vec<CertificateDer<'static>>, NodeError> {
+    let unreachable = |why: String| NodeError::Unreachable { endpoint: endpoint.to_owned(), why };
+    let uri: tonic::transport::Uri = endpoint.parse().map_err(|_| unreachable("it is not an address".into()))?;
+    let (Some("https"), Some(host), Some(port)) = (uri.scheme_str(), uri.host(), uri.port_u16()) else {
+        return Err(unreachable("an address looks like https://host:port".into()));
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| unreachable(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Recorder { seen: Arc::clone(&seen), provider }))
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.clone()).map_err(|e| unreachable(e.to_string()))?;
+    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| unreachable(e.to_string()))?;
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|e| unreachable(e.to_string()))?;
+    let mut chain = seen.lock().map_err(|_| unreachable("the handshake was cut off".into()))?;
+    Ok(std::mem::take(&mut *chain))
+}
+
+/// Writes down the chain and accepts it: for [`server_chain`] alone, over which nothing is ever sent.
+#[derive(Debug)]
+struct Recorder {
+    seen: Arc<Mutex<Vec<CertificateDer<'static>>>>,
+    provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain = std::iter::once(end_entity).chain(intermediates).map(|c| c.clone().into_owned()).collect();
+        *self.seen.lock().map_err(|_| rustls::Error::General("poisoned".into()))? = chain;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in STANDARD.encode(der).as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    text + "-----END CERTIFICATE-----\n"
+}
+
+fn der_of(pem: &str) -> Option<Vec<u8>> {
+    x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok().map(|(_, pem)| pem.contents)
+}
+
+/// An error with its causes: tonic's own text is "transport error" alone.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_have_four_parts_and_two_pins() {
+        let pin = "ab".repeat(32);
+        let token = Token::parse(&format!(" id.secret.{pin}.{pin}\n")).unwrap();
+        assert_eq!((token.ticket.as_str(), token.ca.hex()), ("id.secret", pin.clone()));
+        for bad in ["", "id.secret", &format!("id.secret.{pin}"), &format!(".s.{pin}.{pin}"), &format!("i.s.{pin}.zz")]
+        {
+            assert!(matches!(Token::parse(bad), Err(NodeError::Token)), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_says_so_and_nothing_is_written() {
+        let state = tempfile::tempdir().unwrap();
+        let pin = "ab".repeat(32);
+        let options = EnrolOptions {
+            state_dir: state.path().join("node"),
+            controller: "localhost".into(),
+            token: format!("i.s.{pin}.{pin}"),
+        };
+        let error = enrol(options).await.unwrap_err();
+        assert!(error.to_string().contains("https://host:port"), "{error}");
+        assert!(!state.path().join("node").exists());
+    }
+}

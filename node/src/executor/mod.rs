@@ -1,0 +1,115 @@
+//! The one loop that owns the state, and the tasks that act.
+//!
+//! **Invariant:** only [`owner`] changes the state. An input is in the journal before it takes effect outside this
+//! process: actions, acknowledgements and reports leave only after the sync.
+
+mod monitor;
+mod owner;
+mod site;
+mod store;
+mod tasks;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use wardround_rollout_plans::model::Timestamp;
+
+pub(crate) use owner::Owner;
+pub(crate) use site::Site;
+
+use crate::{
+    NodeError,
+    cache::Cache,
+    identity::Identity,
+    sync::{CheckIns, Controller, run_check_ins, run_watch},
+    trust::{Documents, Floor, FloorFile},
+};
+
+/// Inputs that may wait for the loop: some for each device at work and each system under watch.
+const QUEUE_MAX: usize = 1_024;
+/// How long a shutdown waits for the tasks that talk to the controller.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// How to run a node.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The state directory that enrolment filled.
+    pub state_dir: PathBuf,
+    /// The site file.
+    pub site_file: PathBuf,
+    /// Check in this often, whatever the controller asks for.
+    pub check_in_every: Option<Duration>,
+}
+
+/// The clock of the shell: Unix milliseconds.
+pub(crate) fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// Runs the node of a site until `shutdown`. Installs that are under way then go on on their devices and are taken up
+/// again at the next start.
+///
+/// # Errors
+/// [`NodeError`]: no or a damaged identity, an expired certificate, a site file with mistakes, a second node on the same
+/// state, damaged floors, or a journal that no longer takes records.
+pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(), NodeError> {
+    let identity = Arc::new(Identity::read(&options.state_dir)?);
+    identity.require_valid(now())?;
+    let site = Site::read(&options.site_file, &identity.site, 1)?;
+    let (state, store) = store::Store::open(&options.state_dir, &identity.site)?;
+    let mut floor = FloorFile::open(&options.state_dir.join("floor"))?;
+    // The journal knows it too: whichever is higher counts.
+    floor.raise(Floor { counter: state.directive_counter(), ..floor.get() })?;
+    let controller = Controller::new(&identity)?;
+    let documents = Arc::new(Documents::open(&options.state_dir.join("documents"))?);
+    let cache = Cache::open(&options.state_dir).map_err(|source| NodeError::File {
+        path: options.state_dir.clone(),
+        verb: "written",
+        source,
+    })?;
+    tracing::info!(site = %identity.site, controller = identity.controller, devices = site.file.devices.len(), "the node runs");
+
+    let stop = shutdown.child_token();
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    let (site_sender, site_receiver) = watch::channel(Arc::new(site));
+    let (monitored_sender, monitored_receiver) = watch::channel(Default::default());
+    let wake = Arc::new(Notify::new());
+    let owner = Owner::new(sender);
+    let tracker = TaskTracker::new();
+
+    let tasks = tasks::Tasks {
+        owner: owner.clone(),
+        controller: controller.clone(),
+        identity: Arc::clone(&identity),
+        documents: Arc::clone(&documents),
+        cache: cache.clone(),
+        site: site_receiver.clone(),
+        work_dir: options.state_dir.join("devices"),
+        stop: stop.clone(),
+    };
+    let anchor = Arc::new(identity.anchor.clone());
+    tracker.spawn(run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wake), stop.clone()));
+    let check_ins = CheckIns {
+        controller,
+        identity: Arc::clone(&identity),
+        documents: Arc::clone(&documents),
+        floor,
+        owner: owner.clone(),
+        site: site_receiver.clone(),
+        every: options.check_in_every,
+        done: None,
+    };
+    tracker.spawn(run_check_ins(check_ins, Arc::clone(&wake), stop.clone()));
+    tracker.spawn(monitor::run(monitored_receiver, site_receiver.clone(), owner.clone(), stop.clone()));
+    tracker.spawn(site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone()));
+    tracker.close();
+
+    let work = owner::Work { state, store, tasks, identity, documents, cache, wake, monitored: monitored_sender };
+    let ended = work.run(receiver, site_receiver, stop.clone()).await;
+    stop.cancel();
+    if tokio::time::timeout(SHUTDOWN_MAX, tracker.wait()).await.is_err() {
+        tracing::warn!("a task did not end in time and is dropped");
+    }
+    ended
+}

@@ -1,0 +1,85 @@
+//! The site file as it is now: read at the start, and again whenever it changes.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wardround_rollout_plans::model::SiteId;
+
+use super::Owner;
+use crate::{
+    NodeError,
+    config::{SiteFile, read_site_file},
+    machine::SiteView,
+};
+
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A read site file.
+#[derive(Debug)]
+pub(crate) struct Site {
+    /// Its content.
+    pub(crate) file: SiteFile,
+    /// Rises with each change.
+    pub(crate) generation: u64,
+}
+
+impl Site {
+    /// Reads the file of this very site.
+    pub(super) fn read(path: &Path, enrolled: &SiteId, generation: u64) -> Result<Self, NodeError> {
+        let file = read_site_file(path)?;
+        if file.inventory.site != *enrolled {
+            return Err(NodeError::OtherSite {
+                found: file.inventory.site.to_string(),
+                expected: enrolled.to_string(),
+            });
+        }
+        Ok(Self { file, generation })
+    }
+
+    /// What the machine needs of it.
+    pub(super) fn view(&self) -> SiteView {
+        SiteView { inventory: Some(self.file.inventory.clone()), concurrency_max: self.file.concurrency_max }
+    }
+}
+
+/// Follows the file until `stop`. A change with mistakes is logged, and the file as it was goes on being used.
+pub(super) async fn follow(
+    path: PathBuf,
+    enrolled: SiteId,
+    sender: watch::Sender<Arc<Site>>,
+    owner: Owner,
+    stop: CancellationToken,
+) {
+    let changed = |path: &Path| -> Option<(SystemTime, u64)> {
+        std::fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())))
+    };
+    let mut seen = changed(&path);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let found = changed(&path);
+        if found == seen {
+            continue;
+        }
+        seen = found;
+        let generation = sender.borrow().generation + 1;
+        match Site::read(&path, &enrolled, generation) {
+            Ok(site) if site.file == sender.borrow().file => {}
+            Ok(site) => {
+                tracing::info!(devices = site.file.devices.len(), "the site file has changed");
+                let view = site.view();
+                sender.send_replace(Arc::new(site));
+                owner.site(view).await;
+            }
+            Err(error) => tracing::error!(%error, hint = error.hint(), "the changed site file is not used"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Tasks: what the machine wants done on a device.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use wardround_rollout_plans::model::{
+    Detected, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, SystemId, Variant,
+};
+
+use super::{Owner, Site, now};
+use crate::{
+    cache::{Cache, CacheError},
+    device::{DeviceError, DeviceHandle, Ran},
+    identity::Identity,
+    installers::{self, ExitClass},
+    machine::{
+        Action, CheckFound, Fault, FaultKind, Found, InstallFound, InstallOutcome, PreflightFound, UninstallFound, Verb,
+    },
+    probes::probe_system,
+    sync::{Controller, FetchError},
+    trust::Documents,
+};
+
+/// What tasks work with.
+#[derive(Clone)]
+pub(super) struct Tasks {
+    pub(super) owner: Owner,
+    pub(super) controller: Controller,
+    pub(super) identity: Arc<Identity>,
+    pub(super) documents: Arc<Documents>,
+    pub(super) cache: Cache,
+    pub(super) site: watch::Receiver<Arc<Site>>,
+    pub(super) work_dir: PathBuf,
+    pub(super) stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Begins an action. The machine gives out one per deployment at a time.
+    pub(super) fn begin(&self, action: Action) {
+        let tasks = self.clone();
+        tokio::spawn(async move {
+            let (rollout, device, task) = (action.rollout.clone(), action.device.clone(), action.task);
+            let stop = tasks.stop.clone();
+            let owner = tasks.owner.clone();
+            tracing::debug!(%rollout, %device, op = action.op, verb = ?action.verb, "begins");
+            // A task of its own, so that a panic becomes an answer and the deployment does not wait for ever.
+            let work = tokio::spawn(async move { tasks.perform(&action).await });
+            let abort = work.abort_handle();
+            let found = tokio::select! {
+                // What runs on the device goes on there, and is taken up at the next start.
+                () = stop.cancelled() => {
+                    abort.abort();
+                    return;
+                }
+                ended = work => match ended {
+                    Ok(Ok(found)) => found,
+                    Ok(Err(fault)) => Found::Fault(fault),
+                    Err(error) => Found::Fault(other(format!("the task ended without an answer: {error}"))),
+                },
+            };
+            if let Found::Fault(fault) = &found {
+                tracing::warn!(%rollout, %device, why = fault.text, kind = ?fault.kind, "a step could not be done");
+            }
+            owner.done(rollout, device, task, found).await;
+        });
+    }
+
+    async fn perform(&self, action: &Action) -> Result<Found, Fault> {
+        let patch = self.documents.get::<Patch>(&action.patch, &self.identity.anchor).ok_or_else(|| {
+            let text = "the signed patch document is not on the node, or no longer verifies".to_owned();
+            Fault { kind: FaultKind::Refused, text }
+        })?;
+        let patch = patch.document();
+        let variant = patch.variant(&action.variant).ok_or_else(|| Fault {
+            kind: FaultKind::Refused,
+            text: format!("the patch has no variant {}", action.variant),
+        })?;
+        if matches!(action.verb, Verb::Fetch) {
+            self.cache.bring(&variant.payload, &self.controller).await.map_err(cache_fault)?;
+            return Ok(Found::Fetched);
+        }
+        let device = self.device(action)?;
+        let op = action.op.as_str();
+        match &action.verb {
+            Verb::Fetch => Ok(Found::Fetched),
+            Verb::Stage => {
+                self.stage(&device, op, variant).await?;
+                Ok(Found::Staged)
+            }
+            Verb::Preflight { systems } => Ok(self.preflight(&device, op, variant, systems).await),
+            Verb::Install { timeout, before, may_begin } => {
+                if !may_begin && !device.install_begun(op).await.map_err(device_fault)? {
+                    let text = "the install had not begun when the halt came".to_owned();
+                    return Err(Fault { kind: FaultKind::NotBegun, text });
+                }
+                self.install(&device, op, variant, *timeout, before).await
+            }
+            Verb::Reboot { timeout, again } => reboot(&device, variant, *timeout, *again).await,
+            Verb::Check { systems } => Ok(self.check(&device, op, variant, systems).await),
+            Verb::Uninstall { timeout } => self.uninstall(&device, op, variant, *timeout).await,
+            Verb::Cleanup => {
+                device.cleanup(op).await.map_err(device_fault)?;
+                Ok(Found::Cleaned)
+            }
+        }
+    }
+
+    fn device(&self, action: &Action) -> Result<DeviceHandle, Fault> {
+        let site = self.site.borrow();
+        let config = site
+            .file
+            .devices
+            .get(&action.device)
+            .ok_or_else(|| other(format!("the site file no longer names {}", action.device)))?;
+        Ok(DeviceHandle::new(&action.device, config, &self.work_dir))
+    }
+
+    async fn stage(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<(), Fault> {
+        let payload = self.cache.bring(&variant.payload, &self.controller).await.map_err(cache_fault)?;
+        device.stage(op, &payload, variant).await.map_err(device_fault)
+    }
+
+    async fn probe(&self, systems: &[SystemId]) -> Vec<ProbeAnswer> {
+        let site = Arc::clone(&self.site.borrow());
+        let mut answers = Vec::new();
+        for system in systems {
+            if let Some(config) = site.file.systems.get(system) {
+                answers.extend(probe_system(system, &config.probes, &|| now().0).await);
+            }
+        }
+        answers
+    }
+
+    async fn preflight(&self, device: &DeviceHandle, op: &str, variant: &Variant, systems: &[SystemId]) -> Found {
+        let found = device.preflight(variant).await;
+        let before = match &found.reachable {
+            Ok(()) => device.detect(op, variant).await,
+            Err(why) => Detected::Unknown { why: why.clone() },
+        };
+        Found::Preflight(Box::new(PreflightFound {
+            unreachable: found.reachable.err(),
+            mismatch: found.platform,
+            in_use: found.in_use,
+            reboot_pending: found.reboot_pending,
+            free_bytes: found.free_bytes,
+            before,
+            probes: self.probe(systems).await,
+        }))
+    }
+
+    async fn check(&self, device: &DeviceHandle, op: &str, variant: &Variant, systems: &[SystemId]) -> Found {
+        let (detected, probes) = tokio::join!(device.detect(op, variant), self.probe(systems));
+        let reboot_pending = device.reboot_pending().await.ok();
+        Found::Checked(Box::new(CheckFound { detected, reboot_pending, probes }))
+    }
+
+    async fn install(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        variant: &Variant,
+        timeout: DurationMs,
+        before: &Detected,
+    ) -> Result<Found, Fault> {
+        let begun = tokio::time::Instant::now();
+        let limit = Duration::from_millis(timeout.0);
+        let mut ran = device.install(op, variant, limit).await;
+        if matches!(ran, Err(DeviceError::NotStaged { .. })) {
+            self.stage(device, op, variant).await?;
+            ran = device.install(op, variant, limit).await;
+        }
+        let ran = match ran {
+            Ok(ran) => Some(ran),
+            Err(error @ DeviceError::Interrupted { .. }) if begun.elapsed() >= limit => {
+                return Err(Fault { kind: FaultKind::Timeout, text: error.to_string() });
+            }
+            // It began and left no result: only the device can tell what it did.
+            Err(DeviceError::Interrupted { .. }) => None,
+            Err(error) => return Err(device_fault(error)),
+        };
+        let after = device.detect(op, variant).await;
+        // Not knowing is taken for yes where the installer says so anyway; else a missing answer asks for nothing.
+        let reboot_pending = device.reboot_pending().await.unwrap_or(false);
+        let outcome = outcome(ran.as_ref(), before, &after, reboot_pending);
+        Ok(Found::Installed(Box::new(InstallFound {
+            exit_code: ran.as_ref().map(|r| r.exit_code),
+            outcome,
+            after,
+            reboot_pending,
+            output: ran.map(|r| r.output).unwrap_or_default(),
+        })))
+    }
+
+    async fn uninstall(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        variant: &Variant,
+        timeout: DurationMs,
+    ) -> Result<Found, Fault> {
+        // A script uninstalls, and detects, with its payload.
+        if matches!(variant.installer, Installer::Script { .. }) {
+            self.stage(device, op, variant).await?;
+        }
+        let mut found = UninstallFound { exit_code: None, reboot_needed: false, output: String::new() };
+        if device.detect(op, variant).await != Detected::Absent {
+            match device.uninstall(op, variant, Duration::from_millis(timeout.0)).await {
+                Ok(ran) => {
+                    found.exit_code = Some(ran.exit_code);
+                    found.reboot_needed = matches!(ran.class, ExitClass::RebootRequired | ExitClass::RebootInitiated);
+                    found.output = ran.output;
+                }
+                // It began and left no result: detection decides.
+                Err(DeviceError::Interrupted { why, .. }) => found.output = why,
+                Err(error) => return Err(device_fault(error)),
+            }
+        }
+        found.reboot_needed |= device.reboot_pending().await.unwrap_or(false);
+        Ok(Found::Uninstalled(Box::new(found)))
+    }
+}
+
+fn outcome(ran: Option<&Ran>, before: &Detected, after: &Detected, reboot_pending: bool) -> InstallOutcome {
+    // An installer that left no result says nothing; the device does.
+    let class = ran.map_or(ExitClass::Ambiguous, |r| r.class);
+    match installers::outcome(class, before, after, reboot_pending) {
+        installers::Outcome::Installed => InstallOutcome::Installed,
+        installers::Outcome::NeedsReboot => InstallOutcome::NeedsReboot,
+        installers::Outcome::NothingToDo => {
+            InstallOutcome::NothingToDo { reason: "the installer found nothing to do on this device".to_owned() }
+        }
+        installers::Outcome::Busy => InstallOutcome::Busy,
+        installers::Outcome::Failed { code, reason } => InstallOutcome::Failed { code: code.to_owned(), reason },
+    }
+}
+
+async fn reboot(device: &DeviceHandle, variant: &Variant, timeout: DurationMs, again: bool) -> Result<Found, Fault> {
+    // After a restart of the node the reboot may be behind us: where it was only asked for, the device can tell.
+    let asked_only = variant.reboot == RebootNeed::WhenAsked;
+    if again && asked_only && device.reboot_pending().await.is_ok_and(|pending| !pending) {
+        return Ok(Found::Rebooted);
+    }
+    match device.reboot(Duration::from_millis(timeout.0)).await {
+        Ok(()) => Ok(Found::Rebooted),
+        Err(error @ DeviceError::Timeout { .. }) => {
+            Err(Fault { kind: FaultKind::RebootTimeout, text: error.to_string() })
+        }
+        Err(error) => Err(device_fault(error)),
+    }
+}
+
+fn other(text: String) -> Fault {
+    Fault { kind: FaultKind::Other, text }
+}
+
+fn device_fault(error: DeviceError) -> Fault {
+    let full = matches!(&error, DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
+    let kind = match &error {
+        _ if full => FaultKind::Disk,
+        DeviceError::Timeout { .. } => FaultKind::Unreachable,
+        error if error.is_transient() => FaultKind::Unreachable,
+        _ => FaultKind::Other,
+    };
+    let source = std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
+    Fault { kind, text: format!("{error}{source}; {}", error.hint()) }
+}
+
+fn cache_fault(error: CacheError) -> Fault {
+    let kind = match &error {
+        error if error.is_full() => FaultKind::Disk,
+        CacheError::Fetch(FetchError::Unreachable(_)) => FaultKind::Unreachable,
+        CacheError::Fetch(FetchError::Refused(_)) | CacheError::Corrupt(_) => FaultKind::Corrupt,
+        CacheError::Full { .. } | CacheError::Io(_) => FaultKind::Other,
+    };
+    Fault { kind, text: error.to_string() }
+}

@@ -1,0 +1,165 @@
+//! Who a node is: one folder, made by enrolment, never changed by anything else.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `identity.json` | site, controller address, directive key, hash of the trust anchor |
+//! | `cert.pem`, `key.pem` | client certificate and its key (0600) |
+//! | `ca.pem` | the controller's CA |
+//! | `report.key` | key that signs reports (0600) |
+//! | `trust.json` | the trust anchor, byte for byte as pinned |
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use wardround_rollout_plans::model::{SiteId, Timestamp};
+use wardround_signing::{Digest, PublicKey, SecretKey, TrustAnchor};
+
+use crate::{
+    NodeError,
+    files::{self, PUBLIC, SECRET},
+};
+
+/// Largest file of an identity: an anchor of 1000 keys is the largest.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A node's identity, read and checked.
+pub(crate) struct Identity {
+    /// Site.
+    pub(crate) site: SiteId,
+    /// "https://host:port".
+    pub(crate) controller: String,
+    /// Key under which directives count.
+    pub(crate) directive_key: PublicKey,
+    /// People's keys.
+    pub(crate) anchor: TrustAnchor,
+    /// Signs reports.
+    pub(crate) report_key: SecretKey,
+    pub(crate) cert_pem: String,
+    pub(crate) key_pem: String,
+    pub(crate) ca_pem: String,
+}
+
+/// What enrolment brought.
+pub(crate) struct NewIdentity<'a> {
+    pub(crate) site: SiteId,
+    pub(crate) controller: String,
+    pub(crate) directive_key: PublicKey,
+    pub(crate) trust_json: &'a [u8],
+    pub(crate) report_key: &'a SecretKey,
+    pub(crate) cert_pem: &'a str,
+    pub(crate) key_pem: &'a str,
+    pub(crate) ca_pem: &'a str,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    version: u32,
+    site: SiteId,
+    controller: String,
+    directive_key: PublicKey,
+    trust: Digest,
+}
+
+fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("identity")
+}
+
+/// Refuses a state folder that is somebody already.
+pub(crate) fn require_vacant(state_dir: &Path) -> Result<(), NodeError> {
+    let path = folder(state_dir);
+    if !path.exists() {
+        return Ok(());
+    }
+    let site = Identity::read(state_dir).map_or_else(|_| "unknown".to_owned(), |i| i.site.to_string());
+    Err(NodeError::Enrolled { path, site })
+}
+
+/// Writes an identity: the folder appears whole or not at all.
+pub(crate) fn create(state_dir: &Path, new: &NewIdentity<'_>) -> Result<(), NodeError> {
+    let target = folder(state_dir);
+    let fail = |source: io::Error| NodeError::File { path: target.clone(), verb: "written", source };
+    let form = Form {
+        version: 1,
+        site: new.site.clone(),
+        controller: new.controller.clone(),
+        directive_key: new.directive_key,
+        trust: Digest::of(new.trust_json),
+    };
+    let json = serde_json::to_vec_pretty(&form).map_err(|e| fail(e.into()))?;
+    let report =
+        new.report_key.to_plain_pem().map_err(|e| NodeError::Crypto { what: "writing a key", why: e.to_string() })?;
+    fs::create_dir_all(state_dir).map_err(fail)?;
+    let temporary = tempfile::TempDir::with_prefix_in("identity.", state_dir).map_err(fail)?;
+    for (name, bytes, mode) in [
+        ("cert.pem", new.cert_pem.as_bytes(), PUBLIC),
+        ("key.pem", new.key_pem.as_bytes(), SECRET),
+        ("ca.pem", new.ca_pem.as_bytes(), PUBLIC),
+        ("report.key", report.as_bytes(), SECRET),
+        ("trust.json", new.trust_json, PUBLIC),
+        ("identity.json", &json, PUBLIC),
+    ] {
+        files::replace(&temporary.path().join(name), bytes, mode)?;
+    }
+    fs::rename(temporary.path(), &target).map_err(fail)?;
+    files::sync_folder(state_dir).map_err(fail)
+}
+
+impl Identity {
+    /// Reads and checks the identity of a state folder.
+    ///
+    /// # Errors
+    /// [`NodeError::Identity`] names what is missing or does not fit together.
+    pub(crate) fn read(state_dir: &Path) -> Result<Self, NodeError> {
+        let path = folder(state_dir);
+        let bad = |why: String| NodeError::Identity { path: path.clone(), why };
+        if !path.exists() {
+            return Err(bad("it has not been enrolled yet".into()));
+        }
+        let bytes = |name: &str| files::read(&path.join(name), FILE_BYTES_MAX);
+        let text =
+            |name: &str| bytes(name).and_then(|b| String::from_utf8(b).map_err(|_| bad(format!("{name} is not text"))));
+        let form: Form =
+            serde_json::from_slice(&bytes("identity.json")?).map_err(|e| bad(format!("identity.json: {e}")))?;
+        if form.version != 1 {
+            return Err(bad(format!("identity.json has version {}, not 1", form.version)));
+        }
+        let trust = bytes("trust.json")?;
+        if Digest::of(&trust) != form.trust {
+            return Err(bad("trust.json is not the trust anchor that was pinned at enrolment".into()));
+        }
+        let anchor = serde_json::from_slice(&trust).map_err(|e| bad(format!("trust.json: {e}")))?;
+        let report_key =
+            SecretKey::from_plain_pem(&text("report.key")?).map_err(|e| bad(format!("report.key: {e}")))?;
+        Ok(Self {
+            site: form.site,
+            controller: form.controller,
+            directive_key: form.directive_key,
+            anchor,
+            report_key,
+            cert_pem: text("cert.pem")?,
+            key_pem: text("key.pem")?,
+            ca_pem: text("ca.pem")?,
+        })
+    }
+
+    /// Refuses a client certificate whose time is over.
+    ///
+    /// # Errors
+    /// [`NodeError::CertificateExpired`] with the date.
+    pub(crate) fn require_valid(&self, now: Timestamp) -> Result<(), NodeError> {
+        let unreadable = |why: String| NodeError::Crypto { what: "reading the node's certificate", why };
+        let (_, pem) =
+            x509_parser::pem::parse_x509_pem(self.cert_pem.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+        let certificate = pem.parse_x509().map_err(|e| unreadable(e.to_string()))?;
+        let end = certificate.validity().not_after.timestamp();
+        if now.0 / 1000 <= end {
+            return Ok(());
+        }
+        let on = jiff::Timestamp::from_second(end).map_or_else(|_| end.to_string(), |t| t.to_string());
+        Err(NodeError::CertificateExpired { on })
+    }
+}

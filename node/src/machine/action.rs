@@ -1,0 +1,65 @@
+//! What the machine wants done. The record that led to an action is on disk before the action runs.
+
+use wardround_rollout_plans::model::{Detected, DeviceId, DurationMs, RolloutId, SystemId, VariantId};
+use wardround_signing::Digest;
+
+/// One task of one deployment. The answer is an `Input::Done` with the same rollout, device and task number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Action {
+    /// Rollout.
+    pub(crate) rollout: RolloutId,
+    /// Device.
+    pub(crate) device: DeviceId,
+    /// Number of the task within its deployment.
+    pub(crate) task: u64,
+    /// Operation id: every step on the device is idempotent by it.
+    pub(crate) op: String,
+    /// The patch document.
+    pub(crate) patch: Digest,
+    /// The variant.
+    pub(crate) variant: VariantId,
+    /// What to do.
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Bring the payload into the cache.
+    Fetch,
+    /// Put it on the device.
+    Stage,
+    /// Ask the device and its clinical systems.
+    Preflight {
+        /// Systems to probe.
+        systems: Vec<SystemId>,
+    },
+    /// Run the installer, or take up a run that has begun.
+    Install {
+        /// How long it may take.
+        timeout: DurationMs,
+        /// Detection before, for the outcome.
+        before: Detected,
+        /// False after a restart under a halt: take up what has begun, begin nothing.
+        may_begin: bool,
+    },
+    /// Reboot and wait until the device is back.
+    Reboot {
+        /// How long it may take.
+        timeout: DurationMs,
+        /// True when the reboot may already have happened (a restart): where the device can tell, ask it first.
+        again: bool,
+    },
+    /// Detect and probe.
+    Check {
+        /// Systems to probe.
+        systems: Vec<SystemId>,
+    },
+    /// Run the uninstaller unless the patch is gone already.
+    Uninstall {
+        /// How long it may take.
+        timeout: DurationMs,
+    },
+    /// Remove what the operation left on the device.
+    Cleanup,
+}

@@ -1,0 +1,302 @@
+//! What the machine is told. Each input is journalled before it takes effect, so its form is a contract.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use wardround_rollout_plans::model::{
+    Detected, DeviceId, DurationMs, GoalAction, HealthPolicy, Mode, PatchId, ProbeAnswer, RebootNeed, RolloutId, Scope,
+    SiteInventory, SystemId, Timestamp, VariantId, WaveName,
+};
+use wardround_signing::Digest;
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+pub(crate) enum Input {
+    /// The process began (again): every step that was under way must be taken up again.
+    Restarted,
+    /// The site file as it is now.
+    Site(Box<SiteView>),
+    /// A verified directive.
+    Wishes(Box<Wishes>),
+    /// A verified halt order.
+    Halt(OrderMark),
+    /// Something did not verify.
+    Refused {
+        /// What kind of thing.
+        what: String,
+        /// Why, one sentence.
+        why: String,
+        /// The rollout, when known.
+        rollout: Option<RolloutId>,
+    },
+    /// The controller has these reports on disk.
+    Acked {
+        /// Up to and including.
+        seq: u64,
+    },
+    /// A deadline of the machine has passed.
+    Tick,
+    /// The health monitor probed a system.
+    Probed {
+        /// Which.
+        system: SystemId,
+        /// One answer per probe.
+        answers: Vec<ProbeAnswer>,
+    },
+    /// A task of a deployment ended.
+    Done {
+        /// Rollout.
+        rollout: RolloutId,
+        /// Device.
+        device: DeviceId,
+        /// The task's number; another number is a stale answer and changes nothing.
+        task: u64,
+        /// What came of it.
+        found: Found,
+    },
+}
+
+/// What the machine needs of the site file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SiteView {
+    /// The inventory, which is also reported; `None` before the first site file was read.
+    pub(crate) inventory: Option<SiteInventory>,
+    /// Most devices that the node works on at once; 0 before the first site file was read.
+    pub(crate) concurrency_max: u32,
+}
+
+/// What a verified directive wants, reduced to what the machine decides on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wishes {
+    /// The directive's counter.
+    pub(crate) counter: u64,
+    /// Nothing new begins after this.
+    pub(crate) expires_at: Timestamp,
+    /// By rollout.
+    pub(crate) rollouts: Vec<RolloutWish>,
+}
+
+/// One rollout's part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolloutWish {
+    /// Rollout.
+    pub(crate) rollout: RolloutId,
+    /// Its document.
+    pub(crate) digest: Digest,
+    /// Patch.
+    pub(crate) patch: PatchId,
+    /// Its document.
+    pub(crate) patch_digest: Digest,
+    /// What the signed plan says, as far as a node needs it.
+    pub(crate) policy: RolloutPolicy,
+    /// Whether new work may begin.
+    pub(crate) mode: Mode,
+    /// A verified cancel order is there: never install again.
+    pub(crate) cancelled: bool,
+    /// Verified halt and resume orders.
+    pub(crate) halts: Vec<OrderMark>,
+    /// Counters of verified resume orders.
+    pub(crate) resumes: Vec<u64>,
+    /// Verified goals.
+    pub(crate) goals: Vec<GoalWish>,
+}
+
+/// A verified order, by its identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OrderMark {
+    /// Rollout.
+    pub(crate) rollout: RolloutId,
+    /// The rollout's document.
+    pub(crate) digest: Digest,
+    /// The order's counter.
+    pub(crate) counter: u64,
+    /// SHA-256 of the order's bytes: the same order again is no news.
+    pub(crate) order: Digest,
+}
+
+/// The parts of a signed plan that a node acts by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RolloutPolicy {
+    /// How clinical systems are watched.
+    pub(crate) health: HealthPolicy,
+    /// How far a rollback reaches.
+    pub(crate) scope: Scope,
+    /// Most devices in hand at one site.
+    pub(crate) per_site: u32,
+    /// One install or uninstall.
+    pub(crate) install_timeout: DurationMs,
+    /// One reboot.
+    pub(crate) reboot_timeout: DurationMs,
+    /// How long a device may be deferred.
+    pub(crate) defer_max: DurationMs,
+    /// Between two tries of a deferred device.
+    pub(crate) retry_after: DurationMs,
+    /// By wave: soak and the wave's own limit per site.
+    pub(crate) waves: BTreeMap<WaveName, WavePolicy>,
+}
+
+/// The parts of a wave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WavePolicy {
+    /// How long each device is watched.
+    pub(crate) soak: DurationMs,
+    /// Most devices of this wave in hand at one site, beside the plan's limit.
+    pub(crate) per_site: Option<u32>,
+}
+
+/// A verified goal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GoalWish {
+    /// Device.
+    pub(crate) device: DeviceId,
+    /// Wave.
+    pub(crate) wave: WaveName,
+    /// Variant.
+    pub(crate) variant: VariantId,
+    /// The variant's reboot need.
+    pub(crate) reboot: RebootNeed,
+    /// The payload.
+    pub(crate) payload: Digest,
+    /// Its length, bytes.
+    pub(crate) payload_length: u64,
+    /// What to reach.
+    pub(crate) action: GoalAction,
+    /// Which try.
+    pub(crate) attempt: u32,
+}
+
+/// What came of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "found", rename_all = "snake_case")]
+pub(crate) enum Found {
+    /// The payload is whole in the cache.
+    Fetched,
+    /// The payload is on the device.
+    Staged,
+    /// The device before the install.
+    Preflight(Box<PreflightFound>),
+    /// The installer has run.
+    Installed(Box<InstallFound>),
+    /// The device is back.
+    Rebooted,
+    /// The device was looked at.
+    Checked(Box<CheckFound>),
+    /// The uninstaller has run, or had nothing to do.
+    Uninstalled(Box<UninstallFound>),
+    /// The device holds nothing of the operation any more.
+    Cleaned,
+    /// It could not be done.
+    Fault(Fault),
+}
+
+/// The device before the install.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PreflightFound {
+    /// Why the device can't be reached; `None` when it can.
+    pub(crate) unreachable: Option<String>,
+    /// Why its platform is not the variant's; `None` when it is.
+    pub(crate) mismatch: Option<String>,
+    /// Who uses it, in words.
+    pub(crate) in_use: Option<String>,
+    /// Whether it waits for a reboot already.
+    pub(crate) reboot_pending: Option<bool>,
+    /// Free space, bytes.
+    pub(crate) free_bytes: Option<u64>,
+    /// Whether the patch is there.
+    pub(crate) before: Detected,
+    /// Its clinical systems.
+    pub(crate) probes: Vec<ProbeAnswer>,
+}
+
+/// The installer's run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstallFound {
+    /// Exit code; `None` when the installer left none.
+    pub(crate) exit_code: Option<u32>,
+    /// What it means, given both detections.
+    pub(crate) outcome: InstallOutcome,
+    /// Detection afterwards.
+    pub(crate) after: Detected,
+    /// Whether the device asks for a reboot.
+    pub(crate) reboot_pending: bool,
+    /// Tail of the output.
+    pub(crate) output: String,
+}
+
+/// What an install came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub(crate) enum InstallOutcome {
+    /// It is there.
+    Installed,
+    /// It is there after a reboot.
+    NeedsReboot,
+    /// The installer had nothing to do.
+    NothingToDo {
+        /// Why, one sentence.
+        reason: String,
+    },
+    /// Another installation is under way on the device.
+    Busy,
+    /// It failed.
+    Failed {
+        /// Why, one sentence.
+        reason: String,
+        /// Machine word.
+        code: String,
+    },
+}
+
+/// A look at the device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckFound {
+    /// Whether the patch is there.
+    pub(crate) detected: Detected,
+    /// Whether the device asks for a reboot.
+    pub(crate) reboot_pending: Option<bool>,
+    /// Its clinical systems.
+    pub(crate) probes: Vec<ProbeAnswer>,
+}
+
+/// The uninstaller's run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UninstallFound {
+    /// Exit code; `None` when the patch was not there and nothing was run.
+    pub(crate) exit_code: Option<u32>,
+    /// Whether the device asks for a reboot.
+    pub(crate) reboot_needed: bool,
+    /// Tail of the output.
+    pub(crate) output: String,
+}
+
+/// Why a task could not be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fault {
+    /// What kind.
+    pub(crate) kind: FaultKind,
+    /// One sentence.
+    pub(crate) text: String,
+}
+
+/// Kinds of fault, as far as the machine treats them differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FaultKind {
+    /// The device, or for a fetch the controller, does not answer.
+    Unreachable,
+    /// No room on the node or the device.
+    Disk,
+    /// What was fetched is not what was signed.
+    Corrupt,
+    /// A document does not verify.
+    Refused,
+    /// The step ran longer than the plan allows.
+    Timeout,
+    /// The device did not come back from a reboot.
+    RebootTimeout,
+    /// The install had not begun on the device, and it must not begin now.
+    NotBegun,
+    /// Anything else.
+    Other,
+}

@@ -1,0 +1,156 @@
+//! What each deployment does next, given what holds it back.
+
+use wardround_rollout_plans::model::{
+    DeploymentState, Detected, DeviceId, Evidence, Mode, RolloutId, SystemId, Timestamp,
+};
+
+use super::{Action, Cause, NodeState, Phase, Verb};
+
+impl NodeState {
+    /// The earliest moment at which a deployment wants to be looked at again.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.deployments()
+            .filter(|(_, _, d)| !d.busy)
+            .filter_map(|(_, _, d)| match d.phase {
+                Phase::Soak => d.soak_until,
+                _ => d.retry_at,
+            })
+            .min()
+    }
+
+    /// Why nothing new may begin in this rollout; `None` when it may.
+    pub(super) fn hold(&self, rollout: &RolloutId, now: Timestamp) -> Option<Cause> {
+        let Some(state) = self.rollouts.get(rollout) else {
+            return Some(Cause::new("unknown", "the rollout is not known"));
+        };
+        let halted = self.halts.get(rollout).is_some_and(super::Halts::is_halted);
+        let hold = match state.mode {
+            _ if halted => ("halted", "the rollout is halted; a signed resume lets it go on"),
+            Mode::Halted => ("halted", "the rollout is halted; a signed resume lets it go on"),
+            _ if state.cancelled => ("cancelled", "the rollout was cancelled"),
+            Mode::Paused => ("paused", "the rollout is paused"),
+            Mode::Proceed if !state.active => ("withdrawn", "the newest directive does not name the rollout"),
+            Mode::Proceed if state.block.is_some() => {
+                ("clinical_system", "a clinical system failed after this patch; the controller must decide")
+            }
+            Mode::Proceed if now >= self.expires_at => {
+                ("expired", "the controller's directive has expired; the node waits for a new one")
+            }
+            Mode::Proceed => return None,
+        };
+        Some(Cause::new(hold.0, hold.1))
+    }
+
+    /// Why there is no room for this device now (S4); `None` when there is.
+    fn no_room(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Cause> {
+        let state = self.rollouts.get(rollout)?;
+        let own = state.deployments.get(device)?;
+        let placed = || self.deployments().filter(|(r, d, x)| x.phase.holds_place() && (*r, *d) != (rollout, device));
+        if let Some((other, _, _)) = placed().find(|(_, d, _)| *d == device) {
+            return Some(Cause::new("device_busy", format!("rollout {other} is at work on this device")));
+        }
+        let of_rollout = || placed().filter(|(r, _, _)| *r == rollout);
+        let limit = state.policy.per_site.max(1);
+        if of_rollout().count() >= limit as usize {
+            return Some(Cause::new(
+                "concurrency",
+                format!("the plan lets {limit} device(s) of a site be in hand at once"),
+            ));
+        }
+        if let Some(limit) = state.policy.waves.get(&own.wave).and_then(|w| w.per_site)
+            && of_rollout().filter(|(_, _, d)| d.wave == own.wave).count() >= limit.max(1) as usize
+        {
+            let text = format!("wave {} lets {limit} device(s) of a site be in hand at once", own.wave);
+            return Some(Cause::new("concurrency", text));
+        }
+        let inventory = self.site.inventory.as_ref()?;
+        let group_of = |id: &DeviceId| inventory.devices.iter().find(|d| d.id == *id).and_then(|d| d.group.as_ref());
+        if let Some(group) = group_of(device) {
+            let limit = inventory.groups.get(group).copied().unwrap_or(1).max(1);
+            if placed().filter(|(_, d, _)| group_of(d) == Some(group)).count() >= limit as usize {
+                let text = format!("{limit} device(s) of redundancy group {group} may be in hand at once");
+                return Some(Cause::new("redundancy_group", text));
+            }
+        }
+        let limit = self.site.concurrency_max.max(1);
+        if placed().filter(|(_, _, d)| d.phase != Phase::Soak).count() >= limit as usize {
+            return Some(Cause::new("concurrency", format!("this node works on {limit} device(s) at once")));
+        }
+        None
+    }
+
+    /// Clinical systems that need this device.
+    pub(super) fn systems_of(&self, device: &DeviceId) -> Vec<SystemId> {
+        let systems = self.site.inventory.iter().flat_map(|i| &i.systems);
+        systems.filter(|s| s.devices.contains(device)).map(|s| s.id.clone()).collect()
+    }
+
+    /// Gives every deployment its next task.
+    pub(super) fn pump(&mut self, now: Timestamp) -> Vec<Action> {
+        let all: Vec<(RolloutId, DeviceId)> =
+            self.deployments().filter(|(_, _, d)| !d.busy).map(|(r, d, _)| (r.clone(), d.clone())).collect();
+        all.iter().filter_map(|(rollout, device)| self.pump_one(rollout, device, now)).collect()
+    }
+
+    fn pump_one(&mut self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) -> Option<Action> {
+        let may_begin = self.hold(rollout, now).is_none();
+        let known = self.rollouts.get_mut(rollout)?.deployments.get_mut(device)?;
+        if known.retry_at.is_some_and(|at| at > now) {
+            return None;
+        }
+        known.retry_at = None;
+        let phase = known.phase;
+        if phase == Phase::Ready && may_begin {
+            if let Some(cause) = self.no_room(rollout, device) {
+                self.with(rollout, device, now, |d, env| {
+                    d.show(env, DeploymentState::Deferred, cause, Evidence::default());
+                });
+                return None;
+            }
+            self.with(rollout, device, now, |d, env| {
+                d.go(Phase::Preflight, now);
+                // A device that was put off stays so until the preflight says otherwise.
+                if d.state != DeploymentState::Deferred {
+                    d.show(env, DeploymentState::Preflight, Cause::default(), Evidence::default());
+                }
+            });
+        }
+        let systems = self.systems_of(device);
+        let state = self.rollouts.get_mut(rollout)?;
+        let policy = &state.policy;
+        let deployment = state.deployments.get_mut(device)?;
+        if deployment.phase == Phase::Soak && deployment.soak_until.is_none_or(|until| until <= now) {
+            deployment.go(Phase::Final, now);
+        }
+        let verb = match deployment.phase {
+            Phase::Fetch if may_begin => Verb::Fetch,
+            Phase::Stage if may_begin => Verb::Stage,
+            Phase::Preflight => Verb::Preflight { systems },
+            Phase::Install => Verb::Install {
+                timeout: policy.install_timeout,
+                before: deployment.before.clone().unwrap_or(Detected::Absent),
+                // Only an install that was under way when the process ended can be here under a halt.
+                may_begin: may_begin || !deployment.resumed,
+            },
+            Phase::Reboot | Phase::RebootBack => {
+                Verb::Reboot { timeout: policy.reboot_timeout, again: deployment.resumed || deployment.tries > 0 }
+            }
+            Phase::Verify | Phase::Final | Phase::VerifyBack => Verb::Check { systems },
+            Phase::Uninstall => Verb::Uninstall { timeout: policy.install_timeout },
+            Phase::Done if !deployment.cleaned => Verb::Cleanup,
+            Phase::Fetch | Phase::Stage | Phase::Ready | Phase::Soak | Phase::Done => return None,
+        };
+        deployment.busy = true;
+        deployment.task += 1;
+        let (task, op, variant) = (deployment.task, deployment.op(rollout, device), deployment.variant.clone());
+        let patch = state.patch_digest;
+        if matches!(verb, Verb::Fetch) {
+            self.with(rollout, device, now, |d, env| {
+                if d.state == DeploymentState::Offered {
+                    d.show(env, DeploymentState::Downloading, Cause::default(), Evidence::default());
+                }
+            });
+        }
+        Some(Action { rollout: rollout.clone(), device: device.clone(), task, op, patch, variant, verb })
+    }
+}

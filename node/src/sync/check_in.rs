@@ -1,0 +1,178 @@
+//! Check-ins: reports go up, the directive comes down. On a nudge, on a new report, and on a period.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use wardround_proto::v1::CheckInRequest;
+use wardround_rollout_plans::model::{Directive, Patch, Rollout};
+use wardround_signing::{Digest, Document, Envelope, Verified};
+
+use super::{Controller, FetchError, backoff, connect::request, convert, jittered, watch::refused};
+use crate::{
+    NodeError,
+    executor::{Owner, Site, now},
+    identity::Identity,
+    trust::{self, Documents, Floor, FloorFile, Papers, Refusal},
+};
+
+/// Most reports of one call (`CheckInRequest.reports`).
+pub(crate) const REPORTS_MAX: usize = 256;
+/// Most bytes of reports in one call: below the default limit of a gRPC message, 4 MiB.
+pub(crate) const REPORT_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Bounds of the pause between two check-ins, whatever the controller asks for.
+const PERIOD: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(600));
+
+/// What the check-ins work with.
+pub(crate) struct CheckIns {
+    pub(crate) controller: Controller,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) documents: Arc<Documents>,
+    pub(crate) floor: FloorFile,
+    pub(crate) owner: Owner,
+    pub(crate) site: watch::Receiver<Arc<Site>>,
+    pub(crate) every: Option<Duration>,
+    /// The directive that was dealt with last, and the site file that it was checked against.
+    pub(crate) done: Option<(Digest, u64)>,
+}
+
+/// Why a check-in did not go through.
+#[derive(Debug, thiserror::Error)]
+enum CheckInError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("what was learnt can't be kept: {0}")]
+    Keep(#[from] NodeError),
+}
+
+/// Checks in until `stop`.
+pub(crate) async fn run(mut work: CheckIns, wake: Arc<Notify>, stop: CancellationToken) {
+    let mut failures = 0;
+    loop {
+        let pause = tokio::select! {
+            () = stop.cancelled() => return,
+            done = work.check_in() => match done {
+                Ok(pause) => {
+                    if failures > 0 {
+                        tracing::info!("the controller answers again");
+                    }
+                    failures = 0;
+                    pause
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == 1 {
+                        tracing::warn!(%error, "the check-in failed; the node goes on alone and tries again");
+                    }
+                    backoff(failures)
+                }
+            },
+        };
+        let nudged = async {
+            // After a failure a nudge does not shorten the pause: it may come from the failure itself.
+            if failures > 0 { std::future::pending().await } else { wake.notified().await }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+            () = nudged => {}
+        }
+    }
+}
+
+impl CheckIns {
+    async fn check_in(&mut self) -> Result<Duration, CheckInError> {
+        let batch = self.owner.batch().await;
+        let sent = batch.reports.len();
+        let message = CheckInRequest {
+            reports: batch.reports.iter().map(convert::to_wire).collect(),
+            directive_counter: batch.directive_counter,
+        };
+        let answer = self.controller.client().check_in(request(message)).await.map_err(FetchError::from)?.into_inner();
+        self.owner.acked(answer.acked_seq).await;
+        if let Some(envelope) = answer.directive {
+            self.obey(&convert::from_wire(envelope)).await?;
+        }
+        let asked = self.every.unwrap_or(Duration::from_millis(u64::from(answer.check_in_after_ms)));
+        // More is waiting than fitted: go on at once.
+        let pause = if sent > 0 && batch.more { Duration::ZERO } else { asked.clamp(PERIOD.0, PERIOD.1) };
+        Ok(jittered(pause))
+    }
+
+    async fn obey(&mut self, envelope: &Envelope) -> Result<(), CheckInError> {
+        let site = Arc::clone(&self.site.borrow_and_update());
+        let this = (envelope.digest(), site.generation);
+        if self.done == Some(this) {
+            return Ok(());
+        }
+        let identity = Arc::clone(&self.identity);
+        let opened = trust::open(envelope, identity.directive_key, &identity.site, self.floor.get(), now());
+        let directive = match opened {
+            Ok(directive) => directive.into_document(),
+            Err(refusal) => {
+                refused(&self.owner, refusal).await;
+                self.done = Some(this);
+                return Ok(());
+            }
+        };
+        let (papers, mut refusals) = self.papers(&directive).await?;
+        let (wishes, more) = trust::wishes(&directive, &papers, &identity.anchor, &site.file.inventory);
+        refusals.extend(more);
+        // The floor first: what is acted on can never be followed by something older.
+        self.floor.raise(Floor { counter: directive.counter, attested: directive.issued_at })?;
+        for refusal in refusals {
+            refused(&self.owner, refusal).await;
+        }
+        self.owner.wishes(wishes).await;
+        self.done = Some(this);
+        Ok(())
+    }
+
+    /// The documents that the directive leans on, fetched where they are not here yet. One that the controller hasn't got,
+    /// or that does not verify, is refused; a controller that does not answer ends the whole, to be tried again.
+    async fn papers(&self, directive: &Directive) -> Result<(Papers, Vec<Refusal>), CheckInError> {
+        let mut papers = Papers::new();
+        let mut refusals = Vec::new();
+        for wanted in &directive.rollouts {
+            let refuse = |what: &'static str, why: String| Refusal { what, why, rollout: Some(wanted.rollout.clone()) };
+            let rollout: Verified<Rollout> = match self.paper(&wanted.digest).await? {
+                Ok(rollout) => rollout,
+                Err(why) => {
+                    refusals.push(refuse("rollout", why));
+                    continue;
+                }
+            };
+            if rollout.document().id != wanted.rollout {
+                let why = format!("the signed document is of rollout {}", rollout.document().id);
+                refusals.push(refuse("rollout", why));
+                continue;
+            }
+            let patch: Verified<Patch> = match self.paper(&rollout.document().patch_digest).await? {
+                Ok(patch) => patch,
+                Err(why) => {
+                    refusals.push(refuse("patch", why));
+                    continue;
+                }
+            };
+            if patch.document().id != rollout.document().patch {
+                let why = format!("the signed document is of patch {}", patch.document().id);
+                refusals.push(refuse("patch", why));
+                continue;
+            }
+            papers.insert(wanted.rollout.clone(), (rollout, patch));
+        }
+        Ok((papers, refusals))
+    }
+
+    async fn paper<D: Document>(&self, digest: &Digest) -> Result<Result<Verified<D>, String>, CheckInError> {
+        let anchor = &self.identity.anchor;
+        if let Some(known) = self.documents.get(digest, anchor) {
+            return Ok(Ok(known));
+        }
+        match self.controller.document(digest).await {
+            Ok(envelope) => Ok(self.documents.admit(&envelope, digest, anchor)?),
+            Err(FetchError::Refused(why)) => Ok(Err(why)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

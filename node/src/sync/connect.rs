@@ -1,0 +1,123 @@
+//! The one connection to the controller: mutual TLS under the CA that enrolment pinned, keep-alive, deadlines.
+
+use std::time::Duration;
+
+use tonic::{
+    Code, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity},
+};
+use wardround_proto::v1::{FetchChunksRequest, FetchDocumentRequest, node_service_client::NodeServiceClient};
+use wardround_signing::{Digest, Envelope};
+
+use super::convert::from_wire;
+use crate::{NodeError, identity::Identity};
+
+/// How long a connection may take to come about: three round trips over a bad line.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Keep-alive: a dead line is noticed within half a minute, and NAT tables stay warm.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(10));
+/// Deadline of a call that answers once.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest silence within a stream of chunks: 256 KiB over 2 Mbit/s take about one second.
+const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest message that is accepted: a directive of 5000 devices, in base64, with room.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why something could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// Try again later.
+    #[error("the controller does not answer: {0}")]
+    Unreachable(String),
+    /// The controller answers, but has not got it.
+    #[error("the controller refuses: {0}")]
+    Refused(String),
+}
+
+impl From<Status> for FetchError {
+    fn from(status: Status) -> Self {
+        let text = format!("{:?}: {}", status.code(), status.message());
+        match status.code() {
+            Code::NotFound | Code::InvalidArgument | Code::PermissionDenied => Self::Refused(text),
+            _ => Self::Unreachable(text),
+        }
+    }
+}
+
+/// The controller. Cheap to clone; all clones share one connection, which comes back by itself.
+#[derive(Clone)]
+pub(crate) struct Controller {
+    client: NodeServiceClient<Channel>,
+}
+
+/// The endpoint without its TLS.
+fn endpoint(address: &str) -> Result<Endpoint, NodeError> {
+    let bad = || NodeError::Unreachable {
+        endpoint: address.to_owned(),
+        why: "an address looks like https://host:port".to_owned(),
+    };
+    if !address.starts_with("https://") {
+        return Err(bad());
+    }
+    Endpoint::from_shared(address.to_owned())
+        .map_err(|_| bad())?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE.0)
+        .keep_alive_timeout(KEEP_ALIVE.1)
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("wardround-node/", env!("CARGO_PKG_VERSION")))
+        .map_err(|_| bad())
+}
+
+impl Controller {
+    /// Makes ready to connect; connects at the first call.
+    pub(crate) fn new(identity: &Identity) -> Result<Self, NodeError> {
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&identity.ca_pem))
+            .identity(TlsIdentity::from_pem(&identity.cert_pem, &identity.key_pem));
+        let channel = endpoint(&identity.controller)?
+            .tls_config(tls)
+            .map_err(|e| NodeError::Unreachable { endpoint: identity.controller.clone(), why: e.to_string() })?
+            .connect_lazy();
+        Ok(Self { client: NodeServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX) })
+    }
+
+    pub(super) fn client(&self) -> NodeServiceClient<Channel> {
+        self.client.clone()
+    }
+
+    /// A signed document by the digest of its payload. Verifying it is the caller's.
+    pub(crate) async fn document(&self, digest: &Digest) -> Result<Envelope, FetchError> {
+        let mut request = tonic::Request::new(FetchDocumentRequest { digest: digest.as_bytes().to_vec() });
+        request.set_timeout(CALL_TIMEOUT);
+        let answer = self.client().fetch_document(request).await?.into_inner();
+        answer.envelope.map(from_wire).ok_or_else(|| FetchError::Refused("it sent no document".to_owned()))
+    }
+
+    /// Fetches chunks and hands each to `take`, which says whether to go on.
+    pub(crate) async fn chunks(
+        &self,
+        digests: &[Digest],
+        mut take: impl FnMut(Vec<u8>, bytes::Bytes) -> bool,
+    ) -> Result<(), FetchError> {
+        let digests = digests.iter().map(|d| d.as_bytes().to_vec()).collect();
+        let mut client = self.client();
+        let slow = |_| FetchError::Unreachable("no chunk came in time".to_owned());
+        let call = client.fetch_chunks(FetchChunksRequest { digests });
+        let mut stream = tokio::time::timeout(CHUNK_TIMEOUT, call).await.map_err(slow)??.into_inner();
+        while let Some(chunk) = tokio::time::timeout(CHUNK_TIMEOUT, stream.message()).await.map_err(slow)?? {
+            if !take(chunk.digest, chunk.data) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a call its deadline.
+pub(super) fn request<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
+}

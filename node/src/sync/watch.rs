@@ -1,0 +1,76 @@
+//! The watch stream: nudges, and halts before anything else. A lost nudge costs only time.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+use wardround_proto::v1::WatchRequest;
+use wardround_signing::TrustAnchor;
+
+use super::{Controller, backoff, convert::from_wire};
+use crate::{
+    executor::Owner,
+    trust::{self, Refusal},
+};
+
+/// A stream that held for so long was a good one: the next pause begins at the shortest again.
+const GOOD_STREAM: Duration = Duration::from_secs(10);
+
+/// Holds the stream until `stop`.
+pub(crate) async fn run(
+    controller: Controller,
+    anchor: Arc<TrustAnchor>,
+    owner: Owner,
+    check_in: Arc<Notify>,
+    stop: CancellationToken,
+) {
+    let mut failures = 0;
+    loop {
+        let begun = Instant::now();
+        let end = tokio::select! {
+            () = stop.cancelled() => return,
+            end = hold(&controller, &anchor, &owner, &check_in) => end,
+        };
+        failures = if begun.elapsed() >= GOOD_STREAM { 1 } else { failures + 1 };
+        let pause = backoff(failures);
+        tracing::debug!(why = end, pause_ms = pause.as_millis(), "the watch stream ended");
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, check_in: &Notify) -> String {
+    let mut stream = match controller.client().watch(WatchRequest {}).await {
+        Ok(response) => response.into_inner(),
+        Err(status) => return format!("{:?}: {}", status.code(), status.message()),
+    };
+    tracing::info!("the watch stream stands");
+    // What was said while there was no stream is asked for now.
+    check_in.notify_one();
+    loop {
+        match stream.message().await {
+            Ok(Some(message)) => {
+                if let Some(halt) = message.halt {
+                    match trust::halt(&from_wire(halt), anchor) {
+                        Ok(order) => {
+                            tracing::warn!(rollout = %order.rollout, counter = order.counter, "a halt came");
+                            owner.halt(order).await;
+                        }
+                        Err(refusal) => refused(owner, refusal).await,
+                    }
+                }
+                check_in.notify_one();
+            }
+            Ok(None) => return "the controller closed it".to_owned(),
+            Err(status) => return format!("{:?}: {}", status.code(), status.message()),
+        }
+    }
+}
+
+/// Logs a refusal and has it reported.
+pub(super) async fn refused(owner: &Owner, refusal: Refusal) {
+    tracing::error!(what = refusal.what, why = refusal.why, rollout = ?refusal.rollout, "refused");
+    owner.refused(refusal).await;
+}

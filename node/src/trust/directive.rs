@@ -1,0 +1,268 @@
+//! From a directive to wishes: every condition of DESIGN "Trust", 3, in order. What fails is refused by name.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wardround_rollout_plans::model::{
+    Command, Directive, Goal, Order, Patch, Rollout, SiteId, SiteInventory, SiteRollout, Timestamp, WaveName,
+};
+use wardround_signing::{Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, verify};
+
+use super::floor::Floor;
+use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, WavePolicy, Wishes};
+
+/// Plan limit per site when the plan names none (model, `Limits::per_site`).
+const PER_SITE_DEFAULT: u32 = 1;
+
+/// Something that is not obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What kind of thing.
+    pub(crate) what: &'static str,
+    /// Why, one sentence.
+    pub(crate) why: String,
+    /// The rollout, when known.
+    pub(crate) rollout: Option<wardround_rollout_plans::model::RolloutId>,
+}
+
+/// The documents that a directive leans on, verified: by rollout.
+pub(crate) type Papers = BTreeMap<wardround_rollout_plans::model::RolloutId, (Verified<Rollout>, Verified<Patch>)>;
+
+/// Steps 1 to 4: signature, site, counter, expiry.
+pub(crate) fn open(
+    envelope: &Envelope,
+    key: PublicKey,
+    site: &SiteId,
+    floor: Floor,
+    now: Timestamp,
+) -> Result<Verified<Directive>, Refusal> {
+    let refuse = |why: String| Refusal { what: "directive", why, rollout: None };
+    // 1. Signed by the controller's key.
+    let verified = verify::<Directive>(envelope, &Policy::controller(key)).map_err(|e| refuse(e.to_string()))?;
+    let directive = verified.document();
+    // 2. For this site.
+    if directive.site != *site {
+        return Err(refuse(format!("it is for site {}, not for {site}", directive.site)));
+    }
+    // 3. Not older than what was accepted before.
+    if directive.counter < floor.counter {
+        return Err(refuse(format!(
+            "its counter {} is below {}, which was accepted before",
+            directive.counter, floor.counter
+        )));
+    }
+    // 4. Still valid. The clock counts as no earlier than the latest attested time.
+    if directive.expires_at < now.max(floor.attested) {
+        return Err(refuse("it has expired".into()));
+    }
+    Ok(verified)
+}
+
+/// Steps 5 to 9 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.
+pub(crate) fn wishes(
+    directive: &Directive,
+    papers: &Papers,
+    anchor: &TrustAnchor,
+    inventory: &SiteInventory,
+) -> (Wishes, Vec<Refusal>) {
+    let mut refusals = Vec::new();
+    let mut rollouts = Vec::new();
+    for part in &directive.rollouts {
+        // 5. Rollout and patch are signed by both roles: their absence here was reported when they were fetched.
+        let Some((rollout, patch)) = papers.get(&part.rollout) else { continue };
+        rollouts.push(rollout_wish(part, rollout, patch, anchor, inventory, &mut refusals));
+    }
+    (Wishes { counter: directive.counter, expires_at: directive.expires_at, rollouts }, refusals)
+}
+
+fn rollout_wish(
+    part: &SiteRollout,
+    rollout: &Verified<Rollout>,
+    patch: &Verified<Patch>,
+    anchor: &TrustAnchor,
+    inventory: &SiteInventory,
+    refusals: &mut Vec<Refusal>,
+) -> RolloutWish {
+    let mut refuse = |what, why: String| refusals.push(Refusal { what, why, rollout: Some(part.rollout.clone()) });
+    // 6. People's orders: each must verify by itself for this very document.
+    let mut orders = Vec::new();
+    for envelope in &part.orders {
+        match order(envelope, anchor, rollout) {
+            Ok(order) => orders.push(order),
+            Err(why) => refuse("order", why),
+        }
+    }
+    let started = orders.iter().any(|o| o.document().command == Command::Start);
+    let mut goals = Vec::new();
+    for goal in &part.goals {
+        let wish = if started {
+            goal_wish(goal, rollout.document(), patch.document(), &orders, inventory)
+        } else {
+            Err("no signed start order came with it".to_owned())
+        };
+        match wish {
+            Ok(wish) => goals.push(wish),
+            Err(why) => refuse("directive", format!("device {}: {why}", goal.member.device)),
+        }
+    }
+    let marks = |command: &Command| -> Vec<OrderMark> {
+        orders.iter().filter(|o| o.document().command == *command).map(mark).collect()
+    };
+    RolloutWish {
+        rollout: part.rollout.clone(),
+        digest: rollout.digest(),
+        patch: rollout.document().patch.clone(),
+        patch_digest: patch.digest(),
+        policy: policy(rollout.document()),
+        mode: part.mode,
+        cancelled: orders.iter().any(|o| o.document().command == Command::Cancel),
+        halts: marks(&Command::Halt),
+        resumes: marks(&Command::Resume).iter().map(|m| m.counter).collect(),
+        goals,
+    }
+}
+
+fn order(envelope: &Envelope, anchor: &TrustAnchor, rollout: &Verified<Rollout>) -> Result<Verified<Order>, String> {
+    let verified = person_order(envelope, anchor)?;
+    let order = verified.document();
+    if order.rollout != rollout.document().id || order.digest != rollout.digest() {
+        return Err(format!("the {} order is for another rollout document", order.command.word()));
+    }
+    Ok(verified)
+}
+
+/// An order signed by a person whose role permits its command.
+fn person_order(envelope: &Envelope, anchor: &TrustAnchor) -> Result<Verified<Order>, String> {
+    let verified = verify::<Order>(envelope, &Policy::any_of(anchor, &Role::PEOPLE)).map_err(|e| e.to_string())?;
+    let permitted = verified.document().command.permitted_roles();
+    if verified.signers().iter().any(|s| s.roles.iter().any(|r| permitted.contains(r))) {
+        return Ok(verified);
+    }
+    Err(format!(
+        "a {} order needs the role {}",
+        verified.document().command.word(),
+        permitted.iter().map(|r| r.word()).collect::<Vec<_>>().join(" or ")
+    ))
+}
+
+/// A halt that was pushed, verified. Any rollout's halt is obeyed, known or not.
+pub(crate) fn halt(envelope: &Envelope, anchor: &TrustAnchor) -> Result<OrderMark, Refusal> {
+    let refuse = |why: String| Refusal { what: "order", why, rollout: None };
+    let verified = person_order(envelope, anchor).map_err(refuse)?;
+    if verified.document().command != Command::Halt {
+        return Err(refuse(format!("a {} order came where only a halt may come", verified.document().command.word())));
+    }
+    Ok(mark(&verified))
+}
+
+fn mark(order: &Verified<Order>) -> OrderMark {
+    OrderMark {
+        rollout: order.document().rollout.clone(),
+        digest: order.document().digest,
+        counter: order.document().counter,
+        order: order.digest(),
+    }
+}
+
+fn goal_wish(
+    goal: &Goal,
+    rollout: &Rollout,
+    patch: &Patch,
+    orders: &[Verified<Order>],
+    inventory: &SiteInventory,
+) -> Result<GoalWish, String> {
+    let member = &goal.member;
+    // 7. The device stands in the signed wave.
+    let index = rollout
+        .waves
+        .iter()
+        .position(|w| w.name == member.wave)
+        .ok_or_else(|| format!("the signed rollout has no wave {}", member.wave))?;
+    let wave = &rollout.waves[index];
+    if goal.proof.size != wave.count || !goal.proof.proves(&merkle::leaf_hash(&member.leaf()), &wave.root) {
+        return Err(format!("it is not proved to be in the signed wave {}", member.wave));
+    }
+    // 8. The approvals that the plan demands for that wave are there.
+    for at in 1..=index {
+        approved(rollout, at, orders)?;
+    }
+    // 9. The device is one of ours, and the variant is for its platform.
+    let device = inventory
+        .devices
+        .iter()
+        .find(|d| d.id == member.device)
+        .ok_or_else(|| "the site file does not know it".to_owned())?;
+    let variant =
+        patch.variant(&member.variant).ok_or_else(|| format!("the signed patch has no variant {}", member.variant))?;
+    if !variant.platforms.iter().any(|p| p.matches(&device.platform)) {
+        return Err(format!("variant {} is not for its platform {}", variant.id, device.platform));
+    }
+    Ok(GoalWish {
+        device: member.device.clone(),
+        wave: member.wave.clone(),
+        variant: variant.id.clone(),
+        reboot: variant.reboot,
+        payload: variant.payload.digest,
+        payload_length: variant.payload.length,
+        action: goal.action,
+        attempt: goal.attempt,
+    })
+}
+
+/// The gate before wave `at` names roles: each needs an approval of that wave by a different person.
+fn approved(rollout: &Rollout, at: usize, orders: &[Verified<Order>]) -> Result<(), String> {
+    let (Some(before), Some(wave)) = (rollout.plan.waves.get(at - 1), rollout.plan.waves.get(at)) else {
+        return Err("the signed plan and its waves do not fit together".into());
+    };
+    let needed: BTreeSet<Role> = before.gate.approvals.iter().copied().collect();
+    let people = approvers(&wave.name, orders);
+    if assign(&needed.iter().copied().collect::<Vec<_>>(), &people, &mut Vec::new()) {
+        return Ok(());
+    }
+    Err(format!(
+        "wave {} needs signed approvals of {} by different people, and they are not there",
+        wave.name,
+        needed.iter().map(|r| r.word()).collect::<Vec<_>>().join(" and ")
+    ))
+}
+
+/// Who approved a wave, with their roles.
+fn approvers<'a>(wave: &WaveName, orders: &'a [Verified<Order>]) -> Vec<(&'a str, &'a BTreeSet<Role>)> {
+    orders
+        .iter()
+        .filter(|o| matches!(&o.document().command, Command::Approve { wave: w } if w == wave))
+        .flat_map(|o| o.signers().iter().map(|s| (s.holder.as_str(), &s.roles)))
+        .collect()
+}
+
+/// A different person for each role.
+fn assign<'a>(needed: &[Role], people: &[(&'a str, &'a BTreeSet<Role>)], taken: &mut Vec<&'a str>) -> bool {
+    let Some((role, rest)) = needed.split_first() else { return true };
+    for (holder, roles) in people {
+        if roles.contains(role) && !taken.contains(holder) {
+            taken.push(holder);
+            if assign(rest, people, taken) {
+                return true;
+            }
+            taken.pop();
+        }
+    }
+    false
+}
+
+fn policy(rollout: &Rollout) -> RolloutPolicy {
+    let plan = &rollout.plan;
+    RolloutPolicy {
+        health: plan.health.clone(),
+        scope: plan.rollback.scope,
+        per_site: plan.limits.per_site.unwrap_or(PER_SITE_DEFAULT),
+        install_timeout: plan.timing.install_timeout,
+        reboot_timeout: plan.timing.reboot_timeout,
+        defer_max: plan.timing.defer_max,
+        retry_after: plan.timing.retry_after,
+        waves: plan
+            .waves
+            .iter()
+            .map(|w| (w.name.clone(), WavePolicy { soak: w.soak, per_site: w.limits.per_site }))
+            .collect(),
+    }
+}
