@@ -201,6 +201,38 @@ fn approvals_are_counted_by_people() {
     assert!(matches!(desk.state.step(&event, NOW).unwrap_err(), Refusal::Invalid { .. }));
 }
 
+/// A node counts the approvals of every wave up to its device's: none before it may have begun without them.
+#[test]
+fn a_site_sees_the_approvals_of_waves_in_which_it_has_no_device() {
+    let mut desk = Desk::running();
+    let mut seq = 0;
+    let mut succeed = |desk: &mut Desk, id: &str| {
+        for state in [DeploymentState::Soaking, DeploymentState::Succeeded] {
+            seq += 1;
+            let body = ReportBody::Deployment {
+                rollout: rollout_id("r1"),
+                device: device(id),
+                attempt: 1,
+                state,
+                reason: String::new(),
+                code: String::new(),
+                evidence: Evidence::default(),
+            };
+            // Longer than the soak, by the engine's own clock.
+            let now = Timestamp(NOW.0 + 700_000 * i64::try_from(seq).unwrap());
+            desk.state.step(&Event::Report { site: site("rx1"), seq, at: now, body }, now).unwrap();
+        }
+    };
+    succeed(&mut desk, "rx1/ct");
+    desk.order("Ben", &[Role::Clinical], approve("pilot")).unwrap();
+    desk.order("Ann", &[Role::Release], approve("pilot")).unwrap();
+    let commands = |desk: &Desk, id: &str| -> usize { desk.state.directive(&site(id))[0].orders.len() };
+    assert_eq!(commands(&desk, "rx2"), 1, "the start alone: nothing is offered to it yet");
+    succeed(&mut desk, "rx1/mr");
+    assert_eq!(desk.state.directive(&site("rx2"))[0].goals.len(), 1, "the third wave");
+    assert_eq!(commands(&desk, "rx2"), 3, "and the approvals of the second");
+}
+
 #[test]
 fn a_rollback_must_find_something() {
     let mut desk = Desk::running();

@@ -54,14 +54,15 @@ impl Record {
         goals
     }
 
-    /// The orders that this site's node must see: no approval of a wave that has not begun or has no device there.
+    /// The orders that this site's node must see. Of the approvals those of every wave up to the last that has begun and
+    /// has a device there: a node lets no wave begin before another that waits for people.
     fn site_orders(&self, site: &SiteId, at: u32) -> Vec<Envelope> {
         let mut orders: Vec<Envelope> = self.orders.start.iter().cloned().collect();
         let begun = self.current.map_or(0, |w| usize::from(w) + 1);
-        for (w, wave) in self.waves.iter().enumerate().take(begun) {
-            if !wave.approvals.is_empty() && self.index.waves[w].sites.binary_search(&at).is_ok() {
-                orders.extend(wave.approvals.envelopes().cloned());
-            }
+        let there = |w: &usize| self.index.waves[*w].sites.binary_search(&at).is_ok();
+        let seen = (0..begun).rev().find(there).map_or(0, |w| w + 1);
+        for wave in &self.waves[..seen] {
+            orders.extend(wave.approvals.envelopes().cloned());
         }
         orders.extend(self.orders.stop_or_go.iter().chain(&self.orders.cancel).cloned());
         let concerns = |wave: &WaveName| {
