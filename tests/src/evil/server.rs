@@ -78,7 +78,8 @@ impl Evil {
         let own_key = KeyPair::generate().unwrap();
         let mut own = CertificateParams::default();
         own.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
-        let own_pem = own.signed_by(&own_key, &issuer).unwrap().pem();
+        // The CA stands in the chain, as a node that knows only its pin needs it.
+        let own_pem = format!("{}{ca_pem}", own.signed_by(&own_key, &issuer).unwrap().pem());
         let tls = ServerTlsConfig::new()
             .identity(Identity::from_pem(own_pem, own_key.serialize_pem()))
             .client_ca_root(Certificate::from_pem(&ca_pem))

@@ -32,6 +32,6 @@ pub fn one_wave(soak: &str, limits: &str, scope: &str) -> String {
 fn head(limits: &str, scope: &str) -> String {
     format!(
         "name: test\nlimits: {limits}\nhealth: {{ interval: 200ms, failures: 2 }}\nrollback: {{ scope: {scope} }}\n\
-         timing: {{ install_timeout: 1m, reboot_timeout: 4s, unknown_after: 30s, defer_max: 5m, retry_after: 300ms }}\n"
+         timing: {{ install_timeout: 1m, reboot_timeout: 4s, unknown_after: 30s, defer_max: 5m, retry_after: 1s }}\n"
     )
 }
