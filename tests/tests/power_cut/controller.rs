@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wardround_tests::world::{Api, Pace, Process, World, free_port, wait_until};
+use wardround_tests::world::{Api, Blueprint, Pace, Process, World, free_port, plan, wait_until};
 
 use crate::mount::{self, Disk};
 
@@ -99,4 +99,44 @@ fn what_people_were_told_survives() {
         world.run_as(person, &["patch", "sign", KB, "--yes"]).ok();
         survives("a patch's signature", &world, &disk);
     }
+}
+
+#[test]
+fn orders_survive() {
+    let Some(_turn) = mount::turn() else { return };
+    let disk = Disk::new();
+    let mut world = world_on(&disk);
+    world.add_site(&Blueprint::new("rx1").device("ct-1", "canary").device("ct-2", "full"));
+    let second = survives("a site", &world, &disk);
+    assert_eq!(second.api.site("rx1").unwrap().devices.len(), 2, "its inventory is a report of its node");
+    drop(second);
+    world.patch(KB, 0);
+    world.rollout("r1", KB, &plan::two_waves("60s", "{ per_site: 1 }", "wave"));
+    assert_eq!(survives("a rollout", &world, &disk).api.rollout("r1").unwrap().state, "signed");
+    world.run_as("ann", &["rollout", "start", "r1"]).ok();
+    assert_eq!(survives("the start", &world, &disk).api.rollout("r1").unwrap().state, "running");
+    world.run_as("cy", &["rollout", "halt", "r1", "--reason", "a call from radiology"]).ok();
+    assert_eq!(survives("a halt", &world, &disk).api.rollout("r1").unwrap().state, "halted");
+}
+
+#[test]
+fn reports_survive() {
+    let Some(_turn) = mount::turn() else { return };
+    let disk = Disk::new();
+    let mut world = world_on(&disk);
+    world.add_site(&Blueprint::new("rx1").device("ct-1", "canary").device("ct-2", "full"));
+    world.patch(KB, 0);
+    world.start("r1", KB, &plan::two_waves("300ms", "{ per_site: 1 }", "wave"));
+    world.wait_deployment(60, "r1", "rx1/ct-1", &["succeeded"]);
+    let second = survives("the canary's reports", &world, &disk);
+    let deployments = second.api.deployments("r1").unwrap();
+    let canary = deployments.iter().find(|d| d.device == "rx1/ct-1").unwrap();
+    assert_eq!(canary.state, "succeeded", "{canary:?}");
+    drop(second);
+
+    world.wait_state(60, "r1", "completed");
+    let said = world.api.deployments("r1").unwrap();
+    let second = survives("the end", &world, &disk);
+    assert_eq!(second.api.rollout("r1").unwrap().state, "completed");
+    assert_eq!(second.api.deployments("r1").unwrap(), said);
 }
