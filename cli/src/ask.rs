@@ -13,7 +13,7 @@ pub(crate) async fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::with(Exit::Declined, format!("{question}: nobody is at a terminal to say yes"))
-            .hint("read what is above, then pass --yes"));
+            .hint("pass --yes if that is what you want"));
     }
     let prompt = format!("{question}? type yes: ");
     let answer = blocking(move || {

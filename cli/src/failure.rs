@@ -103,7 +103,8 @@ impl Failure {
             eprintln!("{line}");
         }
         eprintln!("error: {}", one_line(&self.message));
-        if !self.hint.is_empty() {
+        // Some servers' words hold their own way out.
+        if !self.hint.is_empty() && !self.message.ends_with(&self.hint) {
             eprintln!("hint: {}", one_line(&self.hint));
         }
         self.exit.into()

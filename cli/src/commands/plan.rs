@@ -143,8 +143,9 @@ fn good(name: &str, parsed: &ParsedPlan) -> String {
 impl Preview {
     async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
-        let (plan_yaml, file_name) = read_plan(&self.file)?;
-        let request = v1::PreviewPlanRequest { plan_yaml, file_name, patch: self.patch.to_string() };
+        let plan = read_plan(&self.file)?;
+        let request =
+            v1::PreviewPlanRequest { plan_yaml: plan.yaml, file_name: plan.name, patch: self.patch.to_string() };
         let preview = controller.rollouts().preview_plan(call(request)).await?.into_inner();
         output::emit(session.format(), &Previewed::new(&preview), || self.human(&preview))?;
         Ok(Exit::Ok)
@@ -205,17 +206,29 @@ impl Previewed {
     }
 }
 
-/// Reads a plan and lints it; gives its text and the name for messages.
-pub(crate) fn read_plan(path: &Path) -> Result<(String, String), Failure> {
+/// A plan file that was read and linted.
+pub(crate) struct PlanFile {
+    pub(crate) yaml: String,
+    /// For messages.
+    pub(crate) name: String,
+    warnings: Vec<Problem>,
+}
+
+impl PlanFile {
+    /// Tells a person what a careful reader would ask about.
+    pub(crate) fn warn(&self) {
+        for warning in &self.warnings {
+            eprintln!("warning: {}", problem_line(warning));
+        }
+    }
+}
+
+/// Reads a plan and lints it here, where its lines are.
+pub(crate) fn read_plan(path: &Path) -> Result<PlanFile, Failure> {
     let name = path.display().to_string();
     let yaml = read_text_max(path, PLAN_BYTES_MAX)?;
     match parse_plan(&yaml, &name) {
-        Ok(parsed) => {
-            for warning in &parsed.warnings {
-                eprintln!("warning: {}", problem_line(warning));
-            }
-            Ok((yaml, name))
-        }
+        Ok(parsed) => Ok(PlanFile { yaml, name, warnings: parsed.warnings }),
         Err(problems) => Err(failure(&name, &problems)),
     }
 }

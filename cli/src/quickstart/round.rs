@@ -15,6 +15,7 @@ use crate::{
     client::{Controller, call},
     commands::{
         patch,
+        plan::read_plan,
         rollout::{self, order::submit, shown},
     },
     failure::Failure,
@@ -23,6 +24,8 @@ use crate::{
 
 /// How long a round may take before the quickstart gives up. It takes a fifth of that.
 const ROUND_MAX: Duration = Duration::from_secs(100);
+/// The node's word for "a clinical system got worse": it ends the reason of a rollback that the node began by itself.
+const CLINICAL_SYSTEM: &str = "clinical_system";
 /// Between two looks at the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -58,7 +61,7 @@ impl Stage<'_> {
         self.release(patch).await?;
         let rollout_id = RolloutId::new(id).map_err(|e| Failure::new(e.to_string()))?;
         self.preview(patch).await?;
-        rollout::create(self.controller, &patch.id, self.plan, Some(&rollout_id)).await?;
+        rollout::create(self.controller, &patch.id, read_plan(self.plan)?, Some(&rollout_id)).await?;
         rollout::sign(self.controller, id, &self.people.release).await?;
         rollout::sign(self.controller, id, &self.people.clinical).await?;
         self.voice.say(&format!("rollout {id}: plan resolved, its device lists checked and signed by Ann and Ben"));
@@ -99,13 +102,16 @@ impl Stage<'_> {
     }
 
     async fn preview(&self, patch: &Written) -> Result<(), Failure> {
-        let (plan_yaml, file_name) = crate::commands::plan::read_plan(self.plan)?;
-        let request = v1::PreviewPlanRequest { plan_yaml, file_name, patch: patch.id.to_string() };
+        let plan = read_plan(self.plan)?;
+        let request =
+            v1::PreviewPlanRequest { plan_yaml: plan.yaml, file_name: plan.name, patch: patch.id.to_string() };
         let preview = self.controller.rollouts().preview_plan(call(request)).await?.into_inner();
         let waves: Vec<String> =
             preview.waves.iter().map(|w| format!("{} {}", w.name, count(w.members.len() as u64, "device"))).collect();
         self.voice.say(&format!("preview: {}", waves.join(" → ")));
-        for warning in &preview.warnings {
+        // What it says of the plan itself is its pace, which is for people who watch.
+        let place = self.plan.display().to_string();
+        for warning in preview.warnings.iter().filter(|w| !w.starts_with(&place)) {
             self.voice.say(&format!("preview warns: {warning}"));
         }
         Ok(())
@@ -129,7 +135,7 @@ impl Stage<'_> {
             // Devices before the wave that they decide.
             teller.deployments(&rollout::all_deployments(self.controller, id, "", "").await?);
             for alarm in &change.alarms {
-                self.voice.say(&format!("ALARM {}: {}", alarm.code, alarm.text));
+                self.voice.say(&format!("ALARM for on-call: {}", alarm.text));
             }
             teller.rollout(&rollout);
             if shown::has_ended(&rollout) {
@@ -170,21 +176,25 @@ impl<'a> Teller<'a> {
             if known.as_ref() == Some(&deployment.state) {
                 continue;
             }
-            let words = match deployment.state.as_str() {
-                "soaking" => "patched, now watched",
-                "succeeded" => "still well after the soak",
-                "skipped" => "skipped",
-                "failed" => "failed",
-                "rolling_back" => "being taken back",
-                "rolled_back" => "taken back",
-                "rollback_failed" => "COULD NOT BE TAKEN BACK",
-                "unknown" => "no word from the node",
+            // The node's own decision is told with its reason; what follows from an order needs none.
+            let own = deployment.reason.ends_with(&format!("({CLINICAL_SYSTEM})"));
+            let (words, with_reason) = match deployment.state.as_str() {
+                "soaking" => ("patched, now watched", false),
+                "succeeded" => ("still well after the soak", false),
+                "skipped" => ("skipped", true),
+                "failed" => ("failed", true),
+                "rolling_back" if own => ("its node takes the patch back by itself", true),
+                "rolling_back" => ("to be taken back", false),
+                "rolled_back" => ("taken back", false),
+                "rollback_failed" => ("COULD NOT BE TAKEN BACK", true),
+                "unknown" => ("no word from the node", true),
                 _ => continue,
             };
-            news.entry((words, deployment.reason.as_str())).or_default().push(&deployment.device);
+            let reason = if with_reason { deployment.reason.as_str() } else { "" };
+            news.entry((words, reason)).or_default().push(&deployment.device);
         }
         for ((words, reason), devices) in news {
-            let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             self.voice.say(&format!("  {}: {words}{why}", devices.join(", ")));
         }
     }
@@ -194,17 +204,16 @@ impl<'a> Teller<'a> {
             if self.waves.insert(wave.name.clone(), wave.state.clone()).as_ref() == Some(&wave.state) {
                 continue;
             }
-            let gate = if wave.gate.is_empty() || wave.state == "running" {
-                String::new()
-            } else {
-                format!(" ({})", wave.gate)
+            // The alarm has told already why a wave is taken back.
+            let gate = match wave.state.as_str() {
+                "passed" | "failed" => format!(" ({})", wave.gate.trim_start_matches("passed: ")),
+                _ => String::new(),
             };
             self.voice.say(&format!("wave {}: {}{gate}", wave.name, shown::words(&wave.state)));
         }
         if self.state != rollout.state {
             self.state.clone_from(&rollout.state);
-            let why = if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
-            self.voice.say(&format!("rollout {}: {}{why}", rollout.id, shown::words(&rollout.state)));
+            self.voice.say(&format!("rollout {}: {}", rollout.id, shown::words(&rollout.state)));
         }
     }
 }

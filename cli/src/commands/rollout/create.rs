@@ -1,6 +1,6 @@
 //! `wardround rollout create`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use wardround_proto::v1;
@@ -9,7 +9,7 @@ use wardround_rollout_plans::model::{PatchId, RolloutId};
 use super::shown;
 use crate::{
     client::{Controller, call, incomplete},
-    commands::plan::read_plan,
+    commands::plan::{PlanFile, read_plan},
     failure::{Exit, Failure},
     output,
     session::Session,
@@ -33,26 +33,27 @@ pub(super) struct Create {
 impl Create {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
-        let rollout = create(&controller, &self.patch, &self.plan, self.id.as_ref()).await?;
+        let plan = read_plan(&self.plan)?;
+        plan.warn();
+        let rollout = create(&controller, &self.patch, plan, self.id.as_ref()).await?;
         output::emit(session.format(), &shown::Shown::new(&rollout), || shown::human(&rollout))?;
         eprintln!("next: people of both roles run `wardround rollout sign {}`", rollout.id);
         Ok(Exit::Ok)
     }
 }
 
-/// Lints the plan here, where its lines are, and then has the controller resolve it.
+/// Has the controller resolve a plan and keep the draft.
 pub(crate) async fn create(
     controller: &Controller,
     patch: &PatchId,
-    plan: &Path,
+    plan: PlanFile,
     id: Option<&RolloutId>,
 ) -> Result<v1::Rollout, Failure> {
-    let (plan_yaml, file_name) = read_plan(plan)?;
     let request = v1::CreateRolloutRequest {
         id: id.map(ToString::to_string).unwrap_or_default(),
         patch: patch.to_string(),
-        plan_yaml,
-        file_name,
+        plan_yaml: plan.yaml,
+        file_name: plan.name,
     };
     let answer = controller.rollouts().create_rollout(call(request)).await?;
     answer.into_inner().rollout.ok_or_else(|| incomplete("rollout"))

@@ -145,7 +145,7 @@ impl RollBack {
         let (target, place) = self.target.choose()?;
         let controller = session.connect().await?;
         let touched = touched(&controller.rollout(&self.id).await?, &target);
-        ask::confirm(&format!("take patch back from {place} ({touched}) in rollout {}", self.id), self.yes).await?;
+        ask::confirm(&format!("take the patch back from {place} ({touched}) in rollout {}", self.id), self.yes).await?;
         let person = session.signer().await?;
         let command = Command::RollBack { target };
         let rollout = submit(&controller, &person, &self.id, &command, &self.reason).await?;

@@ -1,0 +1,265 @@
+//! Orders on a real rollout: a real controller, a real node with sandbox devices, and everything said at the terminal.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod support;
+
+use std::{
+    net::TcpStream,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use support::{Bench, free_address};
+
+const CPE: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:professional:*:x86:*";
+
+const PATCH: &str = "\
+id: TEST-1
+title: A patch of the tests
+severity: low
+variants:
+  - id: xp
+    platforms: [\"cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*\"]
+    payload: { file: install.sh }
+    installer: { technology: script, interpreter: sh }
+";
+
+const SCRIPT: &str = "\
+case $1 in
+  detect) test -f \"$WARDROUND_DEVICE_ROOT/patched\" || exit 1 ;;
+  install) echo yes > \"$WARDROUND_DEVICE_ROOT/patched\" ;;
+  uninstall) rm -f \"$WARDROUND_DEVICE_ROOT/patched\" ;;
+esac
+";
+
+/// Two waves of one site; the second wants a clinical approval.
+fn plan(soak: &str) -> String {
+    format!(
+        "name: two-waves\n\
+         timing: {{ install_timeout: 30s, retry_after: 1s }}\n\
+         waves:\n  \
+         - {{ name: canary, select: {{ labels: {{ ring: canary }} }}, soak: {soak}, gate: {{ approvals: [clinical] }} }}\n  \
+         - {{ name: full, select: {{ remaining: true }}, soak: {soak} }}\n"
+    )
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Running {
+    fn start(bench: &Bench, name: &str, line: &[&str]) -> Self {
+        let log = std::fs::File::create(bench.path().join(name)).unwrap();
+        let mut command = bench.command(line);
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    /// Ends its standard input, which stops it; gives its exit code.
+    fn stop(mut self) -> Option<i32> {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Waits for a condition, not for a time.
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// What a command writes as JSON.
+fn json(bench: &Bench, line: &[&str]) -> Value {
+    let mut command = bench.command(line);
+    command.args(["--output", "json"]).env("WARDROUND_PASSPHRASE", support::PASSPHRASE);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{line:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+fn ok(bench: &Bench, line: &[&str]) -> String {
+    let text = bench.run(line);
+    assert!(text.contains("\nexit 0\n"), "{text}");
+    text
+}
+
+fn wave_state(bench: &Bench, rollout: &str, wave: usize) -> String {
+    json(bench, &["rollout", "status", rollout])["waves"][wave]["state"].as_str().unwrap().to_owned()
+}
+
+/// A controller, a node, a signed patch.
+fn set_up() -> (Bench, Running, Running) {
+    let mut bench = Bench::new();
+    for (file, holder, role) in
+        [("ann.key", "Ann Lee", "release"), ("ben.key", "Ben Fox", "clinical"), ("cy.key", "Cy Poole", "on-call")]
+    {
+        bench.key(file, holder, role);
+    }
+    let address = free_address();
+    let listen = address.to_string();
+    bench.mask(listen.clone(), "ADDRESS");
+    ok(&bench, &["init", "--trust", "ann.pub.json", "ben.pub.json", "cy.pub.json", "--listen", &listen]);
+    let controller = Running::start(
+        &bench,
+        "controller.log",
+        &["controller", "run", "--no-console", "--stop-with-stdin", "--check-in-every", "300ms"],
+    );
+    until("the controller listens", || TcpStream::connect(address).is_ok());
+
+    let mut site = "site: rx1\ndevices:\n".to_owned();
+    for (name, ring) in [("ct-1", "canary"), ("ct-2", "rest"), ("ct-3", "rest")] {
+        bench.write(&format!("devices/{name}/platform"), &format!("{CPE}\n"));
+        site += &format!(
+            "  - name: {name}\n    platform: \"{CPE}\"\n    labels: {{ ring: {ring} }}\n    \
+             transport: {{ kind: local, root: devices/{name}, shell: sh }}\n"
+        );
+    }
+    bench.write("site.yaml", &site);
+    let token = json(&bench, &["site", "token", "rx1"])["token"].as_str().unwrap().to_owned();
+    let url = format!("https://{listen}");
+    ok(&bench, &["node", "enrol", "--controller", &url, "--token", &token, "--state", "node"]);
+    let again = ["node", "enrol", "--controller", &url, "--token", &token, "--state", "other"];
+    let used = bench.run(&again);
+    assert!(!used.contains("\nexit 0\n") && used.contains("token"), "a token counts once: {used}");
+    let node = start_node(&bench);
+
+    bench.write("patch.yaml", PATCH);
+    bench.write("install.sh", SCRIPT);
+    bench.write("slow.yaml", &plan("1h"));
+    bench.write("fast.yaml", &plan("300ms"));
+    ok(&bench, &["patch", "import", "patch.yaml"]);
+    ok(&bench, &["patch", "sign", "TEST-1", "--yes", "--key", "ann.key"]);
+    ok(&bench, &["patch", "sign", "TEST-1", "--yes", "--key", "ben.key"]);
+    ok(&bench, &["key", "use", "cy.key"]);
+    (bench, controller, node)
+}
+
+fn start_node(bench: &Bench) -> Running {
+    let line =
+        ["node", "run", "--state", "node", "--site", "site.yaml", "--stop-with-stdin", "--check-in-every", "300ms"];
+    let node = Running::start(bench, "node.log", &line);
+    until("the site is connected", || {
+        let sites = json(bench, &["site", "list"]);
+        sites[0]["connected"] == true && sites[0]["devices"] == 3
+    });
+    node
+}
+
+fn signed_and_started(bench: &Bench, plan: &str, id: &str) {
+    ok(bench, &["rollout", "create", "--patch", "TEST-1", "--plan", plan, "--id", id]);
+    ok(bench, &["rollout", "sign", id, "--yes", "--key", "ann.key"]);
+    ok(bench, &["rollout", "sign", id, "--yes", "--key", "ben.key"]);
+    ok(bench, &["rollout", "start", id, "--key", "ann.key"]);
+}
+
+#[test]
+fn a_round_goes_wave_by_wave_and_a_device_is_taken_back() {
+    let (bench, controller, node) = set_up();
+    assert_snapshot!("preview", bench.run(&["plan", "preview", "fast.yaml", "--patch", "TEST-1", "--devices"]));
+    ok(&bench, &["rollout", "create", "--patch", "TEST-1", "--plan", "fast.yaml", "--id", "round"]);
+    assert_snapshot!("start_unsigned", bench.run(&["rollout", "start", "round", "--key", "ann.key"]));
+    ok(&bench, &["rollout", "sign", "round", "--yes", "--key", "ann.key"]);
+    ok(&bench, &["rollout", "sign", "round", "--yes", "--key", "ben.key"]);
+    assert_snapshot!("start_by_the_wrong_role", bench.run(&["rollout", "start", "round", "--key", "cy.key"]));
+    assert_snapshot!("start", bench.run(&["rollout", "start", "round", "--key", "ann.key"]));
+    until("the second wave wants an approval", || wave_state(&bench, "round", 1) == "awaiting_approval");
+    assert_snapshot!("approve_no_such_wave", bench.run(&["rollout", "approve", "round", "wave9", "--key", "ben.key"]));
+    assert_snapshot!("approve", bench.run(&["rollout", "approve", "round", "full", "--key", "ben.key"]));
+
+    let watched = bench.command(&["rollout", "watch", "round", "--output", "json"]).output().unwrap();
+    assert_eq!(watched.status.code(), Some(0), "{}", String::from_utf8_lossy(&watched.stderr));
+    let lines = String::from_utf8(watched.stdout).unwrap();
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["rollout"]["state"], "completed");
+    assert!(bench.path().join("devices/ct-2/patched").exists());
+    assert_snapshot!("deployments", bench.run(&["rollout", "deployments", "round", "--wave", "full"]));
+
+    let back = ["rollout", "rollback", "round", "--device", "rx1/ct-2", "--reason", "black images"];
+    assert_snapshot!("rollback_nobody_to_ask", bench.run(&back));
+    let mut back = back.to_vec();
+    back.push("--yes");
+    ok(&bench, &back);
+    until("the device is as it was", || !bench.path().join("devices/ct-2/patched").exists());
+    until("the record says so", || {
+        let found = json(&bench, &["rollout", "deployments", "round", "--state", "rolled_back"]);
+        found.as_array().is_some_and(|list| list.len() == 1 && list[0]["device"] == "rx1/ct-2")
+    });
+    assert!(bench.path().join("devices/ct-3/patched").exists(), "only that device");
+    assert_eq!(node.stop(), Some(0), "{}", bench.read("node.log"));
+    assert_eq!(controller.stop(), Some(0), "{}", bench.read("controller.log"));
+}
+
+#[test]
+fn a_halt_needs_nothing_but_an_id_and_a_reason_and_is_there_within_a_second() {
+    let (bench, _controller, node) = set_up();
+    signed_and_started(&bench, "slow.yaml", "slow");
+    until("the canary soaks", || wave_state(&bench, "slow", 0) == "soaking");
+
+    let begun = Instant::now();
+    let halted = json(&bench, &["rollout", "halt", "slow", "--reason", "images missing"]);
+    let took = begun.elapsed();
+    assert_eq!(halted["halt"], serde_json::json!({"sites": 1, "connected_sites": 1, "confirmed_sites": 1}));
+    // Confirmation within a second of the acknowledgement; opening the key and the process's own start come on top.
+    assert!(halted["waited_ms"].as_u64().unwrap() < 1000, "{halted}");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    // A person who is not sure halts again.
+    assert_snapshot!("halt", bench.run(&["rollout", "halt", "slow", "--reason", "images missing"]));
+    assert_snapshot!("resume_by_the_wrong_role", bench.run(&["rollout", "resume", "slow"]));
+    assert_snapshot!("resume", bench.run(&["rollout", "resume", "slow", "--key", "ann.key"]));
+    assert_snapshot!("pause", bench.run(&["rollout", "pause", "slow", "--reason", "change freeze"]));
+
+    assert_eq!(node.stop(), Some(0), "{}", bench.read("node.log"));
+    until("the controller has noticed", || json(&bench, &["site", "list"])[0]["connected"] == false);
+    assert_snapshot!("halt_with_a_site_away", bench.run(&["rollout", "halt", "slow", "--reason", "images missing"]));
+    let node = start_node(&bench);
+    until("the site that was away knows", || {
+        json(&bench, &["rollout", "status", "slow"])["halt"]["confirmed_sites"] == 1
+    });
+
+    assert_snapshot!(
+        "rollback",
+        bench.run(&["rollout", "rollback", "slow", "--all", "--reason", "not needed", "--yes"])
+    );
+    let watch = bench.command(&["rollout", "watch", "slow"]).output().unwrap();
+    assert_eq!(watch.status.code(), Some(6), "{}", String::from_utf8_lossy(&watch.stderr));
+    assert!(String::from_utf8_lossy(&watch.stdout).contains("rollout slow: rolled back"));
+    assert!(!bench.path().join("devices/ct-1/patched").exists());
+    assert_snapshot!(
+        "cancel_what_has_ended",
+        bench.run(&["rollout", "cancel", "slow", "--reason", "x", "--yes", "--key", "ann.key"])
+    );
+    drop(node);
+}
+
+#[test]
+fn a_cancelled_rollout_touches_nothing_more() {
+    let (bench, _controller, _node) = set_up();
+    signed_and_started(&bench, "slow.yaml", "slow");
+    until("the canary soaks", || wave_state(&bench, "slow", 0) == "soaking");
+    let cancel = ["rollout", "cancel", "slow", "--reason", "superseded", "--key", "ann.key"];
+    assert_snapshot!("cancel_nobody_to_ask", bench.run(&cancel));
+    let mut cancel = cancel.to_vec();
+    cancel.push("--yes");
+    assert_snapshot!("cancel", bench.run(&cancel));
+    assert_eq!(bench.command(&["rollout", "watch", "slow"]).output().unwrap().status.code(), Some(6));
+    let record = json(&bench, &["audit", "list", "--rollout", "slow"]);
+    assert!(
+        record
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|r| r["kind"] == "order" && !r["signed_by"].as_array().unwrap().is_empty())
+    );
+    assert!(!bench.path().join("devices/ct-2/patched").exists());
+}
