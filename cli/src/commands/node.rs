@@ -111,8 +111,12 @@ impl Run {
 
 fn failure(error: &wardround_node::NodeError) -> Failure {
     use wardround_node::NodeError as E;
+    if let E::Refused { status, .. } = error {
+        // The controller's own words, with its own way out.
+        return Failure::from((**status).clone());
+    }
     let exit = match error {
-        E::Enrolled { .. } | E::CertificateExpired { .. } | E::Pin(_) | E::Refused { .. } => Exit::Refused,
+        E::Enrolled { .. } | E::CertificateExpired { .. } | E::Pin(_) => Exit::Refused,
         E::Unreachable { .. } => Exit::Unreachable,
         _ => Exit::Failure,
     };

@@ -67,6 +67,9 @@ impl Ran {
         let said = format!("{}\n{}{}", self.line, self.out, self.err);
         assert_eq!(self.code, Some(code), "{said}");
         assert!(self.err.contains(error), "no {error:?} in:\n{said}");
-        assert!(self.err.lines().any(|l| l.starts_with("hint: ") && l.contains(hint)), "no hint {hint:?} in:\n{said}");
+        assert!(
+            self.err.lines().any(|l| l.trim_start().starts_with("hint: ") && l.contains(hint)),
+            "no hint {hint:?} in:\n{said}"
+        );
     }
 }
