@@ -46,11 +46,11 @@ impl Sign {
         ask::confirm(&format!("sign rollout {} as {}", self.id, person.name()), self.yes).await?;
         let rollout = reading.sign(&controller, &person).await?;
         output::emit(session.format(), &shown::Shown::new(&rollout), || {
+            let roles = rollout.signed_roles.join(" and ");
             format!(
-                "signed; rollout {} is {}, signed by the roles: {}",
+                "signed: rollout {} is {}, with the signatures of {roles}",
                 rollout.id,
-                rollout.state,
-                rollout.signed_roles.join(", ")
+                shown::words(&rollout.state)
             )
         })?;
         Ok(Exit::Ok)

@@ -168,7 +168,7 @@ impl Bars {
     fn show(&mut self, rollout: &v1::Rollout, alarms: &[v1::Alarm]) {
         let head = self.head.get_or_insert_with(|| {
             let bar = self.group.add(ProgressBar::new_spinner());
-            bar.set_style(style("{spinner} {msg}"));
+            bar.set_style(style("{spinner} {wide_msg}"));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
