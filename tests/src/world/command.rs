@@ -59,17 +59,26 @@ impl Ran {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{}: {e}\n{}{}", self.line, self.out, self.err))
     }
 
-    /// It must have failed with this exit code, and said an error line with `error` in it and a hint line with `hint` in it.
+    /// It must have failed with this exit code and these words, and with a hint line with `hint` in it.
     ///
     /// # Panics
     /// With all that it said, when it did not.
     pub fn fails(&self, code: i32, error: &str, hint: &str) {
-        let said = format!("{}\n{}{}", self.line, self.out, self.err);
-        assert_eq!(self.code, Some(code), "{said}");
-        assert!(self.err.contains(error), "no {error:?} in:\n{said}");
-        assert!(
-            self.err.lines().any(|l| l.trim_start().starts_with("hint: ") && l.contains(hint)),
-            "no hint {hint:?} in:\n{said}"
-        );
+        self.ends(code, error);
+        let hinted = self.err.lines().any(|l| l.trim_start().starts_with("hint: ") && l.contains(hint));
+        assert!(hinted, "no hint {hint:?} in:\n{}", self.said());
+    }
+
+    /// It must have failed with this exit code and these words, which say the way out themselves.
+    ///
+    /// # Panics
+    /// With all that it said, when it did not.
+    pub fn ends(&self, code: i32, words: &str) {
+        assert_eq!(self.code, Some(code), "{}", self.said());
+        assert!(self.err.contains(words), "no {words:?} in:\n{}", self.said());
+    }
+
+    fn said(&self) -> String {
+        format!("{}\n{}{}", self.line, self.out, self.err)
     }
 }
