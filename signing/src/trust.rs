@@ -178,7 +178,8 @@ fn unseen(c: char) -> bool {
 }
 
 /// The form of a holder's name by which people are told apart: "Ann  Lee" and "ann lee" are one person.
-pub(crate) fn same_person(holder: &str) -> String {
+#[must_use]
+pub fn same_person(holder: &str) -> String {
     holder.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }
 

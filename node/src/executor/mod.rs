@@ -11,7 +11,7 @@ mod tasks;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use wardround_rollout_plans::model::Timestamp;
 
@@ -22,7 +22,7 @@ use crate::{
     NodeError,
     cache::Cache,
     identity::Identity,
-    sync::{CheckIns, Controller, run_check_ins, run_watch},
+    sync::{CheckIns, Controller, Wakers, run_check_ins, run_watch},
     trust::{Documents, Floor, FloorFile},
 };
 
@@ -74,7 +74,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let (site_sender, site_receiver) = watch::channel(Arc::new(site));
     let (monitored_sender, monitored_receiver) = watch::channel(Default::default());
-    let wake = Arc::new(Notify::new());
+    let wakers = Arc::new(Wakers::default());
     let owner = Owner::new(sender);
     let tracker = TaskTracker::new();
 
@@ -87,9 +87,10 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         site: site_receiver.clone(),
         work_dir: options.state_dir.join("devices"),
         stop: stop.clone(),
+        running: tasks::Running::default(),
     };
     let anchor = Arc::new(identity.anchor.clone());
-    tracker.spawn(run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wake), stop.clone()));
+    tracker.spawn(run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wakers), stop.clone()));
     let check_ins = CheckIns {
         controller,
         identity: Arc::clone(&identity),
@@ -100,12 +101,12 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         every: options.check_in_every,
         done: None,
     };
-    tracker.spawn(run_check_ins(check_ins, Arc::clone(&wake), stop.clone()));
+    tracker.spawn(run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));
     tracker.spawn(monitor::run(monitored_receiver, site_receiver.clone(), owner.clone(), stop.clone()));
     tracker.spawn(site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone()));
     tracker.close();
 
-    let work = owner::Work { state, store, tasks, identity, documents, cache, wake, monitored: monitored_sender };
+    let work = owner::Work { state, store, tasks, identity, documents, cache, wakers, monitored: monitored_sender };
     let ended = work.run(receiver, site_receiver, stop.clone()).await;
     stop.cancel();
     if tokio::time::timeout(SHUTDOWN_MAX, tracker.wait()).await.is_err() {

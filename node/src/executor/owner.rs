@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wardround_journal::JournalError;
 use wardround_rollout_plans::model::{DeploymentState, DeviceId, ProbeAnswer, RolloutId, SystemId};
@@ -14,7 +14,7 @@ use crate::{
     cache::Cache,
     identity::Identity,
     machine::{Action, Found, Input, Monitored, NodeState, OrderMark, Phase, SiteView, Wishes},
-    sync::{REPORT_BYTES_MAX, REPORTS_MAX},
+    sync::{REPORT_BYTES_MAX, REPORTS_MAX, Wakers},
     trust::{Documents, Refusal},
 };
 
@@ -35,9 +35,15 @@ pub(crate) struct Batch {
 
 pub(super) enum Message {
     Input(Input),
-    /// Answered once everything before it is on disk.
-    Settled(Input, oneshot::Sender<()>),
+    /// Answered once it is on disk and in force; `false` when the disk has no room for it.
+    Settled(Input, oneshot::Sender<bool>),
     Batch(oneshot::Sender<Batch>),
+}
+
+impl Message {
+    fn is_halt(&self) -> bool {
+        matches!(self, Self::Input(Input::Halt(_)) | Self::Settled(Input::Halt(_), _))
+    }
 }
 
 /// The way to the loop. When the loop has ended nothing is listened to any more, and calls return at once.
@@ -53,19 +59,20 @@ impl Owner {
         let _ = self.0.send(Message::Input(input)).await;
     }
 
-    /// Returns when the input is on disk and in force.
-    async fn settle(&self, input: Input) {
+    /// Returns when the input is on disk and in force; `false` when it is not.
+    async fn settle(&self, input: Input) -> bool {
         let (sender, receiver) = oneshot::channel();
         let _ = self.0.send(Message::Settled(input, sender)).await;
-        let _ = receiver.await;
+        receiver.await.unwrap_or(false)
     }
 
     pub(crate) async fn halt(&self, order: OrderMark) {
         self.settle(Input::Halt(order)).await;
     }
 
-    pub(crate) async fn wishes(&self, wishes: Wishes) {
-        self.settle(Input::Wishes(Box::new(wishes))).await;
+    /// `false` when there was no room for it: it has to be said again.
+    pub(crate) async fn wishes(&self, wishes: Wishes) -> bool {
+        self.settle(Input::Wishes(Box::new(wishes))).await
     }
 
     pub(crate) async fn acked(&self, seq: u64) {
@@ -110,7 +117,7 @@ pub(super) struct Work {
     pub(super) documents: Arc<Documents>,
     pub(super) cache: Cache,
     /// Wakes the check-ins when there is something to say.
-    pub(super) wake: Arc<Notify>,
+    pub(super) wakers: Arc<Wakers>,
     pub(super) monitored: watch::Sender<Monitored>,
 }
 
@@ -152,32 +159,33 @@ impl Work {
         let mut settled = Vec::new();
         let mut batches = Vec::new();
         let mut appended = false;
+        // Halts before everything else: what waited in the same queue must not begin an install behind one.
+        group.sort_by_key(|message| !message.is_halt());
         for message in group.drain(..) {
-            let input = match message {
+            let (input, reply) = match message {
                 Message::Batch(reply) => {
                     batches.push(reply);
                     continue;
                 }
-                Message::Settled(input, reply) => {
-                    settled.push(reply);
-                    input
-                }
-                Message::Input(input) => input,
+                Message::Settled(input, reply) => (input, Some(reply)),
+                Message::Input(input) => (input, None),
             };
-            if !self.state.is_news(&input, at) {
-                continue;
-            }
-            match self.store.append(&input, at) {
-                Ok(()) => {
-                    actions.extend(self.state.step(&input, at));
-                    appended = true;
+            let mut taken = true;
+            if self.state.is_news(&input, at) {
+                match self.store.append(&input, at) {
+                    Ok(()) => {
+                        actions.extend(self.state.step(&input, at));
+                        appended = true;
+                    }
+                    // Nothing new is begun on a full disk. What the controller wants comes again with a later check-in.
+                    Err(error @ JournalError::Full { .. }) => {
+                        tracing::error!(%error, hint = error.hint(), "the disk is nearly full: nothing new is begun");
+                        taken = false;
+                    }
+                    Err(error) => return Err(error),
                 }
-                // Nothing new is begun on a full disk. What the controller wants comes again with the next check-in.
-                Err(error @ JournalError::Full { .. }) => {
-                    tracing::error!(%error, hint = error.hint(), "the disk is nearly full: nothing new is begun");
-                }
-                Err(error) => return Err(error),
             }
+            settled.extend(reply.map(|reply| (reply, taken)));
         }
         if appended {
             self.store.sync().await?;
@@ -185,14 +193,14 @@ impl Work {
         for action in actions {
             self.tasks.begin(action);
         }
-        for reply in settled {
-            let _ = reply.send(());
+        for (reply, taken) in settled {
+            let _ = reply.send(taken);
         }
         for reply in batches {
             let _ = reply.send(self.batch());
         }
         if self.state.outbox().last() > last {
-            self.wake.notify_one();
+            self.wakers.news.notify_one();
         }
         if appended {
             let monitored = self.state.monitored();

@@ -1,11 +1,16 @@
 //! Tasks: what the machine wants done on a device.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{
-    Detected, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, SystemId, Variant,
+    Detected, DeviceId, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, RolloutId, SystemId, Variant,
 };
 
 use super::{Owner, Site, now};
@@ -33,37 +38,56 @@ pub(super) struct Tasks {
     pub(super) site: watch::Receiver<Arc<Site>>,
     pub(super) work_dir: PathBuf,
     pub(super) stop: CancellationToken,
+    pub(super) running: Running,
 }
 
+/// The newest task of each deployment.
+pub(super) type Running = Arc<Mutex<HashMap<(RolloutId, DeviceId), (u64, AbortHandle)>>>;
+
 impl Tasks {
-    /// Begins an action. The machine gives out one per deployment at a time.
+    /// Begins an action. The machine gives out one per deployment at a time; one that it no longer waits for (a look or
+    /// an upload when the patch is to be taken back) is ended first, since calls on a device must not overlap.
     pub(super) fn begin(&self, action: Action) {
         let tasks = self.clone();
+        let (rollout, device, task) = (action.rollout.clone(), action.device.clone(), action.task);
+        tracing::debug!(%rollout, %device, op = action.op, verb = ?action.verb, "begins");
+        // A task of its own, so that a panic becomes an answer and the deployment does not wait for ever.
+        let work = tokio::spawn(async move { tasks.perform(&action).await });
+        let abort = work.abort_handle();
+        let overtaken = self.running().insert((rollout.clone(), device.clone()), (task, abort.clone()));
+        if let Some((_, overtaken)) = overtaken {
+            overtaken.abort();
+        }
+        let tasks = self.clone();
         tokio::spawn(async move {
-            let (rollout, device, task) = (action.rollout.clone(), action.device.clone(), action.task);
-            let stop = tasks.stop.clone();
-            let owner = tasks.owner.clone();
-            tracing::debug!(%rollout, %device, op = action.op, verb = ?action.verb, "begins");
-            // A task of its own, so that a panic becomes an answer and the deployment does not wait for ever.
-            let work = tokio::spawn(async move { tasks.perform(&action).await });
-            let abort = work.abort_handle();
             let found = tokio::select! {
                 // What runs on the device goes on there, and is taken up at the next start.
-                () = stop.cancelled() => {
-                    abort.abort();
-                    return;
-                }
+                () = tasks.stop.cancelled() => return abort.abort(),
                 ended = work => match ended {
                     Ok(Ok(found)) => found,
                     Ok(Err(fault)) => Found::Fault(fault),
+                    Err(error) if error.is_cancelled() => return,
                     Err(error) => Found::Fault(other(format!("the task ended without an answer: {error}"))),
                 },
             };
+            tasks.ended(&rollout, &device, task);
             if let Found::Fault(fault) = &found {
                 tracing::warn!(%rollout, %device, why = fault.text, kind = ?fault.kind, "a step could not be done");
             }
-            owner.done(rollout, device, task, found).await;
+            tasks.owner.done(rollout, device, task, found).await;
         });
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<(RolloutId, DeviceId), (u64, AbortHandle)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self, rollout: &RolloutId, device: &DeviceId, task: u64) {
+        let key = (rollout.clone(), device.clone());
+        let mut running = self.running();
+        if running.get(&key).is_some_and(|(newest, _)| *newest == task) {
+            running.remove(&key);
+        }
     }
 
     async fn perform(&self, action: &Action) -> Result<Found, Fault> {

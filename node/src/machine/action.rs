@@ -40,7 +40,7 @@ pub(crate) enum Verb {
         timeout: DurationMs,
         /// Detection before, for the outcome.
         before: Detected,
-        /// False after a restart under a halt: take up what has begun, begin nothing.
+        /// False when it is tried again under a halt: take up what has begun, begin nothing.
         may_begin: bool,
     },
     /// Reboot and wait until the device is back.

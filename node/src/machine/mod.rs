@@ -14,6 +14,8 @@ mod input;
 mod outbox;
 mod pump;
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -129,8 +129,8 @@ impl NodeState {
             Phase::Install => Verb::Install {
                 timeout: policy.install_timeout,
                 before: deployment.before.clone().unwrap_or(Detected::Absent),
-                // Only an install that was under way when the process ended can be here under a halt.
-                may_begin: may_begin || !deployment.resumed,
+                // The first try follows from a preflight that found no halt; a later one must not begin what is not begun.
+                may_begin: may_begin || (!deployment.resumed && deployment.tries == 0),
             },
             Phase::Reboot | Phase::RebootBack => {
                 Verb::Reboot { timeout: policy.reboot_timeout, again: deployment.resumed || deployment.tries > 0 }

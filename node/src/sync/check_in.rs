@@ -45,8 +45,17 @@ enum CheckInError {
     Keep(#[from] NodeError),
 }
 
+/// What ends the pause between two check-ins.
+#[derive(Default)]
+pub(crate) struct Wakers {
+    /// There is something to report.
+    pub(crate) news: Notify,
+    /// The controller has said something: it can be reached, so it is called even in the pause after a failure.
+    pub(crate) nudge: Notify,
+}
+
 /// Checks in until `stop`.
-pub(crate) async fn run(mut work: CheckIns, wake: Arc<Notify>, stop: CancellationToken) {
+pub(crate) async fn run(mut work: CheckIns, wakers: Arc<Wakers>, stop: CancellationToken) {
     let mut failures = 0;
     loop {
         let pause = tokio::select! {
@@ -68,14 +77,13 @@ pub(crate) async fn run(mut work: CheckIns, wake: Arc<Notify>, stop: Cancellatio
                 }
             },
         };
-        let nudged = async {
-            // After a failure a nudge does not shorten the pause: it may come from the failure itself.
-            if failures > 0 { std::future::pending().await } else { wake.notified().await }
-        };
+        // News alone do not shorten the pause after a failure: a site that is alone has many.
+        let news = async { if failures > 0 { std::future::pending().await } else { wakers.news.notified().await } };
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
-            () = nudged => {}
+            () = wakers.nudge.notified() => {}
+            () = news => {}
         }
     }
 }
@@ -123,8 +131,8 @@ impl CheckIns {
         for refusal in refusals {
             refused(&self.owner, refusal).await;
         }
-        self.owner.wishes(wishes).await;
-        self.done = Some(this);
+        // Without room for it the directive is dealt with again at the next check-in.
+        self.done = self.owner.wishes(wishes).await.then_some(this);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ mod connect;
 mod convert;
 mod watch;
 
-pub(crate) use check_in::{CheckIns, REPORT_BYTES_MAX, REPORTS_MAX, run as run_check_ins};
+pub(crate) use check_in::{CheckIns, REPORT_BYTES_MAX, REPORTS_MAX, Wakers, run as run_check_ins};
 pub(crate) use connect::{Controller, FetchError};
 pub(crate) use watch::run as run_watch;
 

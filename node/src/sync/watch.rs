@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::WatchRequest;
 use wardround_signing::TrustAnchor;
 
-use super::{Controller, backoff, convert::from_wire};
+use super::{Controller, Wakers, backoff, convert::from_wire};
 use crate::{
     executor::Owner,
     trust::{self, Refusal},
@@ -21,7 +21,7 @@ pub(crate) async fn run(
     controller: Controller,
     anchor: Arc<TrustAnchor>,
     owner: Owner,
-    check_in: Arc<Notify>,
+    wakers: Arc<Wakers>,
     stop: CancellationToken,
 ) {
     let mut failures = 0;
@@ -29,7 +29,7 @@ pub(crate) async fn run(
         let begun = Instant::now();
         let end = tokio::select! {
             () = stop.cancelled() => return,
-            end = hold(&controller, &anchor, &owner, &check_in) => end,
+            end = hold(&controller, &anchor, &owner, &wakers) => end,
         };
         failures = if begun.elapsed() >= GOOD_STREAM { 1 } else { failures + 1 };
         let pause = backoff(failures);
@@ -41,14 +41,14 @@ pub(crate) async fn run(
     }
 }
 
-async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, check_in: &Notify) -> String {
+async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, wakers: &Wakers) -> String {
     let mut stream = match controller.client().watch(WatchRequest {}).await {
         Ok(response) => response.into_inner(),
         Err(status) => return format!("{:?}: {}", status.code(), status.message()),
     };
     tracing::info!("the watch stream stands");
     // What was said while there was no stream is asked for now.
-    check_in.notify_one();
+    wakers.nudge.notify_one();
     loop {
         match stream.message().await {
             Ok(Some(message)) => {
@@ -61,7 +61,7 @@ async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, chec
                         Err(refusal) => refused(owner, refusal).await,
                     }
                 }
-                check_in.notify_one();
+                wakers.nudge.notify_one();
             }
             Ok(None) => return "the controller closed it".to_owned(),
             Err(status) => return format!("{:?}: {}", status.code(), status.message()),

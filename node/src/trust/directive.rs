@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use wardround_rollout_plans::model::{
     Command, Directive, Goal, Order, Patch, Rollout, SiteId, SiteInventory, SiteRollout, Timestamp, WaveName,
 };
-use wardround_signing::{Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, verify};
+use wardround_signing::{Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify};
 
 use super::floor::Floor;
 use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, WavePolicy, Wishes};
@@ -226,19 +226,19 @@ fn approved(rollout: &Rollout, at: usize, orders: &[Verified<Order>]) -> Result<
 }
 
 /// Who approved a wave, with their roles.
-fn approvers<'a>(wave: &WaveName, orders: &'a [Verified<Order>]) -> Vec<(&'a str, &'a BTreeSet<Role>)> {
+fn approvers<'a>(wave: &WaveName, orders: &'a [Verified<Order>]) -> Vec<(String, &'a BTreeSet<Role>)> {
     orders
         .iter()
         .filter(|o| matches!(&o.document().command, Command::Approve { wave: w } if w == wave))
-        .flat_map(|o| o.signers().iter().map(|s| (s.holder.as_str(), &s.roles)))
+        .flat_map(|o| o.signers().iter().map(|s| (same_person(&s.holder), &s.roles)))
         .collect()
 }
 
 /// A different person for each role.
-fn assign<'a>(needed: &[Role], people: &[(&'a str, &'a BTreeSet<Role>)], taken: &mut Vec<&'a str>) -> bool {
+fn assign<'a>(needed: &[Role], people: &'a [(String, &BTreeSet<Role>)], taken: &mut Vec<&'a str>) -> bool {
     let Some((role, rest)) = needed.split_first() else { return true };
     for (holder, roles) in people {
-        if roles.contains(role) && !taken.contains(holder) {
+        if roles.contains(role) && !taken.contains(&holder.as_str()) {
             taken.push(holder);
             if assign(rest, people, taken) {
                 return true;

@@ -1,0 +1,158 @@
+//! S5: a clinical system that was healthy before and is not after is blamed, and its devices are taken back.
+
+use wardround_rollout_plans::model::{DeploymentState as S, DurationMs, GoalAction, Mode, Scope};
+
+use super::rig::{FAILURES, Rig, answer, checked, device, goal, preflight, present, ready, system};
+use crate::machine::PreflightFound;
+
+fn fail(rig: &mut Rig, name: &str, times: u32) {
+    for _ in 0..times {
+        rig.probe(name, false);
+        rig.pass(DurationMs::from_secs(1));
+    }
+}
+
+#[test]
+fn enough_failures_in_a_row_take_the_patch_back_without_a_controller() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.soak("ct-01");
+    fail(&mut rig, "pacs", FAILURES - 1);
+    rig.probe("pacs", true);
+    fail(&mut rig, "pacs", FAILURES - 1);
+    assert_eq!((rig.shown("ct-01"), rig.blamed().len()), (S::Soaking, 0), "not in a row");
+    rig.probe("pacs", false);
+    assert_eq!(rig.blamed(), [system("pacs")]);
+    assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::RollingBack, "uninstall"));
+    assert_eq!(rig.code("ct-01"), "clinical_system");
+    fail(&mut rig, "pacs", 20);
+    assert_eq!(rig.blamed().len(), 1, "blamed once");
+}
+
+#[test]
+fn one_failure_of_a_critical_system_is_enough() {
+    let mut rig = Rig::wanting(Scope::Device, &["lab-01"]);
+    rig.soak("lab-01");
+    rig.probe("lab", false);
+    assert_eq!(rig.shown("lab-01"), S::RollingBack);
+}
+
+#[test]
+fn what_was_unhealthy_before_is_never_blamed() {
+    let mut rig = Rig::wanting(Scope::Wave, &["ct-01"]);
+    rig.until("ct-01", "preflight");
+    rig.done("ct-01", preflight(PreflightFound { probes: vec![answer("pacs", false)], ..ready("ct-01") }));
+    rig.until("ct-01", "check");
+    rig.done("ct-01", checked(present(), vec![answer("pacs", false)]));
+    fail(&mut rig, "pacs", 20);
+    assert_eq!((rig.shown("ct-01"), rig.blamed().len()), (S::Soaking, 0));
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), vec![answer("pacs", false)]));
+    assert_eq!(rig.shown("ct-01"), S::Succeeded);
+}
+
+#[test]
+fn the_grace_and_work_on_a_neighbour_explain_a_failure() {
+    let mut rig = Rig::new(Scope::Device);
+    rig.wish(|w| {
+        w.policy.health.grace = DurationMs::from_secs(30);
+        w.goals = ["ct-01", "ct-02"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect();
+    });
+    rig.until("ct-02", "install");
+    rig.soak("ct-01");
+    rig.pass(DurationMs::from_secs(31));
+    fail(&mut rig, "pacs", 10);
+    assert_eq!(rig.shown("ct-01"), S::Soaking, "ct-02 is being installed");
+    rig.soak("ct-02");
+    fail(&mut rig, "pacs", 10);
+    assert_eq!(rig.shown("ct-01"), S::Soaking, "the grace of ct-02");
+    rig.pass(DurationMs::from_secs(30));
+    fail(&mut rig, "pacs", FAILURES);
+    assert_eq!((rig.shown("ct-01"), rig.shown("ct-02")), (S::RollingBack, S::RollingBack));
+}
+
+/// ct-01 (canary) and lab-01 (full) soak, ct-02 (full) is being installed, and the PACS fails.
+fn scoped(scope: Scope) -> Rig {
+    let mut rig = Rig::wanting(scope, &["ct-01", "lab-01"]);
+    rig.soak("ct-01");
+    rig.soak("lab-01");
+    fail(&mut rig, "pacs", FAILURES);
+    rig
+}
+
+#[test]
+fn the_scope_says_how_far_the_rollback_reaches() {
+    for (scope, lab) in [
+        (Scope::Device, S::Soaking),
+        (Scope::Wave, S::Soaking),
+        (Scope::Site, S::RollingBack),
+        (Scope::Rollout, S::RollingBack),
+    ] {
+        let rig = scoped(scope);
+        assert_eq!((rig.shown("ct-01"), rig.shown("lab-01")), (S::RollingBack, lab), "{scope:?}");
+    }
+}
+
+#[test]
+fn what_has_soaked_is_taken_back_too_and_what_has_not_begun_never_begins() {
+    let mut rig = Rig::wanting(Scope::Site, &["ct-01", "ct-02"]);
+    rig.soak("ct-01");
+    rig.until("ct-02", "preflight");
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), ready("ct-01").probes));
+    assert_eq!(rig.shown("ct-01"), S::Succeeded);
+    assert_eq!(rig.state.monitored()[&system("pacs")], DurationMs::from_secs(1), "watched while the rollout goes on");
+    fail(&mut rig, "pacs", FAILURES);
+    assert_eq!((rig.shown("ct-01"), rig.shown("ct-02")), (S::RollingBack, S::Failed));
+    assert_eq!(rig.installs("ct-02"), 0);
+}
+
+#[test]
+fn an_install_under_way_is_taken_back_when_it_ends() {
+    let mut rig = Rig::wanting(Scope::Site, &["lab-01", "ct-01"]);
+    rig.soak("lab-01");
+    rig.until("ct-01", "install");
+    rig.probe("lab", false);
+    assert_eq!((rig.shown("lab-01"), rig.verb("ct-01")), (S::RollingBack, "install"), "never left half way");
+    rig.done("ct-01", super::rig::well("ct-01", "install"));
+    assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::RollingBack, "uninstall"));
+}
+
+#[test]
+fn nothing_new_begins_until_the_controller_has_heard_of_the_blame() {
+    let mut rig = scoped(Scope::Wave);
+    rig.wish(|w| w.goals.push(goal("ct-02", GoalAction::Install, 1)));
+    assert_eq!(rig.verb("ct-02"), "nothing", "the directive may have been made before the blame was known");
+    let last = rig.state.outbox().last();
+    rig.feed(crate::machine::Input::Acked { seq: last });
+    rig.wish(|w| w.mode = Mode::Paused);
+    assert_eq!(rig.verb("ct-02"), "nothing");
+    rig.wish(|w| w.mode = Mode::Proceed);
+    assert_eq!(rig.verb("ct-02"), "fetch");
+}
+
+#[test]
+fn a_failing_last_look_is_watched_on_until_it_is_clear() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.soak("ct-01");
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), vec![answer("pacs", false)]));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Soaking, "clinical_system"));
+    rig.pass(DurationMs::from_secs(1));
+    rig.done("ct-01", checked(present(), vec![answer("pacs", true)]));
+    assert_eq!(rig.shown("ct-01"), S::Soaking, "the count of before is cleared by this look");
+    rig.pass(DurationMs::from_secs(1));
+    rig.done("ct-01", checked(present(), vec![answer("pacs", true)]));
+    assert_eq!(rig.shown("ct-01"), S::Succeeded);
+}
+
+#[test]
+fn steady_health_is_no_news() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.soak("ct-01");
+    let records = rig.journal.len();
+    for _ in 0..1_000 {
+        rig.probe("pacs", true);
+    }
+    assert_eq!(rig.journal.len(), records);
+    assert!(rig.state.deployments().any(|(_, d, _)| *d == device("ct-01")));
+}

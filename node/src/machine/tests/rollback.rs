@@ -1,0 +1,149 @@
+//! Taking a patch back: bounded, verified, and never a loop (S6, S8, S9).
+
+use wardround_rollout_plans::model::{DeploymentState as S, Detected, DurationMs, GoalAction, Scope};
+
+use super::rig::{Rig, checked, device, fault, goal, present, uninstalled, unknown, word};
+use crate::machine::{FaultKind, Found};
+
+fn ordered(rig: &mut Rig, attempt: u32) {
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::RollBack, attempt)]);
+}
+
+fn soaking() -> Rig {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.soak("ct-01");
+    rig
+}
+
+#[test]
+fn a_rolled_back_device_is_as_it_was() {
+    let mut rig = soaking();
+    ordered(&mut rig, 1);
+    assert_eq!(rig.verb("ct-01"), "uninstall");
+    rig.done("ct-01", uninstalled(true));
+    assert_eq!(rig.verb("ct-01"), "reboot");
+    rig.done("ct-01", Found::Rebooted);
+    rig.done("ct-01", checked(Detected::Absent, Vec::new()));
+    assert_eq!((rig.shown("ct-01"), rig.alarms().len()), (S::RolledBack, 0));
+    rig.done("ct-01", Found::Cleaned);
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
+    assert_eq!((rig.verb("ct-01"), rig.installs("ct-01")), ("nothing", 1), "never installed again in this attempt");
+}
+
+#[test]
+fn an_uninstall_that_leaves_the_patch_is_tried_three_times() {
+    let mut rig = soaking();
+    ordered(&mut rig, 1);
+    let mut ops = Vec::new();
+    for _ in 0..3 {
+        rig.pass(DurationMs::from_secs(60));
+        ops.push(rig.action("ct-01").unwrap().op.clone());
+        rig.done("ct-01", uninstalled(false));
+        rig.done("ct-01", checked(present(), Vec::new()));
+    }
+    assert_eq!(ops, ["r1.ct-01.1", "r1.ct-01.1.u2", "r1.ct-01.1.u3"], "a device answers a repeated id from its record");
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::RollbackFailed, "uninstall_failed"));
+    assert_eq!(rig.alarms(), ["rollback_failed"]);
+    rig.pass(DurationMs::from_secs(86_400));
+    assert_eq!(rig.given.iter().filter(|a| word(&a.verb) == "uninstall").count(), 3);
+}
+
+#[test]
+fn a_person_may_ask_for_one_more_round() {
+    let mut rig = soaking();
+    ordered(&mut rig, 1);
+    rig.done("ct-01", fault(FaultKind::Unreachable));
+    while rig.shown("ct-01") != S::RollbackFailed {
+        rig.pass(DurationMs::from_secs(60));
+        rig.done("ct-01", fault(FaultKind::Unreachable));
+    }
+    rig.until("ct-01", "cleanup");
+    rig.done("ct-01", Found::Cleaned);
+    ordered(&mut rig, 1);
+    assert_eq!(rig.verb("ct-01"), "nothing", "the same wish again is no new round");
+    ordered(&mut rig, 2);
+    assert_eq!(rig.action("ct-01").unwrap().op, "r1.ct-01.2");
+    rig.done("ct-01", uninstalled(false));
+    rig.done("ct-01", checked(Detected::Absent, Vec::new()));
+    assert_eq!(rig.shown("ct-01"), S::RolledBack);
+}
+
+#[test]
+fn a_device_that_stays_away_goes_to_a_person() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.until("ct-01", "install");
+    rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::NeedsReboot, Detected::Absent));
+    rig.done("ct-01", fault(FaultKind::RebootTimeout));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::RollbackFailed, "reboot_timeout"));
+    assert_eq!(rig.alarms(), ["rollback_failed"]);
+}
+
+#[test]
+fn a_device_lost_during_the_install_is_taken_up_again_and_then_taken_back() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.until("ct-01", "install");
+    let op = rig.action("ct-01").unwrap().op.clone();
+    while rig.verb("ct-01") == "install" {
+        assert_eq!(rig.action("ct-01").unwrap().op, op, "the same run, picked up");
+        rig.done("ct-01", fault(FaultKind::Unreachable));
+        rig.pass(DurationMs::from_secs(60));
+    }
+    assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::RollingBack, "uninstall"));
+}
+
+#[test]
+fn what_can_not_be_seen_after_the_install_is_taken_back() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.until("ct-01", "check");
+    while rig.verb("ct-01") == "check" {
+        rig.done("ct-01", checked(unknown(), Vec::new()));
+        rig.pass(DurationMs::from_secs(60));
+    }
+    assert_eq!(rig.shown("ct-01"), S::RollingBack);
+}
+
+#[test]
+fn a_rollback_before_the_install_only_ends_it() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.until("ct-01", "preflight");
+    ordered(&mut rig, 1);
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Failed, "ordered"));
+    assert_eq!((rig.installs("ct-01"), rig.verb("ct-01")), (0, "cleanup"));
+}
+
+#[test]
+fn a_rollback_of_what_has_ended_is_answered_once() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.until("ct-01", "check");
+    rig.done("ct-01", checked(Detected::Absent, Vec::new()));
+    let told = rig.reports().count();
+    for _ in 0..3 {
+        ordered(&mut rig, 1);
+        assert_eq!((rig.reports().count(), rig.shown("ct-01")), (told + 1, S::Failed), "in case it was missed");
+    }
+    assert_eq!(rig.verb("ct-01"), "cleanup", "and nothing is done");
+}
+
+#[test]
+fn a_node_without_memory_asks_the_device() {
+    let mut rig = Rig::new(Scope::Device);
+    ordered(&mut rig, 4);
+    assert_eq!(rig.verb("ct-01"), "uninstall");
+    rig.done("ct-01", uninstalled(false));
+    rig.done("ct-01", checked(Detected::Absent, Vec::new()));
+    assert_eq!(rig.shown("ct-01"), S::RolledBack);
+    assert!(rig.state.deployments().all(|(_, d, _)| *d == device("ct-01")));
+}
+
+#[test]
+fn a_rollback_goes_on_under_a_halt_and_after_a_crash() {
+    let mut rig = soaking();
+    rig.feed(crate::machine::Input::Halt(super::rig::order(2, "halt")));
+    ordered(&mut rig, 1);
+    rig.crash();
+    assert_eq!(rig.verb("ct-01"), "uninstall");
+    rig.done("ct-01", uninstalled(false));
+    rig.crash();
+    rig.done("ct-01", checked(Detected::Absent, Vec::new()));
+    assert_eq!(rig.shown("ct-01"), S::RolledBack);
+}
