@@ -1,4 +1,4 @@
-//! Who a node is: one folder, made by enrolment, never changed by anything else.
+//! Who a node is: one folder, made by enrolment. Only its certificate is ever replaced, by a fresh one for the same key.
 //!
 //! | file | holds |
 //! |---|---|
@@ -14,7 +14,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wardround_rollout_plans::model::{SiteId, Timestamp};
+use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
 use wardround_signing::{Digest, PublicKey, SecretKey, TrustAnchor};
 
 use crate::{
@@ -151,15 +151,53 @@ impl Identity {
     /// # Errors
     /// [`NodeError::CertificateExpired`] with the date.
     pub(crate) fn require_valid(&self, now: Timestamp) -> Result<(), NodeError> {
-        let unreadable = |why: String| NodeError::Crypto { what: "reading the node's certificate", why };
-        let (_, pem) =
-            x509_parser::pem::parse_x509_pem(self.cert_pem.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
-        let certificate = pem.parse_x509().map_err(|e| unreadable(e.to_string()))?;
-        let end = certificate.validity().not_after.timestamp();
-        if now.0 / 1000 <= end {
+        let life = Life::of(&self.cert_pem)?;
+        if now <= life.not_after {
             return Ok(());
         }
-        let on = jiff::Timestamp::from_second(end).map_or_else(|_| end.to_string(), |t| t.to_string());
+        let on = jiff::Timestamp::from_millisecond(life.not_after.0)
+            .map_or_else(|_| format!("{} ms", life.not_after.0), |t| t.to_string());
         Err(NodeError::CertificateExpired { on })
     }
+}
+
+/// When a certificate counts, and for which key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// From.
+    pub(crate) not_before: Timestamp,
+    /// To.
+    pub(crate) not_after: Timestamp,
+    /// SHA-256 of the SubjectPublicKeyInfo.
+    pub(crate) key: Digest,
+}
+
+impl Life {
+    /// Reads a certificate in PEM.
+    ///
+    /// # Errors
+    /// [`NodeError::Crypto`] when it is none.
+    pub(crate) fn of(certificate_pem: &str) -> Result<Self, NodeError> {
+        let unreadable = |why: String| NodeError::Crypto { what: "reading a certificate", why };
+        let (_, pem) =
+            x509_parser::pem::parse_x509_pem(certificate_pem.as_bytes()).map_err(|e| unreadable(e.to_string()))?;
+        let certificate = pem.parse_x509().map_err(|e| unreadable(e.to_string()))?;
+        let at = |seconds: i64| Timestamp(seconds.saturating_mul(1000));
+        Ok(Self {
+            not_before: at(certificate.validity().not_before.timestamp()),
+            not_after: at(certificate.validity().not_after.timestamp()),
+            key: Digest::of(certificate.public_key().raw),
+        })
+    }
+
+    /// When a third of its life is left: time to renew it.
+    pub(crate) fn renew_at(&self) -> Timestamp {
+        let life = self.not_after.since(self.not_before);
+        self.not_before.after(DurationMs(life.0 / 3 * 2))
+    }
+}
+
+/// Replaces the certificate of an identity: the one file of it that changes.
+pub(crate) fn replace_certificate(state_dir: &Path, certificate_pem: &str) -> Result<(), NodeError> {
+    files::replace(&folder(state_dir).join("cert.pem"), certificate_pem.as_bytes(), PUBLIC)
 }

@@ -22,7 +22,7 @@ use crate::{
     NodeError,
     cache::Cache,
     identity::Identity,
-    sync::{CheckIns, Controller, Wakers, run_check_ins, run_watch},
+    sync::{CheckIns, Controller, Wakers, run_check_ins, run_renewal, run_watch},
     trust::{Documents, Floor, FloorFile},
 };
 
@@ -91,6 +91,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     };
     let anchor = Arc::new(identity.anchor.clone());
     tracker.spawn(run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wakers), stop.clone()));
+    let renewal = run_renewal(controller.clone(), Arc::clone(&identity), options.state_dir.clone(), stop.clone());
+    tracker.spawn(renewal);
     let check_ins = CheckIns {
         controller,
         identity: Arc::clone(&identity),

@@ -131,6 +131,9 @@ pub(crate) struct Deployment {
     /// The attempt whose rollback wish was answered.
     pub(crate) rollback_answered: u32,
     pub(crate) cleaned: bool,
+    /// An attempt before this one ended without its patch being taken back: it may still be on the device.
+    #[serde(default)]
+    pub(crate) left: bool,
 }
 
 /// What a move needs from around the deployment.
@@ -174,6 +177,7 @@ impl Deployment {
             take_back: None,
             rollback_answered: 0,
             cleaned: false,
+            left: false,
         }
     }
 
@@ -231,7 +235,9 @@ impl Deployment {
     /// Comes to an end.
     pub(crate) fn end(&mut self, env: &mut Env<'_>, state: DeploymentState, cause: Cause, evidence: Evidence) {
         self.go(Phase::Done, env.now);
-        self.show(env, state, cause, evidence);
+        // "Failed" says that the device is as it was, which nobody knows here.
+        let unknown = self.left && state == DeploymentState::Failed;
+        self.show(env, if unknown { DeploymentState::RollbackFailed } else { state }, cause, evidence);
     }
 
     /// Comes to an end that a person must look at.
@@ -274,6 +280,7 @@ impl Deployment {
             return;
         }
         match self.phase {
+            phase if phase.is_untouched() && self.left => self.roll_back(env, cause, Evidence::default()),
             phase if phase.is_untouched() => {
                 self.end(env, DeploymentState::Failed, cause.clone(), Evidence::default());
             }

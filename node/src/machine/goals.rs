@@ -105,8 +105,8 @@ impl NodeState {
             }
             Some(known) => {
                 // Task numbers go on, so that a late answer of the attempt before is never taken for one of this.
-                let task = known.task;
-                *known = Deployment { task, ..Deployment::offered(goal, now) };
+                let (task, left) = (known.task, known.state == DeploymentState::RollbackFailed);
+                *known = Deployment { task, left, ..Deployment::offered(goal, now) };
             }
         }
     }

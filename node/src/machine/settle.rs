@@ -120,6 +120,16 @@ impl Deployment {
         if let Some(cause) = self.not_now(found, standing) {
             return self.defer(env, Phase::Ready, cause, evidence);
         }
+        if found.before == Detected::Absent {
+            self.left = false;
+        }
+        if self.left && matches!(found.before, Detected::Present { .. }) {
+            // What an earlier attempt left is what this one wants: it is watched like any other.
+            self.before = Some(Detected::Absent);
+            self.baseline = verdicts(&found.probes);
+            self.go(Phase::Verify, env.now);
+            return self.show(env, DeploymentState::Verifying, Cause::default(), evidence);
+        }
         if let Detected::Present { proof } = &found.before {
             let cause = Cause::new("already_installed", format!("already installed: {proof}"));
             return self.end(env, DeploymentState::Skipped, cause, evidence);
@@ -307,6 +317,7 @@ impl Deployment {
         let evidence = self.seen(found);
         let before = self.before.clone().unwrap_or(Detected::Absent);
         if found.detected.same_as(&before) {
+            self.left = false;
             let cause = self.take_back.clone().unwrap_or_default();
             return self.end(env, DeploymentState::RolledBack, cause, evidence);
         }

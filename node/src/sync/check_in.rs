@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::CheckInRequest;
-use wardround_rollout_plans::model::{Directive, Patch, Rollout};
+use wardround_rollout_plans::model::{Directive, Patch, Rollout, Timestamp};
 use wardround_signing::{Digest, Document, Envelope, Verified};
 
 use super::{Controller, FetchError, backoff, connect::request, convert, jittered, watch::refused};
@@ -114,7 +114,7 @@ impl CheckIns {
             return Ok(());
         }
         let identity = Arc::clone(&self.identity);
-        let opened = trust::open(envelope, identity.directive_key, &identity.site, self.floor.get(), now());
+        let opened = trust::open(envelope, identity.directive_key, &identity.site, self.floor.get());
         let directive = match opened {
             Ok(directive) => directive.into_document(),
             Err(refusal) => {
@@ -124,15 +124,21 @@ impl CheckIns {
             }
         };
         let (papers, mut refusals) = self.papers(&directive).await?;
-        let (wishes, more) = trust::wishes(&directive, &papers, &identity.anchor, &site.file.inventory);
+        let expired = trust::expired(&directive, self.floor.get(), now());
+        let (mut wishes, more) = trust::wishes(&directive, &papers, &identity.anchor, &site.file.inventory);
         refusals.extend(more);
+        let fresh = expired.is_none();
+        if let Some(refusal) = expired {
+            wishes.expires_at = Timestamp(0);
+            refusals.push(refusal);
+        }
         // The floor first: what is acted on can never be followed by something older.
         self.floor.raise(Floor { counter: directive.counter, attested: directive.issued_at })?;
         for refusal in refusals {
             refused(&self.owner, refusal).await;
         }
-        // Without room for it the directive is dealt with again at the next check-in.
-        self.done = self.owner.wishes(wishes).await.then_some(this);
+        // Without room for it, and when a clock may be put right, the directive is dealt with again at the next check-in.
+        self.done = (self.owner.wishes(wishes).await && fresh).then_some(this);
         Ok(())
     }
 

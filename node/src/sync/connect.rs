@@ -1,6 +1,9 @@
 //! The one connection to the controller: mutual TLS under the CA that enrolment pinned, keep-alive, deadlines.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use tonic::{
     Code, Status,
@@ -47,7 +50,7 @@ impl From<Status> for FetchError {
 /// The controller. Cheap to clone; all clones share one connection, which comes back by itself.
 #[derive(Clone)]
 pub(crate) struct Controller {
-    client: NodeServiceClient<Channel>,
+    channel: Arc<RwLock<Channel>>,
 }
 
 /// The endpoint without its TLS.
@@ -70,21 +73,36 @@ fn endpoint(address: &str) -> Result<Endpoint, NodeError> {
         .map_err(|_| bad())
 }
 
+fn channel(identity: &Identity, certificate_pem: &str) -> Result<Channel, NodeError> {
+    let tls = ClientTlsConfig::new()
+        .ca_certificate(Certificate::from_pem(&identity.ca_pem))
+        .identity(TlsIdentity::from_pem(certificate_pem, &identity.key_pem));
+    let endpoint = endpoint(&identity.controller)?
+        .tls_config(tls)
+        .map_err(|e| NodeError::Unreachable { endpoint: identity.controller.clone(), why: e.to_string() })?;
+    Ok(endpoint.connect_lazy())
+}
+
 impl Controller {
     /// Makes ready to connect; connects at the first call.
     pub(crate) fn new(identity: &Identity) -> Result<Self, NodeError> {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&identity.ca_pem))
-            .identity(TlsIdentity::from_pem(&identity.cert_pem, &identity.key_pem));
-        let channel = endpoint(&identity.controller)?
-            .tls_config(tls)
-            .map_err(|e| NodeError::Unreachable { endpoint: identity.controller.clone(), why: e.to_string() })?
-            .connect_lazy();
-        Ok(Self { client: NodeServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX) })
+        let channel = channel(identity, &identity.cert_pem)?;
+        Ok(Self { channel: Arc::new(RwLock::new(channel)) })
+    }
+
+    /// From the next call on, shows this certificate. Streams that stand go on with the one before.
+    pub(super) fn show(&self, identity: &Identity, certificate_pem: &str) -> Result<(), NodeError> {
+        let fresh = channel(identity, certificate_pem)?;
+        *self.channel.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn client(&self) -> NodeServiceClient<Channel> {
-        self.client.clone()
+        NodeServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// A signed document by the digest of its payload. Verifying it is the caller's.

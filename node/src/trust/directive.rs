@@ -27,13 +27,12 @@ pub(crate) struct Refusal {
 /// The documents that a directive leans on, verified: by rollout.
 pub(crate) type Papers = BTreeMap<wardround_rollout_plans::model::RolloutId, (Verified<Rollout>, Verified<Patch>)>;
 
-/// Steps 1 to 4: signature, site, counter, expiry.
+/// Steps 1 to 3: signature, site, counter.
 pub(crate) fn open(
     envelope: &Envelope,
     key: PublicKey,
     site: &SiteId,
     floor: Floor,
-    now: Timestamp,
 ) -> Result<Verified<Directive>, Refusal> {
     let refuse = |why: String| Refusal { what: "directive", why, rollout: None };
     // 1. Signed by the controller's key.
@@ -50,11 +49,19 @@ pub(crate) fn open(
             directive.counter, floor.counter
         )));
     }
-    // 4. Still valid. The clock counts as no earlier than the latest attested time.
-    if directive.expires_at < now.max(floor.attested) {
-        return Err(refuse("it has expired".into()));
-    }
     Ok(verified)
+}
+
+/// Step 4: still valid. The clock counts as no earlier than the latest attested time.
+///
+/// On an expired directive nothing new begins, but its halts, resumes and rollbacks count: a site whose clock runs ahead
+/// must still be able to take a patch back.
+pub(crate) fn expired(directive: &Directive, floor: Floor, now: Timestamp) -> Option<Refusal> {
+    (directive.expires_at < now.max(floor.attested)).then(|| Refusal {
+        what: "directive",
+        why: "it has expired: nothing new begins on it; do the clocks of the site and the controller agree?".into(),
+        rollout: None,
+    })
 }
 
 /// Steps 5 to 9 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.

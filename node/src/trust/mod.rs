@@ -5,7 +5,9 @@
 mod directive;
 mod documents;
 mod floor;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use directive::{Papers, Refusal, halt, open, wishes};
+pub(crate) use directive::{Papers, Refusal, expired, halt, open, wishes};
 pub(crate) use documents::Documents;
 pub(crate) use floor::{Floor, FloorFile};

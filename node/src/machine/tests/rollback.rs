@@ -147,3 +147,38 @@ fn a_rollback_goes_on_under_a_halt_and_after_a_crash() {
     rig.done("ct-01", checked(Detected::Absent, Vec::new()));
     assert_eq!(rig.shown("ct-01"), S::RolledBack);
 }
+
+/// The first attempt ended with a device that stayed away after its reboot; a person wants a second one.
+fn second_attempt() -> Rig {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.until("ct-01", "install");
+    rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::NeedsReboot, present()));
+    rig.done("ct-01", fault(FaultKind::RebootTimeout));
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 2)]);
+    rig
+}
+
+#[test]
+fn what_an_earlier_attempt_left_is_not_forgotten() {
+    let mut rig = second_attempt();
+    ordered(&mut rig, 2);
+    assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::RollingBack, "uninstall"), "not: never touched");
+
+    let mut rig = second_attempt();
+    rig.wish(|w| w.goals.clear());
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::RollbackFailed, "withdrawn"));
+
+    let mut rig = second_attempt();
+    rig.until("ct-01", "preflight");
+    let found = crate::machine::PreflightFound { before: present(), ..super::rig::ready("ct-01") };
+    rig.done("ct-01", super::rig::preflight(found));
+    rig.soak("ct-01");
+    assert_eq!(rig.installs("ct-01"), 1, "it is there already, and is watched like any other");
+
+    let mut rig = second_attempt();
+    rig.until("ct-01", "install");
+    ordered(&mut rig, 2);
+    let failed = crate::machine::InstallOutcome::Failed { reason: "1603".into(), code: "installer_failed".into() };
+    rig.done("ct-01", super::rig::installed(failed, Detected::Absent));
+    assert_eq!(rig.shown("ct-01"), S::Failed, "the preflight has seen that nothing was left");
+}

@@ -1,0 +1,393 @@
+//! A directive with one thing wrong, for each thing that can be wrong.
+
+use std::collections::BTreeMap;
+
+use wardround_rollout_plans::model::{
+    CHUNK_BYTES, Command, Device, DeviceId, Directive, DurationMs, Gate, Goal, GoalAction, HealthPolicy, Installer,
+    Interpreter, Limits, Member, Mode, Order, Patch, PatchId, Payload, Plan, Platform, RebootNeed, ResolvedWave,
+    Rollout, RolloutId, Selector, Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId,
+    WaveName, WavePlan,
+};
+use wardround_signing::{
+    Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, merkle::Tree,
+};
+
+use super::{Documents, Floor, Papers, Refusal, directive::expired, halt, open, wishes};
+use crate::machine::Wishes;
+
+const XP: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:*:*:x86:*";
+const NOW: Timestamp = Timestamp(1_000_000);
+
+/// Ann releases, Ben is the clinical safety officer, Cem is on call; Dan has Ann's roles under a name that is hers.
+struct Hospital {
+    ann: SecretKey,
+    ben: SecretKey,
+    cem: SecretKey,
+    twin: SecretKey,
+    online: SecretKey,
+    anchor: TrustAnchor,
+    patch: Patch,
+    rollout: Rollout,
+    waves: Vec<Vec<Member>>,
+    inventory: SiteInventory,
+    _dir: tempfile::TempDir,
+    documents: Documents,
+}
+
+fn device(name: &str) -> DeviceId {
+    DeviceId::new(&format!("rx1/{name}")).unwrap()
+}
+
+fn member(wave: &str, name: &str) -> Member {
+    Member { wave: WaveName::new(wave).unwrap(), device: device(name), variant: VariantId::new("xp").unwrap() }
+}
+
+fn sealed<D: Document>(document: &D, signers: &[&SecretKey]) -> Envelope {
+    let mut envelope = Envelope::unsigned(document).unwrap();
+    for signer in signers {
+        envelope.sign(*signer).unwrap();
+    }
+    envelope
+}
+
+impl Hospital {
+    /// Wave canary holds `a`; wave full holds `b` and `c`, and its gate asks for a clinical and an on-call approval.
+    fn new() -> Self {
+        let keys: Vec<SecretKey> = (1..=5).map(|n| SecretKey::from_seed(&[n; 32])).collect();
+        let [ann, ben, cem, twin, online] = <[SecretKey; 5]>::try_from(keys).ok().unwrap();
+        let key = |key: &SecretKey, holder: &str, roles: &[Role]| TrustedKey {
+            key: key.public(),
+            holder: holder.to_owned(),
+            roles: roles.iter().copied().collect(),
+        };
+        let anchor = TrustAnchor::new(vec![
+            key(&ann, "Ann Lee", &[Role::Release]),
+            key(&ben, "Ben Fox", &[Role::Clinical]),
+            key(&cem, "Cem Oz", &[Role::OnCall]),
+            key(&twin, "ben  FOX", &[Role::OnCall]),
+        ])
+        .unwrap();
+        let platform = Platform::new(XP).unwrap();
+        let payload = Payload {
+            file_name: "kb.sh".into(),
+            digest: Digest::of(b"payload"),
+            length: CHUNK_BYTES.min(7),
+            chunks: vec![Digest::of(b"payload")],
+        };
+        let variant = Variant {
+            id: VariantId::new("xp").unwrap(),
+            platforms: vec![platform.clone()],
+            payload,
+            installer: Installer::Script { interpreter: Interpreter::Sh },
+            reboot: RebootNeed::WhenAsked,
+        };
+        let patch = Patch {
+            id: PatchId::new("KB1").unwrap(),
+            title: "a patch".into(),
+            cves: Vec::new(),
+            severity: Severity::Critical,
+            guidance: String::new(),
+            supersedes: Vec::new(),
+            variants: vec![variant],
+        };
+        let waves = vec![vec![member("canary", "a")], vec![member("full", "b"), member("full", "c")]];
+        let rollout = Self::rollout(&patch, &waves);
+        let machine = |name: &str| Device {
+            id: device(name),
+            platform: platform.clone(),
+            model: String::new(),
+            labels: BTreeMap::new(),
+            group: None,
+        };
+        let inventory = SiteInventory {
+            site: SiteId::new("rx1").unwrap(),
+            display_name: String::new(),
+            region: String::new(),
+            labels: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            devices: ["a", "b", "c", "d"].map(machine).to_vec(),
+            systems: Vec::new(),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let documents = Documents::open(dir.path()).unwrap();
+        Self { ann, ben, cem, twin, online, anchor, patch, rollout, waves, inventory, _dir: dir, documents }
+    }
+
+    fn rollout(patch: &Patch, waves: &[Vec<Member>]) -> Rollout {
+        let wave = |members: &Vec<Member>, approvals: &[Role]| WavePlan {
+            name: members[0].wave.clone(),
+            select: Selector::default(),
+            limits: Limits::default(),
+            soak: DurationMs::from_secs(60),
+            gate: Gate { approvals: approvals.to_vec(), ..Gate::default() },
+        };
+        Rollout {
+            id: RolloutId::new("r1").unwrap(),
+            patch: patch.id.clone(),
+            patch_digest: Envelope::unsigned(patch).unwrap().digest(),
+            plan: Plan {
+                name: "plan".into(),
+                description: String::new(),
+                patch: None,
+                eligible: Selector::default(),
+                waves: vec![wave(&waves[0], &[Role::Clinical, Role::OnCall]), wave(&waves[1], &[])],
+                limits: Limits::default(),
+                health: HealthPolicy::default(),
+                rollback: Default::default(),
+                timing: Default::default(),
+            },
+            waves: waves
+                .iter()
+                .map(|members| ResolvedWave {
+                    name: members[0].wave.clone(),
+                    root: Tree::new(members.iter().map(Member::leaf)).root(),
+                    count: members.len() as u64,
+                })
+                .collect(),
+            created_at: NOW,
+        }
+    }
+
+    fn digest(&self) -> Digest {
+        Envelope::unsigned(&self.rollout).unwrap().digest()
+    }
+
+    fn order(&self, command: Command, signer: &SecretKey) -> Envelope {
+        let order = Order {
+            rollout: self.rollout.id.clone(),
+            digest: self.digest(),
+            counter: 1,
+            issued_at: NOW,
+            command,
+            reason: String::new(),
+        };
+        sealed(&order, &[signer])
+    }
+
+    fn approval(&self, signer: &SecretKey) -> Envelope {
+        self.order(Command::Approve { wave: self.waves[1][0].wave.clone() }, signer)
+    }
+
+    fn goal(&self, wave: usize, at: usize) -> Goal {
+        let members = &self.waves[wave];
+        Goal {
+            member: members[at].clone(),
+            proof: Tree::new(members.iter().map(Member::leaf)).prove(at as u64).unwrap(),
+            action: GoalAction::Install,
+            attempt: 1,
+        }
+    }
+
+    fn directive(&self, orders: Vec<Envelope>, goals: Vec<Goal>) -> Directive {
+        Directive {
+            site: self.inventory.site.clone(),
+            counter: 7,
+            issued_at: NOW,
+            expires_at: Timestamp(NOW.0 + 60_000),
+            rollouts: vec![SiteRollout {
+                rollout: self.rollout.id.clone(),
+                digest: self.digest(),
+                mode: Mode::Proceed,
+                orders,
+                goals,
+            }],
+        }
+    }
+
+    fn papers(&self) -> Papers {
+        let admit = |rollout: Envelope, patch: Envelope| {
+            let rollout = self.documents.admit(&rollout, &self.digest(), &self.anchor).unwrap().unwrap();
+            let patch = self.documents.admit(&patch, &self.rollout.patch_digest, &self.anchor).unwrap().unwrap();
+            (rollout, patch)
+        };
+        let both = [&self.ann, &self.ben];
+        Papers::from([(self.rollout.id.clone(), admit(sealed(&self.rollout, &both), sealed(&self.patch, &both)))])
+    }
+
+    fn wishes(&self, orders: Vec<Envelope>, goals: Vec<Goal>) -> (Wishes, Vec<Refusal>) {
+        wishes(&self.directive(orders, goals), &self.papers(), &self.anchor, &self.inventory)
+    }
+
+    /// The one goal is left out, for this reason.
+    fn leaves_out(&self, orders: Vec<Envelope>, goal: Goal, why: &str) {
+        let (wishes, refusals) = self.wishes(orders, vec![goal]);
+        assert!(wishes.rollouts[0].goals.is_empty(), "{why}");
+        assert!(refusals.iter().any(|r| r.why.contains(why)), "{why}: {refusals:?}");
+    }
+
+    fn opened(&self, directive: &Directive, floor: u64) -> Result<(), String> {
+        let envelope = sealed(directive, &[&self.online]);
+        let floor = Floor { counter: floor, ..Floor::default() };
+        open(&envelope, self.online.public(), &self.inventory.site, floor).map(drop).map_err(|r| r.why)
+    }
+}
+
+#[test]
+fn an_honest_directive_becomes_wishes() {
+    let h = Hospital::new();
+    let orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem)];
+    let (wishes, refusals) = h.wishes(orders, vec![h.goal(0, 0), h.goal(1, 0), h.goal(1, 1)]);
+    assert_eq!(refusals, []);
+    let goals = &wishes.rollouts[0].goals;
+    assert_eq!(goals.iter().map(|g| g.device.name()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!((wishes.counter, wishes.rollouts[0].policy.per_site), (7, 1));
+}
+
+#[test]
+fn a_directive_is_for_this_site_from_this_controller_and_not_older() {
+    let h = Hospital::new();
+    let honest = h.directive(Vec::new(), Vec::new());
+    assert_eq!((h.opened(&honest, 0), h.opened(&honest, 7)), (Ok(()), Ok(())), "the same again is fine");
+    assert!(h.opened(&honest, 8).unwrap_err().contains("counter 7 is below 8"));
+    let other = Directive { site: SiteId::new("rx2").unwrap(), ..honest.clone() };
+    assert!(h.opened(&other, 0).unwrap_err().contains("rx2"));
+    for stranger in [&h.ann, &SecretKey::from_seed(&[77; 32])] {
+        let envelope = sealed(&honest, &[stranger]);
+        assert!(open(&envelope, h.online.public(), &h.inventory.site, Floor::default()).is_err());
+    }
+}
+
+#[test]
+fn time_never_runs_back_below_what_was_attested() {
+    let h = Hospital::new();
+    let directive = h.directive(Vec::new(), Vec::new());
+    let attested = |ms| Floor { counter: 0, attested: Timestamp(ms) };
+    assert_eq!(expired(&directive, attested(0), NOW), None);
+    assert!(expired(&directive, attested(0), Timestamp(NOW.0 + 60_001)).is_some());
+    assert!(expired(&directive, attested(NOW.0 + 60_001), Timestamp(0)).is_some(), "a clock that was set back");
+}
+
+#[test]
+fn every_bit_of_a_signed_document_counts() {
+    let h = Hospital::new();
+    let both = [&h.ann, &h.ben];
+    let (rollout, patch) = (sealed(&h.rollout, &both), sealed(&h.patch, &both));
+    let directive = sealed(&h.directive(Vec::new(), Vec::new()), &[&h.online]);
+    let order = h.order(Command::Halt, &h.cem);
+    let flipped = |envelope: &Envelope, bit: usize| {
+        let mut envelope = envelope.clone();
+        envelope.payload[bit / 8] ^= 1 << (bit % 8);
+        envelope
+    };
+    // Every 13th bit: coprime to 8, so that all bit positions are met.
+    for bit in (0..directive.payload.len() * 8).step_by(13) {
+        let envelope = flipped(&directive, bit);
+        assert!(open(&envelope, h.online.public(), &h.inventory.site, Floor::default()).is_err(), "directive {bit}");
+    }
+    for bit in (0..order.payload.len() * 8).step_by(13) {
+        assert!(halt(&flipped(&order, bit), &h.anchor).is_err(), "order {bit}");
+    }
+    for bit in (0..rollout.payload.len() * 8).step_by(13) {
+        let envelope = flipped(&rollout, bit);
+        // Also when the controller names the changed bytes by their own digest.
+        for digest in [rollout.digest(), envelope.digest()] {
+            assert!(h.documents.admit::<Rollout>(&envelope, &digest, &h.anchor).unwrap().is_err(), "rollout {bit}");
+        }
+    }
+    for bit in (0..patch.payload.len() * 8).step_by(13) {
+        let envelope = flipped(&patch, bit);
+        for digest in [patch.digest(), envelope.digest()] {
+            assert!(h.documents.admit::<Patch>(&envelope, &digest, &h.anchor).unwrap().is_err(), "patch {bit}");
+        }
+    }
+    for bit in 0..64 * 8 {
+        let mut envelope = order.clone();
+        envelope.signatures[0].sig[bit / 8] ^= 1 << (bit % 8);
+        assert!(halt(&envelope, &h.anchor).is_err(), "signature {bit}");
+    }
+}
+
+#[test]
+fn documents_need_both_roles_and_are_checked_again_when_read() {
+    let h = Hospital::new();
+    let digest = h.digest();
+    for signers in [&[][..], &[&h.ann], &[&h.ben], &[&h.ann, &h.cem], &[&h.online]] {
+        let admitted = h.documents.admit::<Rollout>(&sealed(&h.rollout, signers), &digest, &h.anchor).unwrap();
+        assert!(admitted.is_err() && h.documents.get::<Rollout>(&digest, &h.anchor).is_none());
+    }
+    let _ = h.papers();
+    assert!(h.documents.get::<Rollout>(&digest, &h.anchor).is_some());
+    assert!(h.documents.get::<Patch>(&digest, &h.anchor).is_none(), "a rollout is never read as a patch");
+    let path = h._dir.path().join(format!("{}.json", digest.hex()));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut kept: Envelope = serde_json::from_str(&text).unwrap();
+    kept.signatures[0].sig[0] ^= 1;
+    std::fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
+    assert!(h.documents.get::<Rollout>(&digest, &h.anchor).is_none(), "changed on the disk");
+    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert!(h.documents.get::<Rollout>(&digest, &h.anchor).is_none(), "torn on the disk");
+}
+
+#[test]
+fn nothing_begins_without_a_signed_start_of_this_very_rollout() {
+    let h = Hospital::new();
+    h.leaves_out(Vec::new(), h.goal(0, 0), "no signed start");
+    h.leaves_out(vec![h.order(Command::Start, &h.cem)], h.goal(0, 0), "a start order needs the role release");
+    h.leaves_out(vec![h.order(Command::Pause, &h.ann)], h.goal(0, 0), "no signed start");
+    let mut other = Hospital::new();
+    other.rollout.plan.description = "another content, the same id".into();
+    h.leaves_out(vec![other.order(Command::Start, &h.ann)], h.goal(0, 0), "for another rollout document");
+}
+
+#[test]
+fn a_later_wave_needs_its_approvals_by_different_people() {
+    let h = Hospital::new();
+    let start = || h.order(Command::Start, &h.ann);
+    let waits = "wave full needs signed approvals";
+    h.leaves_out(vec![start()], h.goal(1, 0), waits);
+    h.leaves_out(vec![start(), h.approval(&h.ben)], h.goal(1, 0), waits);
+    h.leaves_out(vec![start(), h.approval(&h.ben), h.approval(&h.ben)], h.goal(1, 0), waits);
+    h.leaves_out(vec![start(), h.approval(&h.ben), h.approval(&h.twin)], h.goal(1, 0), waits);
+    let canary = h.order(Command::Approve { wave: h.waves[0][0].wave.clone() }, &h.cem);
+    h.leaves_out(vec![start(), h.approval(&h.ben), canary], h.goal(1, 0), waits);
+    let (wishes, refusals) = h.wishes(vec![start(), h.approval(&h.ben), h.approval(&h.cem)], vec![h.goal(1, 0)]);
+    assert_eq!((wishes.rollouts[0].goals.len(), refusals.len()), (1, 0));
+}
+
+#[test]
+fn a_device_is_proved_to_be_in_its_wave_and_ours() {
+    let h = Hospital::new();
+    let orders = || vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem)];
+    let proof = "not proved to be in the signed wave";
+    // Another device with a borrowed proof; a neighbour's proof; another variant; a smaller tree.
+    h.leaves_out(orders(), Goal { member: member("canary", "d"), ..h.goal(0, 0) }, proof);
+    h.leaves_out(orders(), Goal { proof: h.goal(1, 1).proof, ..h.goal(1, 0) }, proof);
+    let mut goal = h.goal(0, 0);
+    goal.member.variant = VariantId::new("w7").unwrap();
+    h.leaves_out(orders(), goal, proof);
+    let mut goal = h.goal(1, 0);
+    goal.proof.size = 1;
+    h.leaves_out(orders(), goal, proof);
+    h.leaves_out(orders(), Goal { member: member("pilot", "b"), ..h.goal(1, 0) }, "no wave pilot");
+
+    let mut small = Hospital::new();
+    small.inventory.devices.retain(|d| d.id != device("a"));
+    small.leaves_out(orders(), small.goal(0, 0), "the site file does not know it");
+    let mut other = Hospital::new();
+    other.inventory.devices[0].platform = Platform::new(&XP.replace("x86", "x64")).unwrap();
+    other.leaves_out(orders(), other.goal(0, 0), "not for its platform");
+}
+
+#[test]
+fn only_a_halt_is_taken_where_halts_are_pushed() {
+    let h = Hospital::new();
+    for signer in [&h.ann, &h.ben, &h.cem] {
+        assert!(halt(&h.order(Command::Halt, signer), &h.anchor).is_ok());
+    }
+    assert!(
+        halt(&h.order(Command::Halt, &h.online), &h.anchor).is_err(),
+        "the controller can't halt in a person's name"
+    );
+    assert!(halt(&h.order(Command::Resume, &h.ann), &h.anchor).unwrap_err().why.contains("only a halt"));
+}
+
+#[test]
+fn one_bad_order_takes_nothing_else_with_it() {
+    let h = Hospital::new();
+    let mut bad = h.order(Command::Resume, &h.ann);
+    bad.signatures[0].sig[3] ^= 1;
+    let orders = vec![bad, h.order(Command::Start, &h.ann), h.order(Command::Halt, &h.cem)];
+    let (wishes, refusals) = h.wishes(orders, vec![h.goal(0, 0)]);
+    let wish = &wishes.rollouts[0];
+    assert_eq!((wish.goals.len(), wish.halts.len(), wish.resumes.len(), refusals.len()), (1, 1, 0, 1));
+}
