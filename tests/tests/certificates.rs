@@ -1,0 +1,72 @@
+//! A node's certificate: renewed before it ends, and refused by name when it has ended.
+#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
+
+use std::{fs, time::Duration};
+
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType, date_time_ymd};
+use wardround_tests::world::{Blueprint, Ran, World, wait_until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+const DAY: u64 = 24 * 60 * 60;
+
+/// What the controller's CA would have given to this node: `age` days ago, with `left` days to go.
+fn certificate(world: &World, key_pem: &str, age: u64, left: i64) -> String {
+    let read = |path: &str| fs::read_to_string(world.home().join(path)).unwrap();
+    let ca_key = KeyPair::from_pem(&read("controller/ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("operator/ca.pem"), ca_key).unwrap();
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+    let at = |seconds: u64| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+    let mut params = CertificateParams::default();
+    params.not_before = at(now - age * DAY);
+    params.not_after = at(now.checked_add_signed(left * 24 * 60 * 60).unwrap());
+    params.subject_alt_names = vec![SanType::URI("wardround://node/rx1".try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.signed_by(&KeyPair::from_pem(key_pem).unwrap(), &issuer).unwrap().pem()
+}
+
+#[test]
+fn a_node_renews_its_certificate_and_goes_on_with_it() {
+    let mut world = World::new(PROGRAM);
+    world.add_site(&Blueprint::new("rx1").device("a", "canary"));
+    let identity = world.site("rx1").state().join("identity");
+    let enrolled = fs::read_to_string(identity.join("cert.pem")).unwrap();
+    assert!(world.site_mut("rx1").node().stop().success());
+
+    // Nine days are left of thirty: it is time.
+    let key = fs::read_to_string(identity.join("key.pem")).unwrap();
+    let old = certificate(&world, &key, 21, 9);
+    fs::write(identity.join("cert.pem"), &old).unwrap();
+    world.start_node("rx1");
+    wait_until(20, "a fresh certificate", || {
+        let present = fs::read_to_string(identity.join("cert.pem")).unwrap();
+        present != old && present != enrolled
+    });
+    assert_eq!(fs::read_to_string(identity.join("key.pem")).unwrap(), key, "the key stays");
+    // The file is replaced before the connection is, and the node may be stopped only after both.
+    wait_until(20, "the node to say so", || world.site_mut("rx1").node().log().contains("certificate is renewed"));
+
+    // It is a certificate like any other: the node comes back with it, and does not ask for another.
+    assert!(world.site_mut("rx1").node().stop().success());
+    let renewed = fs::read_to_string(identity.join("cert.pem")).unwrap();
+    world.start_node("rx1");
+    world.wait_connected("rx1");
+    assert_eq!(fs::read_to_string(identity.join("cert.pem")).unwrap(), renewed);
+}
+
+#[test]
+fn a_node_with_an_expired_certificate_names_the_date_and_the_way_out() {
+    let mut world = World::new(PROGRAM);
+    world.add_site(&Blueprint::new("rx1").device("a", "canary"));
+    assert!(world.site_mut("rx1").node().stop().success());
+    let site = world.site("rx1");
+    let identity = site.state().join("identity");
+    let key = fs::read_to_string(identity.join("key.pem")).unwrap();
+    fs::write(identity.join("cert.pem"), certificate(&world, &key, 31, -1)).unwrap();
+    let (state, file) = (site.state().display().to_string(), site.file().display().to_string());
+    let ran = Ran::run(PROGRAM.as_ref(), world.dir(), &["node", "run", "--state", &state, "--site", &file], "");
+    assert_ne!(ran.code, Some(0));
+    let yesterday = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24)).to_string();
+    for words in ["certificate expired on", &yesterday[..10], "wardround site token"] {
+        assert!(ran.err.contains(words), "{words}: {ran:?}");
+    }
+}
