@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{
     Detected, DeviceId, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, RolloutId, SystemId, Variant,
 };
+use wardround_signing::{Digest, Verified};
 
 use super::{Owner, Site, now};
 use crate::{
@@ -91,10 +92,7 @@ impl Tasks {
     }
 
     async fn perform(&self, action: &Action) -> Result<Found, Fault> {
-        let patch = self.documents.get::<Patch>(&action.patch, &self.identity.anchor).ok_or_else(|| {
-            let text = "the signed patch document is not on the node, or no longer verifies".to_owned();
-            Fault { kind: FaultKind::Refused, text }
-        })?;
+        let patch = self.patch(&action.patch).await?;
         let patch = patch.document();
         let variant = patch.variant(&action.variant).ok_or_else(|| Fault {
             kind: FaultKind::Refused,
@@ -128,6 +126,20 @@ impl Tasks {
                 Ok(Found::Cleaned)
             }
         }
+    }
+
+    /// The signed patch document; fetched again when the node's copy is gone or damaged.
+    async fn patch(&self, digest: &Digest) -> Result<Verified<Patch>, Fault> {
+        let anchor = &self.identity.anchor;
+        if let Some(known) = self.documents.get(digest, anchor) {
+            return Ok(known);
+        }
+        let refused = |why: String| Fault { kind: FaultKind::Refused, text: format!("the patch document: {why}") };
+        let envelope = self.controller.document(digest).await.map_err(|error| match error {
+            FetchError::Unreachable(why) => Fault { kind: FaultKind::Unreachable, text: why },
+            FetchError::Refused(why) => refused(why),
+        })?;
+        self.documents.admit(&envelope, digest, anchor).map_err(|e| other(e.to_string()))?.map_err(refused)
     }
 
     fn device(&self, action: &Action) -> Result<DeviceHandle, Fault> {

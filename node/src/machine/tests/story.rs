@@ -51,8 +51,8 @@ fn line(report: &Report) -> String {
     }
 }
 
-#[test]
-fn a_broken_pacs_takes_the_wave_back_while_the_node_is_alone() {
+/// A crash between install and reboot, a PACS that breaks, a halt in the middle of the rollback.
+fn told() -> Story {
     let rig = Rig::new(Scope::Wave);
     let mut story = Story { begun: rig.now, rig, reports: 0, actions: 0, text: String::new() };
     story.tell("the node has read its site file");
@@ -88,6 +88,26 @@ fn a_broken_pacs_takes_the_wave_back_while_the_node_is_alone() {
         story.done(name, "is without the patch", checked(Detected::Absent, ready(name).probes));
         story.done(name, "is cleaned up", Found::Cleaned);
     }
+    story
+}
+
+#[test]
+fn a_broken_pacs_takes_the_wave_back_while_the_node_is_alone() {
+    let story = told();
     assert!(story.rig.action("ct-01").is_none(), "{} was never asked for", device("ct-01"));
     insta::assert_snapshot!(story.text);
+}
+
+/// The journal of this story as the first version wrote it. It is never written anew: a node that is updated in the middle
+/// of a rollout must read what it wrote the day before, and decide the same.
+const YESTERDAY: &str = include_str!("journal_v1.jsonl");
+
+#[test]
+fn yesterdays_records_are_read_and_lead_to_the_same() {
+    let journal: Vec<(Input, Timestamp)> = YESTERDAY.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let state = super::rig::replay(&journal);
+    let today = told().rig.state;
+    let reports = |state: &crate::machine::NodeState| serde_json::to_value(state.outbox()).unwrap();
+    assert_eq!(reports(&state), reports(&today));
+    assert_eq!(state, today);
 }
