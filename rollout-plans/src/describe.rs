@@ -104,7 +104,7 @@ pub fn at_once(plan: &Plan, index: usize, members: &[Member]) -> u64 {
 
 /// The plan's limit is 1 unless it says otherwise; a wave can only narrow it.
 fn per_site(plan: &Plan, wave: &Limits) -> u32 {
-    let plan = plan.limits.per_site.unwrap_or(1);
+    let plan = plan.per_site();
     wave.per_site.map_or(plan, |n| n.min(plan))
 }
 

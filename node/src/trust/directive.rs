@@ -10,9 +10,6 @@ use wardround_signing::{Envelope, Policy, PublicKey, Role, TrustAnchor, Verified
 use super::floor::Floor;
 use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, WavePolicy, Wishes};
 
-/// Plan limit per site when the plan names none (model, `Limits::per_site`).
-const PER_SITE_DEFAULT: u32 = 1;
-
 /// Something that is not obeyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -261,7 +258,7 @@ fn policy(rollout: &Rollout) -> RolloutPolicy {
     RolloutPolicy {
         health: plan.health.clone(),
         scope: plan.rollback.scope,
-        per_site: plan.limits.per_site.unwrap_or(PER_SITE_DEFAULT),
+        per_site: plan.per_site(),
         install_timeout: plan.timing.install_timeout,
         reboot_timeout: plan.timing.reboot_timeout,
         defer_max: plan.timing.defer_max,

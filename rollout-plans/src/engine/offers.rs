@@ -94,8 +94,7 @@ impl State {
             return Some(WaitingOn::Rollbacks { open: backs as u64 });
         }
         let place = &record.index.places[at as usize];
-        // A site without a limit would lose all its devices to one bad patch at once: the default is one.
-        let site_limit = record.document.plan.limits.per_site.unwrap_or(1);
+        let site_limit = record.document.plan.per_site();
         if place.hand.len() >= site_limit as usize {
             return Some(WaitingOn::Concurrency { scope: "site".to_owned(), limit: site_limit });
         }

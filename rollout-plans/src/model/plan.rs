@@ -41,6 +41,15 @@ pub struct Plan {
     pub timing: Timing,
 }
 
+impl Plan {
+    /// Most devices in hand at one site. A plan that names no limit means one: a site without a limit would lose all its
+    /// devices to one bad patch at once. Controller, node and description must agree on this.
+    #[must_use]
+    pub fn per_site(&self) -> u32 {
+        self.limits.per_site.unwrap_or(1)
+    }
+}
+
 /// One wave of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

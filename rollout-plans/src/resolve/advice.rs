@@ -90,7 +90,7 @@ fn short_platform(cpe: &str) -> String {
 fn shared_groups(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec<String> {
     let mut warnings = Vec::new();
     for (wave, members) in plan.waves.iter().zip(waves) {
-        let per_site = match (plan.limits.per_site.unwrap_or(1), wave.limits.per_site) {
+        let per_site = match (plan.per_site(), wave.limits.per_site) {
             (plan, Some(wave)) => plan.min(wave),
             (plan, None) => plan,
         };
