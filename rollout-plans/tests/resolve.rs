@@ -150,6 +150,51 @@ fn the_document_commits_to_every_member() {
     assert!(check_members(&other_waves, &members[..2]).unwrap_err().contains("not those of its plan"));
 }
 
+/// The roots are right, but the members are not those that the plan's words promise.
+#[test]
+fn a_document_whose_members_contradict_its_plan_is_not_signed() {
+    let parsed = plan(
+        "waves:\n  - { name: canary, select: { labels: { ring: canary } }, soak: 8h }\n  - { name: full, select: { remaining: true }, soak: 8h }\n",
+    );
+    let resolution = resolve(&parsed, &patch(), &three_sites()).unwrap();
+    let with = |change: &str| {
+        let honest = document(
+            RolloutId::new("r1").unwrap(),
+            &parsed.plan,
+            &patch(),
+            Digest::of(b"patch"),
+            &resolution,
+            Timestamp(7),
+        );
+        let mut rollout = honest.clone();
+        rollout.plan = plan(change).plan;
+        assert_ne!(rollout, honest);
+        check_members(&rollout, &resolution.members()).unwrap_err()
+    };
+    let waves = "waves:\n  - { name: canary, select: { labels: { ring: canary } }, soak: 8h }\n  - { name: full, select: { remaining: true }, soak: 8h }\n";
+    insta::assert_snapshot!(
+        [
+            with(&format!("patch: KB1\n{waves}")),
+            with(&format!("eligible: {{ sites: [rx1, rx2] }}\n{waves}")),
+            with(&format!("eligible: {{ devices: [rx1/ct-01] }}\n{waves}")),
+            with(&waves.replace("labels: { ring: canary }", "sites: [rx1]")),
+            with(&waves.replace("labels: { ring: canary }", "percent: 9%")),
+        ]
+        .join("\n")
+    );
+    let mut twice = document(
+        RolloutId::new("r1").unwrap(),
+        &parsed.plan,
+        &patch(),
+        Digest::of(b"patch"),
+        &resolution,
+        Timestamp(7),
+    );
+    twice.plan.waves[1].name = twice.plan.waves[0].name.clone();
+    twice.waves[1].name = twice.waves[0].name.clone();
+    assert_eq!(check_members(&twice, &resolution.members()), Err("two waves are called canary".to_owned()));
+}
+
 #[test]
 fn unknown_names_are_cut_off_before_they_cost_too_much() {
     let devices = (0..500).map(|n| format!("rx1/gone-{n}")).collect::<Vec<_>>().join(", ");

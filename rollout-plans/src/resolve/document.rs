@@ -1,10 +1,10 @@
-//! The rollout document out of a resolution, and the check that every signer and the controller make of its members.
+//! The rollout document out of a resolution, and the check that every signer makes of its members.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_signing::{Digest, merkle::Tree};
 
-use super::Resolution;
+use super::{Resolution, select::Chooser};
 use crate::model::{Member, Patch, Plan, ResolvedWave, Rollout, RolloutId, Timestamp};
 
 /// The document that people of both roles sign. `patch_digest` is that of the patch document's bytes.
@@ -29,7 +29,9 @@ pub fn document(
     Rollout { id, patch: patch.id.clone(), patch_digest, plan: plan.clone(), waves, created_at: now }
 }
 
-/// Checks that `members` (all waves, in leaf order) are exactly those under the document's Merkle roots.
+/// Checks that `members` (all waves, in leaf order) are exactly those under the document's Merkle roots, and that none of
+/// them contradicts the plan in the same document as far as device ids tell. Who signs reads "nothing else than site rx1
+/// can be touched", and a node goes by the roots: a controller in an attacker's hands must not make the two differ.
 ///
 /// # Errors
 /// A sentence that names the wave or device that differs.
@@ -38,6 +40,13 @@ pub fn check_members(rollout: &Rollout, members: &[Member]) -> Result<(), String
         || rollout.waves.iter().zip(&rollout.plan.waves).any(|(resolved, planned)| resolved.name != planned.name)
     {
         return Err(format!("the waves of rollout {} are not those of its plan", rollout.id));
+    }
+    if let Some(wanted) = rollout.plan.patch.as_ref().filter(|wanted| **wanted != rollout.patch) {
+        return Err(format!("the plan is for patch {wanted}, the rollout for {}", rollout.patch));
+    }
+    let mut names = BTreeSet::new();
+    if let Some(twice) = rollout.waves.iter().find(|wave| !names.insert(&wave.name)) {
+        return Err(format!("two waves are called {}", twice.name));
     }
     let mut devices = BTreeSet::new();
     if let Some(twice) = members.iter().find(|member| !devices.insert(&member.device)) {
@@ -60,6 +69,21 @@ pub fn check_members(rollout: &Rollout, members: &[Member]) -> Result<(), String
     }
     match rest.first() {
         Some(member) => Err(format!("device {} is in wave {}, out of place or unknown", member.device, member.wave)),
-        None => Ok(()),
+        None => check_choice(&rollout.plan, members),
     }
+}
+
+/// `members` stand in waves of the plan.
+fn check_choice(plan: &Plan, members: &[Member]) -> Result<(), String> {
+    let eligible = Chooser::new(&plan.eligible);
+    let waves: BTreeMap<_, _> = plan.waves.iter().map(|wave| (&wave.name, Chooser::new(&wave.select))).collect();
+    for member in members {
+        if let Err(why) = eligible.check_id(&member.device) {
+            return Err(format!("device {} is not eligible by the plan: {why}", member.device));
+        }
+        if let Some(Err(why)) = waves.get(&member.wave).map(|wave| wave.check_id(&member.device)) {
+            return Err(format!("device {} is not one that wave {} chooses: {why}", member.device, member.wave));
+        }
+    }
+    Ok(())
 }

@@ -46,6 +46,11 @@ impl<'s> Chooser<'s> {
         self.refusal(site, device).map_or(Ok(()), |why| Err(why.to_string()))
     }
 
+    /// As far as a device's id alone tells: what a signer can check without trusting anybody's word about the estate.
+    pub(super) fn check_id(&self, id: &DeviceId) -> Result<(), String> {
+        self.refusal_by_id(id).map_or(Ok(()), |why| Err(why.to_string()))
+    }
+
     fn refusal<'d>(&self, site: &'d SiteInventory, device: &'d Device) -> Option<Refusal<'s, 'd>> {
         for (key, wanted) in &self.selector.labels {
             let value = device.labels.get(key).or_else(|| site.labels.get(key));
@@ -57,17 +62,21 @@ impl<'s> Chooser<'s> {
         if !platforms.is_empty() && !platforms.iter().any(|p| p.matches(&device.platform)) {
             return Some(Refusal::NotNamed("platform", device.platform.as_str()));
         }
-        if !self.sites.is_empty() && !self.sites.contains(&site.site) {
-            return Some(Refusal::NotNamed("site", site.site.as_str()));
-        }
         if !self.regions.is_empty() && !self.regions.contains(site.region.as_str()) {
             return Some(Refusal::NotNamed("region", &site.region));
         }
-        if !self.devices.is_empty() && !self.devices.contains(&device.id) {
-            return Some(Refusal::NotNamed("device", device.id.as_str()));
+        self.refusal_by_id(&device.id)
+    }
+
+    fn refusal_by_id<'d>(&self, id: &'d DeviceId) -> Option<Refusal<'s, 'd>> {
+        if !self.sites.is_empty() && !self.sites.contains(&id.site()) {
+            return Some(Refusal::NotNamed("site", id.as_str().split('/').next().unwrap_or_default()));
+        }
+        if !self.devices.is_empty() && !self.devices.contains(id) {
+            return Some(Refusal::NotNamed("device", id.as_str()));
         }
         let percent = self.selector.percent?;
-        (place(&device.id) >= percent.basis_points()).then_some(Refusal::Percent(percent))
+        (place(id) >= percent.basis_points()).then_some(Refusal::Percent(percent))
     }
 }
 
