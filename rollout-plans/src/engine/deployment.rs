@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    DeploymentState, DeviceId, DurationMs, EVIDENCE_TEXT_MAX, Evidence, GoalAction, GroupId, Plan, Timestamp,
+    DeploymentState, Detected, DeviceId, DurationMs, EVIDENCE_TEXT_MAX, Evidence, GoalAction, GroupId, Plan, Timestamp,
 };
 
 /// Most probe answers kept of a report; all of them stand in the journal.
@@ -125,7 +125,13 @@ impl Deployment {
         let mut kept = evidence.clone();
         kept.probes.truncate(PROBES_KEPT_MAX);
         for probe in &mut kept.probes {
+            probe.probe = cut(&probe.probe);
             probe.answer = cut(&probe.answer);
+        }
+        for found in [&mut kept.before, &mut kept.after] {
+            if let Some(Detected::Present { proof: text } | Detected::Unknown { why: text }) = found {
+                *text = cut(text);
+            }
         }
         kept.output = cut(&kept.output);
         self.note().evidence = kept;

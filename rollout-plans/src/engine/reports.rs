@@ -39,7 +39,7 @@ impl State {
             ReportBody::Health { system, health, blames, probes } => {
                 let what = probes.iter().find(|p| !p.ok).map_or_else(
                     || "its probes fail".to_owned(),
-                    |p| format!("{} answered {:?}", p.probe, cut(&p.answer)),
+                    |p| cut(&format!("{} answered {:?}", cut(&p.probe), cut(&p.answer))),
                 );
                 match blames {
                     Some(rollout) if *health != Health::Healthy => self.blame_report(out, site, system, rollout, &what),
