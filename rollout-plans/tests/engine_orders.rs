@@ -165,6 +165,16 @@ fn a_halt_is_never_late() {
     assert_eq!(desk.view().state, RolloutState::Running);
 }
 
+/// A counter at the end of its numbers would leave none for the orders after it: no rollback, for ever.
+#[test]
+fn a_halt_from_absurdly_far_ahead_does_not_lock_the_rollout() {
+    let mut desk = Desk::running();
+    let refused = desk.order_at(u64::MAX, "Olu", &[Role::OnCall], Command::Halt).unwrap_err();
+    assert!(refused.to_string().contains("make it again"), "{refused}");
+    desk.order("Olu", &[Role::OnCall], Command::Halt).unwrap();
+    desk.order("Olu", &[Role::OnCall], Command::RollBack { target: RollBackTarget::Rollout }).unwrap();
+}
+
 #[test]
 fn after_a_halt_nothing_is_offered_and_directives_say_so() {
     let mut desk = Desk::running();

@@ -17,6 +17,10 @@ use crate::model::{Command, DeploymentState, Order, REASON_BYTES_MAX, RollBackTa
 /// Most halts whose replay is told. An older one that is replayed halts once more, which is the safe side.
 const HALTS_SEEN_MAX: usize = 256;
 
+/// How far ahead of the counter a halt may be. What is written in earnest is ahead by the orders that crossed it; one at
+/// the end of the numbers would leave none for any order after it, not even a rollback.
+const HALT_AHEAD_MAX: u64 = 1 << 32;
+
 impl State {
     pub(super) fn check_order(
         &self,
@@ -44,6 +48,11 @@ impl State {
             });
         }
         if order.command == Command::Halt {
+            if order.counter.saturating_sub(record.order_counter) > HALT_AHEAD_MAX {
+                let next = record.order_counter.saturating_add(1);
+                let why = format!("its counter is {}, too far ahead of the next, {next}; make it again", order.counter);
+                return Err(Refusal::Invalid { why });
+            }
             if record.halts_seen.contains(&envelope.digest()) {
                 return Err(Refusal::StaleOrder { why: "this very halt was accepted before".to_owned() });
             }
