@@ -285,6 +285,10 @@ fn a_rollout_must_agree_with_its_members() {
     let empty = [WaveSpec::new("canary", &[])];
     let (empty, none) = rollout("r1", &empty, Limits::default(), Scope::Wave);
     assert!(refused(&empty, &none).contains("has no members"));
+    let many: Vec<String> = (0..=WAVES_MAX).map(|d| format!("rx1/d{d}")).collect();
+    let many: Vec<WaveSpec> = many.iter().map(|d| WaveSpec::new("w", &[d])).collect();
+    let (many, each) = rollout("r1", &many, Limits::default(), Scope::Wave);
+    assert!(refused(&many, &each).contains("51 waves; at most 50"));
     let mut state = State::default();
     state.step(&created(&document, &members), NOW).unwrap();
     assert!(matches!(state.step(&created(&document, &members), NOW), Err(Refusal::AlreadyExists { .. })));

@@ -7,9 +7,9 @@ use wardround_signing::{Digest, merkle::Tree};
 use super::{
     Refusal, RolloutState, State,
     out::Out,
-    record::{MEMBERS_MAX, Record},
+    record::{MEMBERS_MAX, Record, VARIANTS_MAX},
 };
-use crate::model::{Member, Rollout, RolloutId};
+use crate::model::{Member, Rollout, RolloutId, VariantId, WAVES_MAX};
 
 impl State {
     pub(super) fn find(&self, id: &RolloutId) -> Result<usize, Refusal> {
@@ -24,6 +24,10 @@ impl State {
         let planned = rollout.plan.waves.iter().map(|w| &w.name);
         if rollout.waves.is_empty() || !planned.eq(rollout.waves.iter().map(|w| &w.name)) {
             return invalid(format!("the waves of rollout {} are not those of its plan", rollout.id));
+        }
+        if rollout.waves.len() > WAVES_MAX {
+            let count = rollout.waves.len();
+            return invalid(format!("rollout {} has {count} waves; at most {WAVES_MAX} are taken", rollout.id));
         }
         if rollout.waves.iter().map(|w| &w.name).collect::<BTreeSet<_>>().len() != rollout.waves.len() {
             return invalid(format!("two waves of rollout {} have the same name", rollout.id));
@@ -50,6 +54,10 @@ impl State {
         }
         if let Some(member) = rest.first() {
             return invalid(format!("{} stands in no wave", member.device));
+        }
+        let variants: HashSet<&VariantId> = members.iter().map(|m| &m.variant).collect();
+        if variants.len() > VARIANTS_MAX {
+            return invalid(format!("rollout {} has more than {VARIANTS_MAX} variants", rollout.id));
         }
         let mut seen = HashSet::with_capacity(members.len());
         match members.iter().find(|m| !seen.insert(&m.device)) {

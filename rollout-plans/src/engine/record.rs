@@ -323,6 +323,9 @@ impl Record {
 /// Most members of a rollout, so that positions fit 32 bits with room: seven hundred times the estate designed for.
 pub(super) const MEMBERS_MAX: usize = 1 << 30;
 
+/// Most variants of a rollout, so that their positions fit 16 bits.
+pub(super) const VARIANTS_MAX: usize = 1 << 16;
+
 /// A position as the tables hold it; [`MEMBERS_MAX`] was checked when the rollout was created.
 fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
