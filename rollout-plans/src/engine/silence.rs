@@ -1,7 +1,7 @@
 //! Sites that fall silent and are heard again, and what time alone changes.
 
-use super::{State, deployment::Back, out::Out};
-use crate::model::{DeploymentState, SiteId, Timestamp};
+use super::{RolloutState, State, deployment::Back, out::Out};
+use crate::model::{DeploymentState, DurationMs, SiteId, Timestamp};
 
 impl State {
     /// No word from a site: what is in hand there is unknown, and never counts as success.
@@ -94,6 +94,11 @@ impl State {
             }
             DeploymentState::Deferred if deployment.back == Back::No => {
                 let limit = self.rollouts[r].document.plan.timing.defer_max;
+                let stands = matches!(self.rollouts[r].state, RolloutState::Paused | RolloutState::Halted);
+                if stands && limit > DurationMs::default() {
+                    // Its node may not try it now, so patience begins anew: it would fail for a person's halt.
+                    return self.change(out, r, d, |at| at.note().deferred_since = Some(now));
+                }
                 let why =
                     format!("it was put off for {limit}, the longest that the plan allows: {}", deployment.reason());
                 self.withdraw(out, r, &[d], &why);
