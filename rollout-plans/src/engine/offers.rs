@@ -15,8 +15,9 @@ impl State {
     /// Offers what the limits allow, rollouts in order of creation, devices in order of members.
     pub(super) fn offer(&mut self, out: &mut Out) {
         for r in 0..self.rollouts.len() {
-            while self.total_limit(r).is_none()
-                && let Some((d, _)) = self.rollouts[r].index.ready.first().copied()
+            // Most rollouts have ended and have nobody ready, which is asked first since it costs nothing.
+            while let Some((d, _)) = self.rollouts[r].index.ready.first().copied()
+                && self.total_limit(r).is_none()
             {
                 let group = self.group_of(r, d).cloned();
                 let now = out.now;

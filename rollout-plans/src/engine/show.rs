@@ -61,14 +61,14 @@ impl State {
         let mut views = Vec::new();
         let Some(r) = self.by_id.get(id).copied() else { return views };
         let record = &self.rollouts[r];
-        let first = after.map_or(0, |a| a.saturating_add(1));
+        let first = after.map_or(0, |a| u32::try_from(a.saturating_add(1)).unwrap_or(u32::MAX));
         for (w, index) in record.index.waves.iter().enumerate() {
             let wanted = wave.is_none_or(|name| record.document.waves[w].name == *name);
             // A wave that has none in the wanted state is not searched.
             if !wanted || state.is_some_and(|s| index.counts.of(s) == 0) {
                 continue;
             }
-            for d in index.range.clone().filter(|d| u64::from(*d) >= first) {
+            for d in index.range.start.max(first)..index.range.end {
                 if views.len() >= limit {
                     return views;
                 }
