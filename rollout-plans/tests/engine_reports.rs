@@ -36,8 +36,12 @@ impl Ward {
     }
 
     fn start(&mut self, id: &str, devices: &[&str], per_site: u32, scope: Scope) -> Rollout {
+        self.start_wave(id, WaveSpec::new("all", devices), per_site, scope)
+    }
+
+    fn start_wave(&mut self, id: &str, wave: WaveSpec, per_site: u32, scope: Scope) -> Rollout {
         let limits = Limits { per_site: Some(per_site), total: None };
-        let (document, members) = rollout(id, &[WaveSpec::new("all", devices)], limits, scope);
+        let (document, members) = rollout(id, &[wave], limits, scope);
         self.step(&created(&document, &members));
         self.step(&Event::RolloutSigned { rollout: document.id.clone() });
         self.step(&order(&document, 1, "Ann", &[Role::Release], Command::Start, "", self.now));
@@ -63,6 +67,13 @@ impl Ward {
     fn see(&self, id: &str, name: &str) -> DeploymentView {
         let all = self.state.deployments(&rollout_id(id), None, None, None, 100);
         all.into_iter().find(|d| d.device.name() == name).unwrap()
+    }
+
+    /// What is asked of the only device that anything is asked of.
+    fn goal(&self) -> GoalAction {
+        let goals: Vec<_> = self.state.directive(&site("rx1"))[0].goals.iter().map(|g| g.action).collect();
+        assert_eq!(goals.len(), 1);
+        goals[0]
     }
 
     fn waits(&self, id: &str, name: &str) -> String {
@@ -327,4 +338,109 @@ fn steps_that_never_end_raise_an_alarm_once() {
     assert_eq!(alarms(&ward.step(&Event::Tick)), ["overdue"]);
     assert_eq!(ward.state.next_wake(), None);
     assert_eq!(ward.see("r1", "ct").state, DeploymentState::Installing, "an alarm decides nothing");
+}
+
+/// A node is another party: what it says of a device is kept in memory, in snapshots and in views.
+#[test]
+fn what_a_node_says_is_kept_within_limits() {
+    let long = || "x".repeat(100_000);
+    let probe = |at: u32| ProbeAnswer {
+        system: SystemId::new("rx1/archive").unwrap(),
+        probe: long(),
+        at: Timestamp(0),
+        took_ms: at,
+        ok: false,
+        answer: long(),
+    };
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.report(ReportBody::Deployment {
+        rollout: rollout_id("r1"),
+        device: device("rx1/ct"),
+        attempt: 1,
+        state: DeploymentState::Soaking,
+        reason: long(),
+        code: long(),
+        evidence: Evidence {
+            before: Some(Detected::Present { proof: long() }),
+            after: Some(Detected::Unknown { why: long() }),
+            probes: (0..100).map(probe).collect(),
+            output: long(),
+            ..Evidence::default()
+        },
+    });
+    let seen = ward.see("r1", "ct");
+    assert_eq!(seen.reason.len(), EVIDENCE_TEXT_MAX);
+    let kept = serde_json::to_vec(&seen.evidence).unwrap().len();
+    assert!(kept < 40 * EVIDENCE_TEXT_MAX, "{kept} bytes of evidence are kept");
+    assert!(seen.evidence.probes.len() == 16 && seen.evidence.probes[0].took_ms == 0);
+    let effects = ward.report(ReportBody::Health {
+        system: SystemId::new("rx1/archive").unwrap(),
+        health: Health::Unhealthy,
+        blames: Some(rollout_id("r1")),
+        probes: vec![probe(0)],
+    });
+    for effect in effects {
+        let bytes = serde_json::to_vec(&effect).unwrap().len();
+        assert!(bytes < 2 * EVIDENCE_TEXT_MAX, "{bytes} bytes in one effect");
+    }
+}
+
+/// The patch has made the archive worse through its first server. The plan takes back no more than that server, and its
+/// gate lets the wave go on; the archive's other server must not get the same patch a minute later.
+#[test]
+fn a_blamed_system_is_not_harmed_again_through_its_next_device() {
+    use DeploymentState::{Offered, RolledBack, RollingBack, Skipped, Soaking};
+    let archive = |ward: &mut Ward, system: &str| {
+        ward.moves("r1", "pacs1", Soaking);
+        ward.report(ReportBody::Health {
+            system: SystemId::new(system).unwrap(),
+            health: Health::Unhealthy,
+            blames: Some(rollout_id("r1")),
+            probes: Vec::new(),
+        });
+        assert_eq!(ward.see("r1", "pacs1").state, RollingBack);
+        ward.moves("r1", "pacs1", RolledBack);
+        assert_eq!(ward.state.rollout(&rollout_id("r1")).unwrap().state, RolloutState::Running);
+    };
+    let devices = ["rx1/mr", "rx1/pacs1", "rx1/pacs2"];
+    let narrow = |ward: &mut Ward| {
+        let wave = WaveSpec::new("all", &devices).success(0);
+        ward.start_wave("r1", wave, 3, Scope::Device);
+        assert_eq!(ward.see("r1", "pacs2").state, DeploymentState::Pending, "its group is held");
+    };
+    let mut ward = Ward::new();
+    narrow(&mut ward);
+    archive(&mut ward, "rx1/archive");
+    let spared = ward.see("r1", "pacs2");
+    assert_eq!(spared.state, Skipped);
+    assert!(spared.reason.contains("rx1/archive got worse"), "{}", spared.reason);
+    assert_eq!(ward.see("r1", "mr").state, Offered, "the archive does not need it");
+    // When it can't be told what the system needs, it is the whole site.
+    let mut ward = Ward::new();
+    narrow(&mut ward);
+    archive(&mut ward, "rx1/unheard-of");
+    assert_eq!(ward.see("r1", "pacs2").state, Skipped);
+}
+
+/// While a rollout stands no node may try a deferred device again: a weekend's halt must not use up its patience, fail
+/// the wave and have all of it taken back.
+#[test]
+fn patience_with_a_deferral_does_not_run_out_while_the_rollout_stands() {
+    use DeploymentState::Deferred;
+    for stop in [Command::Halt, Command::Pause] {
+        let mut ward = Ward::new();
+        let r1 = ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+        ward.moves("r1", "ct", Deferred);
+        ward.step(&order(&r1, 2, "Ann", &[Role::Release], stop, "", ward.now));
+        for _ in 0..3 {
+            ward.now = ward.state.next_wake().unwrap();
+            ward.step(&Event::Tick);
+            assert_eq!((ward.see("r1", "ct").state, ward.goal()), (Deferred, GoalAction::Install));
+        }
+        ward.step(&order(&r1, 3, "Ann", &[Role::Release], Command::Resume, "", ward.now));
+        ward.now = ward.state.next_wake().unwrap();
+        ward.step(&Event::Tick);
+        assert_eq!(ward.goal(), GoalAction::RollBack, "it is given up once it could be tried");
+    }
 }

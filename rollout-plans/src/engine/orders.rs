@@ -160,15 +160,7 @@ impl State {
                 let which = self.members_at(r, site);
                 self.want_back(out, r, &which, why, true);
                 // Who takes a site back does not want its next device patched a minute later.
-                let now = out.now;
-                for d in which {
-                    if self.deployment(r, d).state == DeploymentState::Pending {
-                        self.change(out, r, d, |deployment| {
-                            deployment.move_to(DeploymentState::Skipped, now);
-                            deployment.say(&format!("its site was taken back, {why}"));
-                        });
-                    }
-                }
+                self.leave_out(out, r, &which, &format!("its site was taken back, {why}"));
             }
             RollBackTarget::Wave { wave } => {
                 if let Some(w) = record.wave_position(wave) {

@@ -8,6 +8,20 @@ use std::collections::BTreeSet;
 use super::{RolloutState, State, WaveState, deployment::Back, out::Out};
 use crate::model::{DeploymentState, DeviceId, Scope, SiteId, SystemId};
 
+/// Most blamed systems that are remembered of a rollout: more than its sites have in earnest. Any further blame alarms
+/// each time.
+const BLAMED_MAX: usize = 100_000;
+
+/// What a blamed system reaches.
+struct Reach {
+    /// Deployments that may have harmed it.
+    hit: Vec<u32>,
+    /// Those through which it could be harmed next, or not any more.
+    next: Vec<u32>,
+    /// The wave that is to blame.
+    wave: u16,
+}
+
 impl State {
     /// Wants these devices back. Returns for how many that is news. `again` has failed rollbacks tried once more, which
     /// only a person may ask for.
@@ -98,8 +112,9 @@ impl State {
         let record = &self.rollouts[r];
         let id = record.document.id.clone();
         let scope = record.document.plan.rollback.scope;
-        let (hit, wave) = self.reach_of(r, site, system);
-        let first = self.rollouts[r].blamed.insert(system.clone());
+        let Reach { hit, next, wave } = self.reach_of(r, site, system);
+        let blamed = &mut self.rollouts[r].blamed;
+        let first = blamed.len() >= BLAMED_MAX || blamed.insert(system.clone());
         let news = hit.iter().any(|d| self.deployment(r, *d).back == Back::No);
         let why = format!("clinical system {system} got worse after the patch: {what}");
         if first || news {
@@ -117,7 +132,8 @@ impl State {
             self.halt_self(out, r, &format!("wave {name} failed: {why}"));
         }
         match scope {
-            Scope::Device => {}
+            // The rollout may go on, but not to the next device through which it would harm the same system.
+            Scope::Device => self.leave_out(out, r, &next, &why),
             Scope::Site => {
                 let all = self.members_at(r, site);
                 self.want_back(out, r, &all, &why, false);
@@ -144,10 +160,23 @@ impl State {
         }
     }
 
-    /// The deployments that a blamed system reaches, and the wave that is to blame. When the engine can't tell which
+    /// Leaves out those whose turn has not come.
+    pub(super) fn leave_out(&mut self, out: &mut Out, r: usize, which: &[u32], why: &str) {
+        let now = out.now;
+        for d in which {
+            if self.deployment(r, *d).state == DeploymentState::Pending {
+                self.change(out, r, *d, |deployment| {
+                    deployment.move_to(DeploymentState::Skipped, now);
+                    deployment.say(why);
+                });
+            }
+        }
+    }
+
+    /// What a blamed system reaches. When the engine can't tell which
     /// devices the system needs, or none of them is touched any more, it takes the whole site: blaming too much costs
     /// a patch, blaming too little a patient.
-    fn reach_of(&self, r: usize, site: &SiteId, system: &SystemId) -> (Vec<u32>, u16) {
+    fn reach_of(&self, r: usize, site: &SiteId, system: &SystemId) -> Reach {
         let record = &self.rollouts[r];
         let inventory = self.estate.site(site);
         let needed: BTreeSet<&DeviceId> = inventory
@@ -160,10 +189,8 @@ impl State {
         let needs = |d: &u32| needed.contains(&self.deployment(r, *d).device);
         let touched = |d: &u32| self.deployment(r, *d).is_touched();
         let offered = |d: &u32| self.deployment(r, *d).attempt > 0;
-        let mut hit: Vec<u32> = here.iter().copied().filter(|d| needs(d) && touched(d)).collect();
-        if hit.is_empty() && !here.iter().any(|d| needs(d) && offered(d)) {
-            hit = here.iter().copied().filter(touched).collect();
-        }
+        let known = here.iter().any(|d| needs(d) && offered(d));
+        let (hit, next): (Vec<u32>, Vec<u32>) = here.iter().filter(|d| !known || needs(d)).partition(|d| touched(d));
         let wave_of = |d: &u32| self.deployment(r, *d).wave;
         let latest = |list: &mut dyn Iterator<Item = &u32>| list.map(wave_of).max();
         let wave = latest(&mut hit.iter())
@@ -171,7 +198,7 @@ impl State {
             .or_else(|| latest(&mut here.iter().filter(|d| offered(d))))
             .or(record.current)
             .unwrap_or(0);
-        (hit, wave)
+        Reach { hit, next, wave }
     }
 
     pub(super) fn members_at(&self, r: usize, site: &SiteId) -> Vec<u32> {

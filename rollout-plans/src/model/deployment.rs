@@ -28,7 +28,7 @@ pub enum DeploymentState {
     Soaking,
     /// Installed and soaked.
     Succeeded,
-    /// Nothing to do: not applicable, or already installed.
+    /// Nothing to do: not applicable, already installed, or left out after a system or its site was taken back.
     Skipped,
     /// Failed, and the device is as it was (or was never touched).
     Failed,
