@@ -71,10 +71,11 @@ impl Halt {
                 }
             }
             tokio::time::sleep(LOOK_EVERY).await;
-            // The halt stands whatever becomes of this question.
-            match controller.rollout(&self.id).await {
-                Ok(now) => rollout = now,
-                Err(failure) => tracing::warn!(%failure, "cannot ask how far the halt has reached"),
+            // The halt stands whatever becomes of this question, and its answer is not waited for beyond the time for it.
+            match tokio::time::timeout_at((begun + WAIT_MAX).into(), controller.rollout(&self.id)).await {
+                Ok(Ok(now)) => rollout = now,
+                Ok(Err(failure)) => tracing::warn!(%failure, "cannot ask how far the halt has reached"),
+                Err(_) => tracing::warn!("the controller does not say how far the halt has reached"),
             }
         }
     }

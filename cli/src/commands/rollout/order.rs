@@ -157,7 +157,7 @@ impl Cancel {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
         let before = controller.rollout(&self.id).await?;
-        let open: u64 = before.waves.iter().map(|w| w.device_count - shown::count_in(w, &ENDED)).sum();
+        let open: u64 = before.waves.iter().map(|w| w.device_count.saturating_sub(shown::count_in(w, &ENDED))).sum();
         let question = format!("cancel rollout {} for good, with {} still to go", self.id, count(open, "device"));
         ask::confirm(&question, self.yes).await?;
         let person = session.signer().await?;
@@ -226,12 +226,12 @@ pub(crate) async fn submit(
         return Err(Failure::usage(format!("the reason is longer than {REASON_BYTES_MAX} bytes")));
     }
     let mut retries = 0;
+    let mut rollout = controller.rollout(id).await?;
     loop {
-        let rollout = controller.rollout(id).await?;
         let order = Order {
             rollout: RolloutId::new(id).map_err(|e| Failure::usage(e.to_string()))?,
             digest: document_digest(&rollout)?,
-            counter: rollout.order_counter + 1,
+            counter: rollout.order_counter.saturating_add(1),
             issued_at: Timestamp(when::now_ms()),
             command: command.clone(),
             reason: reason.to_owned(),
@@ -239,10 +239,35 @@ pub(crate) async fn submit(
         let envelope = Envelope::seal(&order, &person.key).map_err(|e| Failure::new(e.to_string()))?;
         match send(controller, command, to_wire(&envelope)).await {
             Ok(rollout) => return rollout.ok_or_else(|| incomplete("rollout")),
-            Err(status) if status.code() == Code::Aborted && retries < STALE_RETRIES_MAX => retries += 1,
+            Err(status) if status.code() == Code::Aborted && retries < STALE_RETRIES_MAX => {
+                let now = controller.rollout(id).await?;
+                may_sign_again(command, &rollout, &now)?;
+                rollout = now;
+                retries += 1;
+            }
             Err(status) => return Err(status.into()),
         }
     }
+}
+
+/// Whether an order that came second may be signed again without asking its signer. What stops or takes back may always.
+/// What sets devices going, or ends the care for them, was decided in view of a state: a halt that came in between must
+/// not be lifted by somebody who has never seen it.
+fn may_sign_again(command: &Command, before: &v1::Rollout, now: &v1::Rollout) -> Result<(), Failure> {
+    let stops = match command {
+        Command::Halt | Command::Pause | Command::RollBack { .. } => true,
+        Command::Start | Command::Approve { .. } | Command::Resume | Command::Cancel => false,
+    };
+    if stops || before.state == now.state {
+        return Ok(());
+    }
+    let (was, is) = (shown::words(&before.state), shown::words(&now.state));
+    Err(Failure::refused(format!(
+        "the order to {} was not given: rollout {} was {was}, and another order has just made it {is}",
+        command.word(),
+        now.id
+    ))
+    .hint(format!("see `wardround rollout status {}`, and give the order again if it still stands", now.id)))
 }
 
 /// The digest of the very document, computed here: an order must not be turned to another rollout of the same id.
@@ -283,4 +308,29 @@ async fn send(
         }
         Command::Cancel => service.cancel_rollout(call(v1::CancelRolloutRequest { order })).await?.into_inner().rollout,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rollout(state: &str) -> v1::Rollout {
+        v1::Rollout { id: "r1".into(), state: state.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_halt_that_came_first_is_not_lifted_unseen() {
+        let again = |command: &Command, now: &str| may_sign_again(command, &rollout("paused"), &rollout(now));
+        let wave = WaveName::new("pilot").unwrap();
+        for command in [Command::Start, Command::Resume, Command::Cancel, Command::Approve { wave }] {
+            assert!(again(&command, "paused").is_ok(), "{command:?}: nothing that it was decided on has changed");
+            let refused = again(&command, "halted").unwrap_err();
+            assert_eq!(refused.exit, Exit::Refused);
+            assert!(refused.message.contains("was paused") && refused.message.contains("halted"), "{refused}");
+            assert!(refused.hint.contains("rollout status r1"), "{refused}");
+        }
+        for command in [Command::Halt, Command::Pause, Command::RollBack { target: RollBackTarget::Rollout }] {
+            assert!(again(&command, "halted").is_ok(), "{command:?} makes nothing less safe");
+        }
+    }
 }
