@@ -94,14 +94,27 @@ impl Controller {
     /// One rollout, whole.
     pub(crate) async fn rollout(&self, id: &str) -> Result<v1::Rollout, Failure> {
         let answer = self.rollouts().get_rollout(call(v1::GetRolloutRequest { id: id.to_owned() })).await?;
-        answer.into_inner().rollout.ok_or_else(|| incomplete("rollout"))
+        let rollout = answer.into_inner().rollout.ok_or_else(|| incomplete("rollout"))?;
+        asked_for("rollout", id, &rollout.id)?;
+        Ok(rollout)
     }
 
     /// One patch, whole.
     pub(crate) async fn patch(&self, id: &str) -> Result<v1::Patch, Failure> {
         let answer = self.patches().get_patch(call(v1::GetPatchRequest { id: id.to_owned() })).await?;
-        answer.into_inner().patch.ok_or_else(|| incomplete("patch"))
+        let patch = answer.into_inner().patch.ok_or_else(|| incomplete("patch"))?;
+        asked_for("patch", id, &patch.id)?;
+        Ok(patch)
     }
+}
+
+/// What is signed with `--yes` is signed by its id alone: an answer about another thing must not pass for the one named.
+fn asked_for(what: &str, asked: &str, answered: &str) -> Result<(), Failure> {
+    if asked == answered {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("the controller was asked for {what} {asked} and answered with {answered:?}"))
+        .hint("the controller shows something else than it holds: tell its operators, and sign nothing until then"))
 }
 
 /// The controller hangs up on an expired certificate, and TLS 1.3 does not say why: so it is looked at here. One that can't
@@ -155,4 +168,17 @@ pub(crate) fn to_wire(envelope: &Envelope) -> v1::Envelope {
 
 pub(crate) fn signature_to_wire(signature: &Signature) -> v1::Signature {
     v1::Signature { keyid: signature.keyid.as_str().to_owned(), sig: signature.sig.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_about_another_thing_is_refused() {
+        assert!(asked_for("patch", "KB1", "KB1").is_ok());
+        let refused = asked_for("patch", "KB1", "KB2").unwrap_err();
+        assert_eq!(refused.exit, Exit::Refused);
+        assert!(refused.message.contains("KB1") && refused.message.contains("KB2"), "{refused}");
+    }
 }

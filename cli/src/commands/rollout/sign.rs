@@ -86,6 +86,12 @@ async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
         return Err(wrong(format!("it is for another document of patch {} than the controller holds", document.patch)));
     }
     let patch: Patch = patch_envelope.peek_unverified().map_err(wrong)?;
+    if patch.id != document.patch {
+        return Err(wrong(format!(
+            "it says patch {}, and the document behind that is of patch {}",
+            document.patch, patch.id
+        )));
+    }
     let members = members(controller, id).await?;
     check_members(&document, &members).map_err(|why| wrong(why.to_string()))?;
     if let Some(stranger) = members.iter().find(|m| patch.variant(&m.variant).is_none()) {
