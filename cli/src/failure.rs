@@ -177,7 +177,8 @@ impl From<tonic::Status> for Failure {
         }
         let exit = match status.code() {
             Code::NotFound => Exit::NotFound,
-            Code::Unavailable | Code::DeadlineExceeded => Exit::Unreachable,
+            // Tonic's own word for a call that ran out of time on this side is Cancelled.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Exit::Unreachable,
             Code::FailedPrecondition
             | Code::Aborted
             | Code::AlreadyExists
@@ -216,5 +217,29 @@ impl From<tonic::Status> for Failure {
             failure.hint = "is the controller running, and is the profile's endpoint right?".into();
         }
         failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_answer_in_time_is_5() {
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Cancelled] {
+            let failure = Failure::from(tonic::Status::new(code, "Timeout expired"));
+            assert_eq!((failure.exit, failure.hint.is_empty()), (Exit::Unreachable, false), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_page_lists_the_codes_that_are_used() {
+        let page = include_str!("../../docs/cli.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(page.contains(&row), "docs/cli.md lacks {row}");
+            let readme = include_str!("../../README.md");
+            assert!(readme.contains(&format!("\n| {} | ", exit.code())), "README.md lacks exit code {}", exit.code());
+        }
     }
 }
