@@ -5,6 +5,8 @@ use std::{fmt, process::ExitCode};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::output::{harmless, one_line};
+
 /// Exit codes. Documented: a script may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -100,7 +102,7 @@ impl Failure {
     /// Writes it to standard error and gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         for line in &self.details {
-            eprintln!("{line}");
+            eprintln!("{}", harmless(line));
         }
         eprintln!("error: {}", one_line(&self.message));
         // Some servers' words hold their own way out.
@@ -153,10 +155,6 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = inner.source();
     }
     text
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Display for Failure {

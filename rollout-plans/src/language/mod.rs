@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, fmt};
 use crate::model::Plan;
 
 pub(crate) use distance::did_you_mean;
-pub(crate) use reader::is_hidden;
+pub use reader::is_hidden;
 
 /// A plan with what is needed to point at its lines later.
 #[derive(Debug, Clone)]

@@ -374,7 +374,8 @@ impl Reader {
 
 /// Characters that change how a text looks without being seen: controls, zero-width ones and the bidirectional
 /// overrides of Unicode TR36, section 2. People sign what they see.
-pub(crate) fn is_hidden(c: char) -> bool {
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

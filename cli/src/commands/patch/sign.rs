@@ -33,7 +33,7 @@ impl Sign {
         // JSON has standard output to itself; a person still reads what is signed.
         match session.format() {
             Format::Human => output::text(&lines.join("\n"))?,
-            Format::Json => eprintln!("{}", lines.join("\n")),
+            Format::Json => eprintln!("{}", output::harmless(&lines.join("\n"))),
         }
         let person = session.signer().await?;
         ask::confirm(&format!("sign patch {} as {}", self.id, person.name()), self.yes).await?;

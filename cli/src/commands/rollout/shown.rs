@@ -144,7 +144,7 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
         ),
     ];
     if !r.reason.is_empty() {
-        lines.push(format!("why     {}", r.reason));
+        lines.push(format!("why     {}", output::one_line(&r.reason)));
     }
     lines.push(format!(
         "signed  {}",
@@ -168,7 +168,7 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     });
     lines.push(output::table(["wave", "state", "devices", "deployments", "waiting for"], rows));
     for wave in r.waves.iter().filter(|w| !w.gate.is_empty()) {
-        lines.push(format!("gate of {}: {}", wave.name, wave.gate));
+        lines.push(format!("gate of {}: {}", wave.name, output::one_line(&wave.gate)));
     }
     lines.join("\n")
 }

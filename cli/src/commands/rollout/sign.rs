@@ -40,7 +40,7 @@ impl Sign {
         let text = reading.lines.join("\n");
         match session.format() {
             Format::Human => output::text(&text)?,
-            Format::Json => eprintln!("{text}"),
+            Format::Json => eprintln!("{}", output::harmless(&text)),
         }
         let person = session.signer().await?;
         ask::confirm(&format!("sign rollout {} as {}", self.id, person.name()), self.yes).await?;

@@ -16,7 +16,7 @@ use crate::{
     client::Controller,
     commands::alarms,
     failure::{Exit, Failure},
-    output::{self, Format},
+    output::{self, Format, one_line},
     session::Session,
     when,
 };
@@ -89,7 +89,7 @@ async fn follow(
         if failure.exit != Exit::Unreachable || losses > RECONNECTS_MAX {
             return Err(failure);
         }
-        eprintln!("lost the controller ({}); trying again", failure.message);
+        eprintln!("lost the controller ({}); trying again", one_line(&failure.message));
         tokio::time::sleep(RECONNECT_AFTER).await;
     }
 }
@@ -114,12 +114,12 @@ impl View {
             Self::Lines(said) => {
                 for (subject, text) in sentences(rollout) {
                     if said.get(&subject) != Some(&text) {
-                        output::text(&format!("{} {subject}: {text}", when::local(when::now_ms())))?;
+                        output::text(&one_line(&format!("{} {subject}: {text}", when::local(when::now_ms()))))?;
                         said.insert(subject, text);
                     }
                 }
                 for alarm in &change.alarms {
-                    output::text(&format!("{} alarm {}: {}", when::local(alarm.at_ms), alarm.code, alarm.text))?;
+                    output::text(&alarm_line(alarm))?;
                 }
                 Ok(())
             }
@@ -135,8 +135,12 @@ impl View {
     }
 }
 
+fn alarm_line(alarm: &v1::Alarm) -> String {
+    one_line(&format!("{} alarm {}: {}", when::local(alarm.at_ms), alarm.code, alarm.text))
+}
+
 /// What can be said of a rollout and its waves, by subject.
-pub(crate) fn sentences(rollout: &v1::Rollout) -> Vec<(String, String)> {
+fn sentences(rollout: &v1::Rollout) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for wave in rollout.waves.iter().filter(|w| w.state != "pending") {
         let mut text = format!("{}, {}", words(&wave.state), count_words(wave));
@@ -173,22 +177,23 @@ impl Bars {
             bar
         });
         let why = if rollout.reason.is_empty() { String::new() } else { format!(": {}", rollout.reason) };
-        head.set_message(format!("rollout {} · {} · {}{why}", rollout.id, rollout.patch, words(&rollout.state)));
+        let text = format!("rollout {} · {} · {}{why}", rollout.id, rollout.patch, words(&rollout.state));
+        head.set_message(one_line(&text));
         for (index, wave) in rollout.waves.iter().enumerate() {
             if self.waves.len() <= index {
                 let bar = self.group.add(ProgressBar::new(wave.device_count));
                 bar.set_style(style("  {prefix:12} {bar:24} {pos:>5}/{len} {wide_msg}"));
-                bar.set_prefix(wave.name.clone());
+                bar.set_prefix(one_line(&wave.name));
                 self.waves.push(bar);
             }
             let bar = &self.waves[index];
             bar.set_position(count_in(wave, &["succeeded", "skipped"]));
             let waiting = wave.waiting.as_ref().map_or_else(String::new, |w| format!(" · {}", w.text));
-            bar.set_message(format!("{} · {}{waiting}", words(&wave.state), count_words(wave)));
+            bar.set_message(one_line(&format!("{} · {}{waiting}", words(&wave.state), count_words(wave))));
         }
         for alarm in alarms {
             // A terminal that can't be written to is no reason to stop following.
-            drop(self.group.println(format!("{} alarm {}: {}", when::local(alarm.at_ms), alarm.code, alarm.text)));
+            drop(self.group.println(alarm_line(alarm)));
         }
     }
 
