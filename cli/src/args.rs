@@ -67,11 +67,23 @@ pub(crate) enum Command {
     QuickstartViewer(quickstart::Viewer),
 }
 
+/// How clap ends its words about a wrong command line, and how we do.
+const CLAPS_END: &str = "For more information, try '--help'.";
+const OUR_END: &str = "hint: the same command with --help says what it takes, with an example";
+
 /// Parses, or prints clap's words (help, version, usage) and gives its exit code.
 pub(crate) fn parse() -> Result<Cli, ExitCode> {
     Cli::try_parse().map_err(|error| {
         // Help goes to standard output with 0, a wrong command line to standard error with 2.
-        drop(error.print());
+        match error.render().to_string().trim_end().strip_suffix(CLAPS_END) {
+            Some(words) => eprintln!("{}", hinted(words.trim_end())),
+            None => drop(error.print()),
+        }
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
     })
+}
+
+/// Clap's suggestion is the hint where it has one.
+fn hinted(words: &str) -> String {
+    if words.contains("\n  tip: ") { words.replace("\n  tip: ", "\nhint: ") } else { format!("{words}\n{OUR_END}") }
 }

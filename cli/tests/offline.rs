@@ -78,6 +78,14 @@ fn a_wrong_command_line_is_2() {
         "usage_unknown_role",
         bench.run(&["key", "create", "--holder", "Ann Lee", "--role", "boss", "--out", "ann.key"])
     );
+    for line in
+        [&["rollout", "halted", "winter-1"][..], &["rollout", "halt", "x", "--reson", "y"], &["site", "list", "x"]]
+    {
+        let said = bench.run(line);
+        assert!(said.contains("\nexit 2\n") && said.contains("\nhint: ") && !said.contains("For more"), "{said}");
+    }
+    let typo = bench.run(&["rollout", "hlat", "winter-1", "--reason", "x"]);
+    assert!(typo.contains("\nhint: a similar subcommand exists: 'halt'"), "{typo}");
 }
 
 #[test]
