@@ -16,7 +16,7 @@ use wardround_rollout_plans::{
     engine::{Event, Refusal},
     model::{Report, ReportBody, SITE_DEVICES_MAX, SiteId, Timestamp},
 };
-use wardround_signing::{Policy, PublicKey, VerifyError, verify};
+use wardround_signing::{Digest, Policy, PublicKey, VerifyError, verify};
 
 use super::{Api, Service, blocking, convert, node, status};
 use crate::{
@@ -30,6 +30,8 @@ const REPORTS_MAX: usize = 256;
 const DIGESTS_MAX: usize = 4096;
 /// Chunks read ahead of a slow line, each up to 1 MiB.
 const CHUNKS_AHEAD: usize = 4;
+/// How long a node may take nothing of what it fetches: at 2 Mbit/s a chunk of 256 KiB is there after a second.
+const STALL_MAX: Duration = Duration::from_secs(60);
 /// How often one site's stream may be replaced before it looks like two nodes with one identity. A node on a bad line
 /// comes again while its old stream still seems open, but not again and again within [`REPLACED_WINDOW`].
 const REPLACED_MAX: u32 = 3;
@@ -99,20 +101,7 @@ impl NodeService for Service {
             return Err(status::not_found("chunk of any patch", &digest.to_string(), ""));
         }
         let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        tokio::task::spawn_blocking(move || {
-            for digest in digests {
-                let read = api.payloads.get(&digest).map_err(|error| {
-                    tracing::error!(%error, "a chunk could not be served");
-                    status::payload(&error)
-                });
-                let failed = read.is_err();
-                let chunk =
-                    read.map(|d| FetchChunksResponse { digest: digest.as_bytes().to_vec(), data: Bytes::from(d) });
-                if sender.blocking_send(chunk).is_err() || failed || api.shutdown.is_cancelled() {
-                    return;
-                }
-            }
-        });
+        tokio::spawn(async move { serve_chunks(&api, digests, &sender).await });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -140,6 +129,31 @@ fn jittered(period: Duration) -> u32 {
     let _ = getrandom::fill(&mut tenth);
     let share = 9_000 + u128::from(tenth[0]) * 2_000 / 255;
     u32::try_from(period.as_millis() * share / 10_000).unwrap_or(u32::MAX)
+}
+
+/// Sends chunks in the order asked. A thread is used only while a chunk is read, never while the line is waited for: many
+/// slow nodes would else take every thread, and the journal needs one to write a halt down.
+async fn serve_chunks(api: &Api, digests: Vec<Digest>, sender: &mpsc::Sender<Result<FetchChunksResponse, Status>>) {
+    for digest in digests {
+        let room = tokio::select! {
+            room = tokio::time::timeout(STALL_MAX, sender.reserve()) => room,
+            () = api.shutdown.cancelled() => return,
+        };
+        let Ok(Ok(room)) = room else { return };
+        let payloads = api.payloads.clone();
+        let read = match blocking(move || payloads.get(&digest)).await {
+            Ok(read) => read.map_err(|error| {
+                tracing::error!(%error, "a chunk could not be served");
+                status::payload(&error)
+            }),
+            Err(status) => Err(status),
+        };
+        let failed = read.is_err();
+        room.send(read.map(|d| FetchChunksResponse { digest: digest.as_bytes().to_vec(), data: Bytes::from(d) }));
+        if failed {
+            return;
+        }
+    }
 }
 
 /// Passes nudges on until the node goes, another stream comes, the certificate ends, or the controller stops.

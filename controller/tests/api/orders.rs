@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tonic::Code;
-use wardround_proto::v1;
+use wardround_proto::v1::{self, node_service_client::NodeServiceClient};
 use wardround_rollout_plans::model::{Command, Mode, WaveName};
 
-use crate::world::{ANN, BEN, CYD, World, eventually, unwire};
+use crate::world::{ANN, BEN, CYD, PATIENCE, World, eventually, patch, unwire};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn orders_count_once_and_only_by_those_who_may() {
@@ -84,6 +84,25 @@ async fn a_halt_reaches_every_watching_node_within_a_second() {
     assert_eq!(node.directive().await.rollouts[0].mode, Mode::Halted);
     let spread = operator.get("r1").await.halt_spread.unwrap();
     assert_eq!((spread.connected_sites, spread.confirmed_sites, spread.sites), (1, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn downloads_on_stalled_lines_hold_up_no_halt() {
+    let world = World::new();
+    let (controller, operator, node) = world.with_node().await;
+    operator.started().await;
+    let identity = Some((node.certificate.0.as_str(), node.certificate.1.as_str()));
+    let line = controller.connect(&world.ca_pem(), identity).await.unwrap();
+    let chunk = patch("KB1").variants[0].payload.chunks[0].as_bytes().to_vec();
+    // More than the controller has threads for file work; nothing of them is ever read.
+    let mut stalled = Vec::new();
+    for _ in 0..16 {
+        let request = v1::FetchChunksRequest { digests: vec![chunk.clone(); 100] };
+        stalled.push(NodeServiceClient::new(line.clone()).fetch_chunks(request).await.unwrap());
+    }
+    let order = operator.order("r1", Command::Halt, CYD).await;
+    let halted = tokio::time::timeout(PATIENCE, operator.halt(order)).await;
+    assert_eq!(halted.expect("the halt is written down").unwrap().state, "halted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,7 @@ use wardround_signing::{
 };
 
 /// How long a condition may take to come true.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Windows XP, service pack 3.
 pub(crate) const XP: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:professional:*:x86:*";
 /// Canary by label, then the rest.
@@ -170,7 +170,9 @@ pub(crate) struct Controller {
 
 impl Controller {
     async fn start(config: Config) -> Result<Self, RunError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        // Few threads for file work, so that a call which keeps one to itself shows.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).max_blocking_threads(8).enable_all().build().unwrap();
         let shutdown = CancellationToken::new();
         let (ready_sender, ready) = oneshot::channel();
         let (ended_sender, mut ended) = oneshot::channel();
