@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::TcpStream;
 use tonic::{
     Code, Status,
     body::Body,
@@ -18,7 +15,12 @@ use tonic::{
 };
 use tower::{Layer, Service};
 
-use super::{access, access::Access, status};
+use super::{
+    access,
+    access::Access,
+    calls::{Calls, Permit},
+    status,
+};
 use crate::{
     ca::{Identity, IdentityError, Peer},
     clock,
@@ -27,20 +29,18 @@ use crate::{
 
 /// How long a call may take until its answer begins.
 const CALL_MAX: Duration = Duration::from_secs(30);
-/// Calls of nodes and strangers at one moment; operators are never turned away, since one of them may want to halt.
-const CALLS_AT_ONCE: usize = 4_096;
 
 /// Makes [`Guard`]s.
 #[derive(Clone)]
 pub(crate) struct GuardLayer {
     core: Core,
-    calls: Arc<Semaphore>,
+    calls: Arc<Calls>,
 }
 
 impl GuardLayer {
     /// For the nodes that `core` knows.
     pub(crate) fn new(core: Core) -> Self {
-        Self { core, calls: Arc::new(Semaphore::new(CALLS_AT_ONCE)) }
+        Self { core, calls: Arc::default() }
     }
 }
 
@@ -97,7 +97,7 @@ where
 }
 
 impl GuardLayer {
-    fn admit(&self, request: &mut http::Request<Body>) -> Result<(bool, Option<OwnedSemaphorePermit>), Status> {
+    fn admit(&self, request: &mut http::Request<Body>) -> Result<(bool, Option<Permit>), Status> {
         let path = request.uri().path();
         let Some((access, long)) = access::of(path) else {
             return Err(Status::unimplemented(format!("there is no method {path}")));
@@ -135,12 +135,16 @@ impl GuardLayer {
         };
         allowed?;
         let peer = peer.ok().flatten();
-        let permit = match &peer {
-            Some(Peer { identity: Identity::Operator(_), .. }) => None,
-            _ => Some(Arc::clone(&self.calls).try_acquire_owned().map_err(|_| {
-                status::make(Code::ResourceExhausted, "BUSY", "the controller has too many calls in hand", "try again")
-            })?),
+        let counted = match peer.as_ref().map(|peer| &peer.identity) {
+            Some(Identity::Operator(_)) => None,
+            Some(Identity::Node(site)) => Some(self.calls.begin(Some(site))),
+            None => Some(self.calls.begin(None)),
         };
+        if matches!(counted, Some(None)) {
+            let text = "the controller has too many calls of this kind in hand";
+            return Err(status::make(Code::ResourceExhausted, "BUSY", text, "try again"));
+        }
+        let permit = counted.flatten();
         if let Some(peer) = peer {
             request.extensions_mut().insert(peer);
         }

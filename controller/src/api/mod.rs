@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod calls;
 mod certificate;
 mod convert;
 mod enrolment;
