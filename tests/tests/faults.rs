@@ -189,6 +189,28 @@ fn a_cut_link_costs_only_the_chunks_that_were_under_way() {
 }
 
 #[test]
+fn the_devices_of_a_site_share_one_download() {
+    const PAYLOAD: u64 = 6 * 1024 * 1024;
+    let names = ["a", "b", "c", "d"];
+    let mut world = World::new(PROGRAM);
+    world.add_site(&names.iter().fold(Blueprint::new("rx1"), |site, name| site.device(name, "full")).linked());
+    world.patch(KB, usize::try_from(PAYLOAD).unwrap());
+    let before = world.site("rx1").link.as_ref().unwrap().bytes_down();
+    // All four want it while the first third is here.
+    world.site("rx1").link.as_ref().unwrap().stall_after(PAYLOAD / 3);
+    world.start("r1", KB, &plan::one_wave("300ms", "{ per_site: 4 }", "wave"));
+    let link = world.site("rx1").link.as_ref().unwrap();
+    wait_until(40, "a third to be here", || link.stalled());
+    link.mend();
+    world.wait_state(60, "r1", "completed");
+    let moved = world.site("rx1").link.as_ref().unwrap().bytes_down() - before;
+    assert!(moved < PAYLOAD + 2 * 1024 * 1024, "{moved} bytes for a payload of {PAYLOAD}");
+    for name in names {
+        assert_eq!(world.device(&format!("rx1/{name}")).installs(), 1, "{name}: {}", world.describe("r1"));
+    }
+}
+
+#[test]
 fn a_full_disk_of_a_node_defers_and_loses_nothing() {
     let mut world = World::new(PROGRAM);
     world.lay_out_site(&Blueprint::new("rx1").device("a", "full"));

@@ -6,8 +6,10 @@ use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use tokio::sync::Mutex;
 use wardround_rollout_plans::model::Payload;
 use wardround_signing::{Digest, DigestWriter};
 
@@ -58,12 +60,16 @@ impl CacheError {
 pub(crate) struct Cache {
     chunks: PathBuf,
     payloads: PathBuf,
+    /// Held while a payload is brought: the devices of a site share the chunks, and putting together removes them. The
+    /// next device then finds the whole.
+    bringing: Arc<Mutex<()>>,
 }
 
 impl Cache {
     /// Makes the directories.
     pub(crate) fn open(state_dir: &Path) -> io::Result<Self> {
-        let cache = Self { chunks: state_dir.join("chunks"), payloads: state_dir.join("payloads") };
+        let cache =
+            Self { chunks: state_dir.join("chunks"), payloads: state_dir.join("payloads"), bringing: Arc::default() };
         fs::create_dir_all(&cache.chunks)?;
         fs::create_dir_all(&cache.payloads)?;
         Ok(cache)
@@ -89,6 +95,10 @@ impl Cache {
         if self.has(payload) {
             return Ok(path);
         }
+        let bringing = Arc::clone(&self.bringing).lock_owned().await;
+        if self.has(payload) {
+            return Ok(path);
+        }
         self.room_for(payload)?;
         let missing: BTreeSet<Digest> = payload.chunks.iter().filter(|d| !self.chunk(d).exists()).copied().collect();
         let missing: Vec<Digest> = missing.into_iter().collect();
@@ -96,9 +106,12 @@ impl Cache {
             self.fetch(wanted, controller).await?;
         }
         let (cache, payload) = (self.clone(), payload.clone());
-        tokio::task::spawn_blocking(move || cache.assemble(&payload))
-            .await
-            .map_err(|e| CacheError::Io(io::Error::other(e)))??;
+        // The guard goes along: who stops waiting does not stop the thread that removes the chunks.
+        let assemble = move || {
+            let _bringing = bringing;
+            cache.assemble(&payload)
+        };
+        tokio::task::spawn_blocking(assemble).await.map_err(|e| CacheError::Io(io::Error::other(e)))??;
         Ok(path)
     }
 
