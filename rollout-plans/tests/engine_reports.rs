@@ -4,93 +4,12 @@
 
 mod engine_support;
 
-use engine_support::{WaveSpec, created, device, inventory, key, order, rollout, rollout_id, site};
+use engine_support::{
+    WaveSpec, device, inventory, key, order, rollout_id, site,
+    ward::{Ward, alarms, ignored},
+};
 use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
-
-struct Ward {
-    state: State,
-    now: Timestamp,
-    seq: u64,
-}
-
-impl Ward {
-    /// Site rx1 with a redundancy group of two PACS servers, and two devices beside it.
-    fn new() -> Self {
-        let mut ward = Self { state: State::default(), now: Timestamp(0), seq: 0 };
-        ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("k") });
-        let devices = ["pacs1@pacs", "pacs2@pacs", "ct", "mr"].map(str::to_owned);
-        let needs = vec!["pacs1".to_owned(), "pacs2".to_owned()];
-        let inventory = inventory("rx1", &devices, &[], &[("archive", needs)]);
-        ward.report(ReportBody::Inventory { inventory });
-        ward
-    }
-
-    fn step(&mut self, event: &Event) -> Vec<Effect> {
-        self.state.step(event, self.now).unwrap()
-    }
-
-    fn report(&mut self, body: ReportBody) -> Vec<Effect> {
-        self.seq += 1;
-        self.step(&Event::Report { site: site("rx1"), seq: self.seq, at: self.now, body })
-    }
-
-    fn start(&mut self, id: &str, devices: &[&str], per_site: u32, scope: Scope) -> Rollout {
-        self.start_wave(id, WaveSpec::new("all", devices), per_site, scope)
-    }
-
-    fn start_wave(&mut self, id: &str, wave: WaveSpec, per_site: u32, scope: Scope) -> Rollout {
-        let limits = Limits { per_site: Some(per_site), total: None };
-        let (document, members) = rollout(id, &[wave], limits, scope);
-        self.step(&created(&document, &members));
-        self.step(&Event::RolloutSigned { rollout: document.id.clone() });
-        self.step(&order(&document, 1, "Ann", &[Role::Release], Command::Start, "", self.now));
-        document
-    }
-
-    fn moves(&mut self, id: &str, name: &str, state: DeploymentState) -> Vec<Effect> {
-        self.attempt(id, name, 1, state)
-    }
-
-    fn attempt(&mut self, id: &str, name: &str, attempt: u32, state: DeploymentState) -> Vec<Effect> {
-        self.report(ReportBody::Deployment {
-            rollout: rollout_id(id),
-            device: device(&format!("rx1/{name}")),
-            attempt,
-            state,
-            reason: String::new(),
-            code: String::new(),
-            evidence: Evidence::default(),
-        })
-    }
-
-    fn see(&self, id: &str, name: &str) -> DeploymentView {
-        let all = self.state.deployments(&rollout_id(id), None, None, None, 100);
-        all.into_iter().find(|d| d.device.name() == name).unwrap()
-    }
-
-    /// What is asked of the only device that anything is asked of.
-    fn goal(&self) -> GoalAction {
-        let goals: Vec<_> = self.state.directive(&site("rx1"))[0].goals.iter().map(|g| g.action).collect();
-        assert_eq!(goals.len(), 1);
-        goals[0]
-    }
-
-    fn waits(&self, id: &str, name: &str) -> String {
-        self.see(id, name).waiting.map_or_else(String::new, |w| w.on.code().to_owned())
-    }
-}
-
-fn ignored(effects: &[Effect]) -> Option<String> {
-    effects.iter().find_map(|e| match e {
-        Effect::Audit { kind, text, .. } if kind == "report_ignored" => Some(text.clone()),
-        _ => None,
-    })
-}
-
-fn alarms(effects: &[Effect]) -> Vec<&str> {
-    effects.iter().filter_map(|e| if let Effect::Alarm { code, .. } = e { Some(code.as_str()) } else { None }).collect()
-}
 
 #[test]
 fn reports_come_in_order_and_once() {
@@ -158,6 +77,23 @@ fn another_sites_devices_and_systems_are_not_a_nodes_to_speak_of() {
     let inventory = inventory("rx2", &[], &[], &[]);
     assert!(ignored(&ward.report(ReportBody::Inventory { inventory })).unwrap().contains("of site rx2"));
     assert!(ward.state.estate().site(&site("rx2")).is_none());
+    let known = ward.state.estate().clone();
+    let own = || engine_support::inventory("rx1", &["ct".to_owned()], &[], &[("archive", Vec::new())]);
+    let mut its_device = own();
+    its_device.devices[0].id = device("rx2/ct");
+    let mut its_system = own();
+    its_system.systems[0].id = SystemId::new("rx2/archive").unwrap();
+    let names: Vec<String> = (0..=SITE_DEVICES_MAX).map(|d| format!("d{d}")).collect();
+    let crowd = engine_support::inventory("rx1", &names, &[], &[]);
+    for (inventory, why) in [
+        (its_device, "device rx2/ct is of another site"),
+        (its_system, "clinical system rx2/archive is of another site"),
+        (crowd, "it names 5001 devices; at most 5000 are taken"),
+    ] {
+        let said = ignored(&ward.report(ReportBody::Inventory { inventory })).unwrap();
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(*ward.state.estate(), known);
 }
 
 #[test]

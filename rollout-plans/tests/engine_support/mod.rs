@@ -10,6 +10,7 @@ pub(crate) mod invariants;
 pub(crate) mod node;
 pub(crate) mod random;
 pub(crate) mod sim;
+pub(crate) mod ward;
 
 use std::collections::{BTreeMap, BTreeSet};
 
