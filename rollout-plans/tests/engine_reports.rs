@@ -1,7 +1,5 @@
 //! Nodes' reports at the edges, limits across rollouts, and redundancy groups.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 mod engine_support;
 
 use engine_support::{
