@@ -371,8 +371,10 @@ fn patience_with_a_deferral_does_not_run_out_while_the_rollout_stands() {
             ward.now = ward.state.next_wake().unwrap();
             ward.step(&Event::Tick);
             assert_eq!((ward.see("r1", "ct").state, ward.goal()), (Deferred, GoalAction::Install));
+            assert_eq!(ward.waits("r1", "ct"), "resume", "were the device free, nothing would happen");
         }
         ward.step(&order(&r1, 3, "Ann", &[Role::Release], Command::Resume, "", ward.now));
+        assert_eq!(ward.waits("r1", "ct"), "device");
         ward.now = ward.state.next_wake().unwrap();
         ward.step(&Event::Tick);
         assert_eq!(ward.goal(), GoalAction::RollBack, "it is given up once it could be tried");

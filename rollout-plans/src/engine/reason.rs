@@ -22,7 +22,7 @@ pub struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "on", rename_all = "snake_case")]
 pub enum WaitingOn {
-    /// Signatures of these roles on the rollout document.
+    /// Signatures of both roles on the rollout document.
     Signatures,
     /// A start order.
     Start,
@@ -124,7 +124,7 @@ fn list(items: impl IntoIterator<Item: ToString>, between: &str) -> String {
     items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(between)
 }
 
-/// ": reason", or nothing.
+/// " (reason)", or nothing.
 fn because(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(" ({reason})") }
 }

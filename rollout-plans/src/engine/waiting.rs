@@ -161,6 +161,9 @@ impl State {
                 waiting(self.pending_waiting(r, d)?, None)
             }
             DeploymentState::Deferred => {
+                if let Some(on) = self.standing(r) {
+                    return waiting(on, None);
+                }
                 let began = deployment.note.as_ref().and_then(|n| n.deferred_since).unwrap_or(deployment.since);
                 let until = began.after(record.document.plan.timing.defer_max);
                 waiting(WaitingOn::Device { reason: deployment.reason().to_owned() }, Some(until))
