@@ -159,6 +159,11 @@ fn init_needs_two_people_and_never_overwrites() {
     let both = ["init", "--trust", "ann.pub.json", "--trust", "ben.pub.json"];
     assert_snapshot!("init", bench.run(&both));
     assert_snapshot!("init_twice", bench.run(&both));
+    bench.write("in-the-way", "");
+    let said = bench.run(&[&both[..], &["--home", "in-the-way"]].concat());
+    assert!(said.contains("\nexit 1\n") && !said.contains("overwrites") && said.contains("\nhint: "), "{said}");
+    let said = bench.run(&[&both[..], &["--home", "new", "--operator-name", "no name"]].concat());
+    assert!(said.contains("\nexit 2\n") && said.contains("\nhint: "), "{said}");
     assert_snapshot!("init_not_a_public_key", bench.run(&["init", "--trust", "ann.key"]));
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use wardround_controller::InitOptions;
+use wardround_controller::{InitError, InitOptions};
 use wardround_signing::TrustAnchor;
 
 use crate::{
@@ -98,8 +98,15 @@ pub(crate) async fn init(options: InitOptions) -> Result<(), Failure> {
     let made = tokio::task::spawn_blocking(move || wardround_controller::init(&options)).await;
     match made {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
+        Ok(Err(error @ InitError::Exists { .. })) => {
             Err(Failure::refused(chain(&error)).hint("init never overwrites: choose another --home or --data"))
+        }
+        Ok(Err(error)) => {
+            let exit = match error {
+                InitError::OperatorName { .. } | InitError::Certificate(_) => Exit::Usage,
+                _ => Exit::Failure,
+            };
+            Err(Failure::with(exit, chain(&error)).hint(error.hint()))
         }
         Err(error) => Err(Failure::new(format!("init stopped: {error}"))),
     }
