@@ -47,8 +47,8 @@ use crate::{
     session::Session,
 };
 
-/// How long processes may take to come up.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long processes may take to come up: a second or two, and much longer on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
 /// Between two looks while waiting.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Nodes report this often: people are watching.
