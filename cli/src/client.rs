@@ -132,6 +132,30 @@ fn expired(certificate_pem: &str) -> Option<Failure> {
     )
 }
 
+/// Most items of one page (the API's limit).
+pub(crate) const PAGE: u32 = 1000;
+/// Most pages that are asked for: 150,000 devices of the largest rollout are 150 of them, 50,000 sites are 50. What goes on
+/// beyond that does not end.
+const PAGES_MAX: usize = 10_000;
+
+/// All items of a list. `ask` gets the token of a page and gives its items and the token of the next.
+pub(crate) async fn all_pages<T>(
+    mut ask: impl AsyncFnMut(String) -> Result<(Vec<T>, String), Failure>,
+) -> Result<Vec<T>, Failure> {
+    let mut all = Vec::new();
+    let mut token = String::new();
+    for _ in 0..PAGES_MAX {
+        let (items, next) = ask(token).await?;
+        all.extend(items);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+    Err(Failure::new(format!("the controller's list does not end after {PAGES_MAX} pages"))
+        .hint("are both of the same version?"))
+}
+
 /// A request that does not wait for ever.
 pub(crate) fn call<T>(message: T) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
@@ -173,6 +197,19 @@ pub(crate) fn signature_to_wire(signature: &Signature) -> v1::Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_list_is_read_to_its_end_and_no_further() {
+        let mut asked = Vec::new();
+        let read = all_pages(async |token: String| {
+            asked.push(token);
+            Ok((vec![asked.len()], if asked.len() < 3 { format!("after {}", asked.len()) } else { String::new() }))
+        });
+        assert_eq!(read.await.unwrap(), [1, 2, 3]);
+        assert_eq!(asked, ["", "after 1", "after 2"]);
+        let endless = all_pages(async |_| Ok((Vec::<()>::new(), "again".to_owned()))).await.unwrap_err();
+        assert!(endless.message.contains("does not end"), "{endless}");
+    }
 
     #[test]
     fn an_answer_about_another_thing_is_refused() {

@@ -9,7 +9,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use wardround_rollout_plans::language::is_hidden;
 
-use crate::failure::{Failure, os_words};
+use crate::failure::{Exit, Failure, os_words};
 
 /// Who reads the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -27,6 +27,22 @@ pub(crate) fn emit<T: Serialize>(format: Format, value: &T, human: impl FnOnce()
         Format::Human => text(&human()),
         Format::Json => json(value),
     }
+}
+
+/// Writes a list: each item as JSON, or `table` of them all; for people, `none` says that there is nothing.
+pub(crate) fn list<T, J: Serialize>(
+    format: Format,
+    items: &[T],
+    shown: impl FnMut(&T) -> J,
+    none: &str,
+    table: impl FnOnce(&[T]) -> String,
+) -> Result<Exit, Failure> {
+    match format {
+        Format::Json => json(&items.iter().map(shown).collect::<Vec<_>>())?,
+        Format::Human if items.is_empty() => text(none)?,
+        Format::Human => text(&table(items))?,
+    }
+    Ok(Exit::Ok)
 }
 
 /// Writes one JSON document on one line.

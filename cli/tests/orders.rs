@@ -30,7 +30,7 @@ variants:
 const SCRIPT: &str = "\
 case $1 in
   detect) test -f \"$WARDROUND_DEVICE_ROOT/patched\" || exit 1 ;;
-  install) echo yes > \"$WARDROUND_DEVICE_ROOT/patched\" ;;
+  install) test ! -e \"$WARDROUND_DEVICE_ROOT/refuses\" || exit 1; echo yes > \"$WARDROUND_DEVICE_ROOT/patched\" ;;
   uninstall) rm -f \"$WARDROUND_DEVICE_ROOT/patched\" ;;
 esac
 ";
@@ -100,6 +100,11 @@ fn wave_state(bench: &Bench, rollout: &str, wave: usize) -> String {
 
 /// A controller, a node, a signed patch.
 fn set_up() -> (Bench, Running, Running) {
+    set_up_with_check_ins("300ms")
+}
+
+/// With a node that checks in this often, and else only when it is nudged.
+fn set_up_with_check_ins(every: &str) -> (Bench, Running, Running) {
     let mut bench = Bench::new();
     for (file, holder, role) in
         [("ann.key", "Ann Lee", "release"), ("ben.key", "Ben Fox", "clinical"), ("cy.key", "Cy Poole", "on-call")]
@@ -132,7 +137,7 @@ fn set_up() -> (Bench, Running, Running) {
     let again = ["node", "enrol", "--controller", &url, "--token", &token, "--state", "other"];
     let used = bench.run(&again);
     assert!(!used.contains("\nexit 0\n") && used.contains("token"), "a token counts once: {used}");
-    let node = start_node(&bench);
+    let node = start_node(&bench, every);
 
     bench.write("patch.yaml", PATCH);
     bench.write("install.sh", SCRIPT);
@@ -145,9 +150,9 @@ fn set_up() -> (Bench, Running, Running) {
     (bench, controller, node)
 }
 
-fn start_node(bench: &Bench) -> Running {
-    let line =
-        ["node", "run", "--state", "node", "--site", "site.yaml", "--stop-with-stdin", "--check-in-every", "300ms"];
+fn start_node(bench: &Bench, check_in_every: &str) -> Running {
+    let mut line = vec!["node", "run", "--state", "node", "--site", "site.yaml", "--stop-with-stdin"];
+    line.extend(["--check-in-every", check_in_every]);
     let node = Running::start(bench, "node.log", &line);
     until("the site is connected", || {
         let sites = json(bench, &["site", "list"]);
@@ -201,18 +206,15 @@ fn a_round_goes_wave_by_wave_and_a_device_is_taken_back() {
 }
 
 #[test]
-fn a_halt_needs_nothing_but_an_id_and_a_reason_and_is_there_within_a_second() {
-    let (bench, _controller, node) = set_up();
+fn a_halt_needs_nothing_but_an_id_and_a_reason_and_waits_for_no_check_in() {
+    let (bench, _controller, node) = set_up_with_check_ins("10m");
     signed_and_started(&bench, "slow.yaml", "slow");
     until("the canary soaks", || wave_state(&bench, "slow", 0) == "soaking");
 
-    let begun = Instant::now();
     let halted = json(&bench, &["rollout", "halt", "slow", "--reason", "images missing"]);
-    let took = begun.elapsed();
     assert_eq!(halted["halt"], serde_json::json!({"sites": 1, "connected_sites": 1, "confirmed_sites": 1}));
-    // Confirmation within a second of the acknowledgement; opening the key and the process's own start come on top.
-    assert!(halted["waited_ms"].as_u64().unwrap() < 1000, "{halted}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // Minutes before the node would have asked by itself; how much of a second it takes depends on the machine.
+    assert_eq!(halted["all_connected_confirmed"], true, "{halted}");
     // A person who is not sure halts again.
     assert_snapshot!("halt", bench.run(&["rollout", "halt", "slow", "--reason", "images missing"]));
     assert_snapshot!("resume_by_the_wrong_role", bench.run(&["rollout", "resume", "slow"]));
@@ -222,7 +224,7 @@ fn a_halt_needs_nothing_but_an_id_and_a_reason_and_is_there_within_a_second() {
     assert_eq!(node.stop(), Some(0), "{}", bench.read("node.log"));
     until("the controller has noticed", || json(&bench, &["site", "list"])[0]["connected"] == false);
     assert_snapshot!("halt_with_a_site_away", bench.run(&["rollout", "halt", "slow", "--reason", "images missing"]));
-    let node = start_node(&bench);
+    let node = start_node(&bench, "300ms");
     until("the site that was away knows", || {
         json(&bench, &["rollout", "status", "slow"])["halt"]["confirmed_sites"] == 1
     });
@@ -262,4 +264,26 @@ fn a_cancelled_rollout_touches_nothing_more() {
             .any(|r| r["kind"] == "order" && !r["signed_by"].as_array().unwrap().is_empty())
     );
     assert!(!bench.path().join("devices/ct-2/patched").exists());
+}
+
+#[test]
+fn a_failed_wave_stands_among_the_alarms_although_it_is_of_no_one_site() {
+    let (bench, _controller, _node) = set_up();
+    bench.write("devices/ct-1/refuses", "");
+    signed_and_started(&bench, "slow.yaml", "slow");
+    let codes = |line: &[&str]| -> Vec<String> {
+        let list = json(&bench, line);
+        list.as_array().unwrap().iter().map(|a| a["code"].as_str().unwrap().to_owned()).collect()
+    };
+    until("the wave has failed", || codes(&["alarms"]).contains(&"wave_failed".to_owned()));
+    let all = codes(&["alarms"]);
+    let at = |code: &str| all.iter().position(|c| c == code).unwrap_or_else(|| panic!("no {code} in {all:?}"));
+    assert!(
+        at("wave_failed") < at("deployment_failed"),
+        "newest first, and the device failed before the wave: {all:?}"
+    );
+    let of_the_site = codes(&["alarms", "--site", "rx1"]);
+    assert!(of_the_site.contains(&"deployment_failed".to_owned()), "{of_the_site:?}");
+    assert!(!of_the_site.contains(&"wave_failed".to_owned()), "{of_the_site:?}");
+    assert_eq!(codes(&["alarms", "--site", "rx9"]), Vec::<String>::new());
 }

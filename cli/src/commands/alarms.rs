@@ -5,15 +5,14 @@ use serde::Serialize;
 use wardround_proto::v1;
 
 use crate::{
-    client::call,
-    commands::site,
+    client::{PAGE, all_pages, call},
     failure::{Exit, Failure},
-    output::{self, Format},
+    output,
     session::Session,
     when,
 };
 
-/// List what a person must look at: refusals, failed rollbacks, devices handed over
+/// List what a person must look at: failed waves, refusals, failed rollbacks, devices handed over
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  wardround alarms --site rx1")]
 pub(crate) struct Alarms {
@@ -48,25 +47,15 @@ impl Shown {
 
 impl Alarms {
     pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
-        let controller = session.connect().await?;
-        let sites = match &self.site {
-            Some(site) => vec![site.clone()],
-            None => site::list(&controller).await?.into_iter().map(|site| site.id).collect(),
-        };
-        let mut alarms = Vec::new();
-        for id in sites {
-            let answer = controller.estate().get_site(call(v1::GetSiteRequest { id })).await?;
-            alarms.extend(answer.into_inner().alarms);
-        }
-        alarms.sort_by_key(|alarm| std::cmp::Reverse(alarm.at_ms));
-        if session.format() == Format::Json {
-            output::json(&alarms.iter().map(Shown::new).collect::<Vec<_>>())?;
-        } else if alarms.is_empty() {
-            output::text("no alarms")?;
-        } else {
-            output::text(&table(&alarms))?;
-        }
-        Ok(Exit::Ok)
+        let mut service = session.connect().await?.estate();
+        let site = self.site.clone().unwrap_or_default();
+        let alarms = all_pages(async |page_token| {
+            let request = v1::ListAlarmsRequest { site: site.clone(), page_size: PAGE, page_token };
+            let page = service.list_alarms(call(request)).await?.into_inner();
+            Ok((page.alarms, page.next_page_token))
+        })
+        .await?;
+        output::list(session.format(), &alarms, Shown::new, "no alarms", table)
     }
 }
 

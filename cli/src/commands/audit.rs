@@ -5,15 +5,12 @@ use serde::Serialize;
 use wardround_proto::v1;
 
 use crate::{
-    client::call,
+    client::{PAGE, call},
     failure::{Exit, Failure},
-    output::{self, Format},
+    output,
     session::Session,
     when,
 };
-
-/// Most records of one page (the API's limit).
-const PAGE: u32 = 1000;
 
 /// Read the record of who decided what
 #[derive(Debug, Args)]
@@ -76,16 +73,11 @@ impl List {
             found.extend(page.records.into_iter().filter(|r| self.rollout.as_ref().is_none_or(|id| r.rollout == *id)));
         }
         found.truncate(self.limit);
-        if session.format() == Format::Json {
-            output::json(&found.iter().map(Record::new).collect::<Vec<_>>())?;
-        } else if found.is_empty() {
-            output::text("no records")?;
-        } else {
+        output::list(session.format(), &found, Record::new, "no records", |found| {
             let rows =
                 found.iter().map(|r| [r.index.to_string(), when::local(r.at_ms), r.kind.clone(), r.text.clone()]);
-            output::text(&output::table(["index", "at", "kind", "what"], rows))?;
-        }
-        Ok(Exit::Ok)
+            output::table(["index", "at", "kind", "what"], rows)
+        })
     }
 }
 

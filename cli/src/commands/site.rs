@@ -8,16 +8,13 @@ use wardround_proto::v1;
 use wardround_rollout_plans::model::{DurationMs, SiteId};
 
 use crate::{
-    client::{Controller, call, incomplete},
+    client::{Controller, PAGE, all_pages, call, incomplete},
     commands::alarms,
     failure::{Exit, Failure},
     output::{self, Format},
     session::Session,
     when,
 };
-
-/// Most items of one page (the API's limit).
-const PAGE: u32 = 1000;
 
 /// Look at sites, and make tokens for new nodes
 #[derive(Debug, Args)]
@@ -114,7 +111,7 @@ impl Site {
     pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
         match &self.command {
-            SiteCommand::List(_) => show_list(session, &list(&controller).await?)?,
+            SiteCommand::List(_) => return show_list(session, &list(&controller).await?),
             SiteCommand::Show(show) => show.run(session, &controller).await?,
             SiteCommand::Token(token) => token.run(session, &controller).await?,
         }
@@ -124,17 +121,12 @@ impl Site {
 
 /// All sites.
 pub(crate) async fn list(controller: &Controller) -> Result<Vec<v1::Site>, Failure> {
-    let mut sites = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListSitesRequest { page_size: PAGE, page_token };
-        let page = controller.estate().list_sites(call(request)).await?.into_inner();
-        sites.extend(page.sites);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(sites);
-        }
-    }
+    all_pages(async |page_token| {
+        let page = controller.estate().list_sites(call(v1::ListSitesRequest { page_size: PAGE, page_token })).await?;
+        let page = page.into_inner();
+        Ok((page.sites, page.next_page_token))
+    })
+    .await
 }
 
 /// A token for a new node, as it is printed.
@@ -151,24 +143,21 @@ pub(crate) async fn make_token(
     Ok(controller.tokens().create_token(call(request)).await?.into_inner())
 }
 
-fn show_list(session: &Session, sites: &[v1::Site]) -> Result<(), Failure> {
-    if session.format() == Format::Json {
-        return output::json(&sites.iter().map(ShownSite::new).collect::<Vec<_>>());
-    }
-    if sites.is_empty() {
-        return output::text("no sites yet: `wardround site token SITE` makes a token for a node");
-    }
-    let rows = sites.iter().map(|s| {
-        [
-            s.id.clone(),
-            s.display_name.clone(),
-            s.region.clone(),
-            s.device_count.to_string(),
-            s.clinical_system_count.to_string(),
-            link(s),
-        ]
-    });
-    output::text(&output::table(["site", "name", "region", "devices", "systems", "node"], rows))
+fn show_list(session: &Session, sites: &[v1::Site]) -> Result<Exit, Failure> {
+    let none = "no sites yet: `wardround site token SITE` makes a token for a node";
+    output::list(session.format(), sites, ShownSite::new, none, |sites| {
+        let rows = sites.iter().map(|s| {
+            [
+                s.id.clone(),
+                s.display_name.clone(),
+                s.region.clone(),
+                s.device_count.to_string(),
+                s.clinical_system_count.to_string(),
+                link(s),
+            ]
+        });
+        output::table(["site", "name", "region", "devices", "systems", "node"], rows)
+    })
 }
 
 fn link(site: &v1::Site) -> String {

@@ -49,6 +49,7 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.EstateService/ListSites", Operator, false),
     ("wardround.v1.EstateService/ListDevices", Operator, false),
     ("wardround.v1.EstateService/ListClinicalSystems", Operator, false),
+    ("wardround.v1.EstateService/ListAlarms", Operator, false),
     ("wardround.v1.AuditService/ListRecords", Operator, false),
     ("grpc.health.v1.Health/Check", Anyone, false),
     ("grpc.health.v1.Health/Watch", Anyone, false),

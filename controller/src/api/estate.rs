@@ -87,6 +87,24 @@ impl EstateService for Service {
         let (clinical_systems, next_page_token) = page::cut(found, size, |s: &v1::ClinicalSystem| s.id.clone());
         Ok(Response::new(v1::ListClinicalSystemsResponse { clinical_systems, next_page_token }))
     }
+
+    async fn list_alarms(
+        &self,
+        request: Request<v1::ListAlarmsRequest>,
+    ) -> Result<Response<v1::ListAlarmsResponse>, Status> {
+        let asked = request.into_inner();
+        let size = page::size(asked.page_size, 100, 1000);
+        let before = page::position(&asked.page_token)?;
+        let only = only_site(&asked.site)?;
+        let found = self.0.core.read(|facts| {
+            let older = facts.alarms.newest().filter(|a| before.is_none_or(|before| a.index < before));
+            let ours = older.filter(|a| only.is_none() || a.site == only);
+            ours.take(size + 1).map(|a| (a.index, convert::alarm(a))).collect()
+        });
+        let (found, next_page_token) = page::cut(found, size, |(index, _)| index.to_string());
+        let alarms = found.into_iter().map(|(_, alarm)| alarm).collect();
+        Ok(Response::new(v1::ListAlarmsResponse { alarms, next_page_token }))
+    }
 }
 
 fn only_site(text: &str) -> Result<Option<SiteId>, Status> {

@@ -34,6 +34,12 @@ pub(super) fn after(token: &str) -> Result<Option<String>, Status> {
     String::from_utf8(bytes).map(Some).map_err(|_| bad())
 }
 
+/// A token that says a position.
+pub(super) fn position(token: &str) -> Result<Option<u64>, Status> {
+    let bad = |_| status::invalid("page_token", "this is not a token of an earlier page");
+    after(token)?.map(|text| text.parse().map_err(bad)).transpose()
+}
+
 /// Cuts one item more than a page down to the page, and gives its token if something follows.
 pub(super) fn cut<T>(mut items: Vec<T>, size: usize, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
     if items.len() <= size {

@@ -104,7 +104,7 @@ impl RolloutService for Service {
         let asked = request.into_inner();
         let id: RolloutId = id("id", &asked.id)?;
         let size = page::size(asked.page_size, 1_000, 10_000);
-        let start = usize::try_from(position(&asked.page_token)?.map_or(0, |at| at + 1)).unwrap_or(usize::MAX);
+        let start = usize::try_from(page::position(&asked.page_token)?.map_or(0, |at| at + 1)).unwrap_or(usize::MAX);
         let members = self.0.core.read(|facts| facts.registry.rollout(&id).map(|r| Arc::clone(&r.members)));
         let members = members.ok_or_else(|| unknown(&id))?;
         let found = members.iter().enumerate().skip(start).take(size + 1);
@@ -122,7 +122,7 @@ impl RolloutService for Service {
         let size = page::size(asked.page_size, 100, 1000);
         let wave: Option<WaveName> = (!asked.wave.is_empty()).then(|| id("wave", &asked.wave)).transpose()?;
         let state = (!asked.state.is_empty()).then(|| state(&asked.state)).transpose()?;
-        let after = position(&asked.page_token)?;
+        let after = page::position(&asked.page_token)?;
         let found = self.0.core.read(|facts| {
             let view = facts.engine.rollout(&rollout).ok_or_else(|| unknown(&rollout))?;
             if let Some(wave) = wave.as_ref().filter(|w| view.waves.iter().all(|v| v.name != **w)) {
@@ -209,12 +209,6 @@ fn state(word: &str) -> Result<DeploymentState, Status> {
         .into_iter()
         .find(|s| s.word() == word)
         .ok_or_else(|| status::invalid("state", format!("{word:?} is not one of {}", known())))
-}
-
-/// A page token that says a position.
-fn position(token: &str) -> Result<Option<u64>, Status> {
-    let bad = |_| status::invalid("page_token", "this is not a token of an earlier page");
-    page::after(token)?.map(|text| text.parse().map_err(bad)).transpose()
 }
 
 impl Api {

@@ -7,15 +7,12 @@ use wardround_rollout_plans::{describe::describe_patch, model};
 
 use super::{Shown, document, standing};
 use crate::{
-    client::call,
+    client::{PAGE, all_pages, call},
     failure::{Exit, Failure},
-    output::{self, Format},
+    output,
     session::Session,
     when,
 };
-
-/// Most items of one page (the API's limit).
-const PAGE: u32 = 1000;
 
 /// List patches
 #[derive(Debug, Args)]
@@ -40,27 +37,18 @@ struct Whole {
 impl List {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let mut service = session.connect().await?.patches();
-        let mut patches = Vec::new();
-        let mut page_token = String::new();
-        loop {
+        let patches = all_pages(async |page_token| {
             let page = service.list_patches(call(v1::ListPatchesRequest { page_size: PAGE, page_token })).await?;
             let page = page.into_inner();
-            patches.extend(page.patches);
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
-        if session.format() == Format::Json {
-            output::json(&patches.iter().map(Shown::new).collect::<Vec<_>>())?;
-        } else if patches.is_empty() {
-            output::text("no patches yet: `wardround patch import patch.yaml` brings one in")?;
-        } else {
+            Ok((page.patches, page.next_page_token))
+        })
+        .await?;
+        let none = "no patches yet: `wardround patch import patch.yaml` brings one in";
+        output::list(session.format(), &patches, Shown::new, none, |patches| {
             let rows =
                 patches.iter().map(|p| [p.id.clone(), when::local(p.created_at_ms), standing(p), p.title.clone()]);
-            output::text(&output::table(["patch", "imported", "standing", "title"], rows))?;
-        }
-        Ok(Exit::Ok)
+            output::table(["patch", "imported", "standing", "title"], rows)
+        })
     }
 }
 

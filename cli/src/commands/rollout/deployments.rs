@@ -7,15 +7,12 @@ use wardround_rollout_plans::model::DeploymentState;
 
 use super::shown::words;
 use crate::{
-    client::{Controller, call},
+    client::{Controller, PAGE, all_pages, call},
     failure::{Exit, Failure},
-    output::{self, Format},
+    output,
     session::Session,
     when,
 };
-
-/// Most items of one page (the API's limit).
-const PAGE: u32 = 1000;
 
 /// List the devices of a rollout: state, reason and evidence of each
 #[derive(Debug, Args)]
@@ -47,17 +44,12 @@ impl Deployments {
         let controller = session.connect().await?;
         let wave = self.wave.as_deref().unwrap_or_default();
         let found = all(&controller, &self.id, wave, self.state.as_deref().unwrap_or_default()).await?;
-        if session.format() == Format::Json {
-            output::json(&found.iter().map(Shown::new).collect::<Vec<_>>())?;
-        } else if found.is_empty() {
-            output::text("no such deployments")?;
-        } else {
+        output::list(session.format(), &found, Shown::new, "no such deployments", |found| {
             let rows = found.iter().map(|d| {
                 [d.wave.clone(), d.device.clone(), words(&d.state), when::local(d.state_since_ms), d.reason.clone()]
             });
-            output::text(&output::table(["wave", "device", "state", "since", "why"], rows))?;
-        }
-        Ok(Exit::Ok)
+            output::table(["wave", "device", "state", "since", "why"], rows)
+        })
     }
 }
 
@@ -68,9 +60,7 @@ pub(crate) async fn all(
     wave: &str,
     state: &str,
 ) -> Result<Vec<v1::Deployment>, Failure> {
-    let mut found = Vec::new();
-    let mut page_token = String::new();
-    loop {
+    all_pages(async |page_token| {
         let request = v1::ListDeploymentsRequest {
             id: id.to_owned(),
             wave: wave.to_owned(),
@@ -79,12 +69,9 @@ pub(crate) async fn all(
             page_token,
         };
         let page = controller.rollouts().list_deployments(call(request)).await?.into_inner();
-        found.extend(page.deployments);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(found);
-        }
-    }
+        Ok((page.deployments, page.next_page_token))
+    })
+    .await
 }
 
 impl Shown {

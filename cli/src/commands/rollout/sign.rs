@@ -11,7 +11,7 @@ use wardround_rollout_plans::{
 use super::shown;
 use crate::{
     ask,
-    client::{Controller, call, from_wire, incomplete, signature_to_wire},
+    client::{Controller, all_pages, call, from_wire, incomplete, signature_to_wire},
     failure::{Exit, Failure},
     output::{self, Format},
     session::Session,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Members of one page (the API's limit).
-const PAGE: u32 = 10_000;
+const MEMBERS_PAGE: u32 = 10_000;
 
 /// Read what a rollout will do to which devices, and sign it
 #[derive(Debug, Args)]
@@ -122,21 +122,17 @@ async fn members(controller: &Controller, id: &str) -> Result<Vec<Member>, Failu
     let bad = |e: wardround_rollout_plans::model::InvalidId| {
         Failure::new(format!("the controller's answer is malformed: {e}"))
     };
-    let mut members = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = v1::ListMembersRequest { id: id.to_owned(), page_size: PAGE, page_token };
+    all_pages(async |page_token| {
+        let request = v1::ListMembersRequest { id: id.to_owned(), page_size: MEMBERS_PAGE, page_token };
         let page = controller.rollouts().list_members(call(request)).await?.into_inner();
-        for member in &page.members {
-            members.push(Member {
+        let members = page.members.iter().map(|member| {
+            Ok(Member {
                 wave: WaveName::new(&member.wave).map_err(bad)?,
                 device: DeviceId::new(&member.device).map_err(bad)?,
                 variant: VariantId::new(&member.variant).map_err(bad)?,
-            });
-        }
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(members);
-        }
-    }
+            })
+        });
+        Ok((members.collect::<Result<_, Failure>>()?, page.next_page_token))
+    })
+    .await
 }
