@@ -106,7 +106,10 @@ impl Tasks {
         let op = action.op.as_str();
         match &action.verb {
             Verb::Fetch => Ok(Found::Fetched),
-            Verb::Stage => {
+            Verb::Stage { gone } => {
+                if let Some(gone) = gone {
+                    device.cleanup(gone).await.map_err(device_fault)?;
+                }
                 self.stage(&device, op, variant).await?;
                 Ok(Found::Staged)
             }
@@ -121,8 +124,10 @@ impl Tasks {
             Verb::Reboot { timeout, again } => reboot(&device, variant, *timeout, *again).await,
             Verb::Check { systems } => Ok(self.check(&device, op, variant, systems).await),
             Verb::Uninstall { timeout } => self.uninstall(&device, op, variant, *timeout).await,
-            Verb::Cleanup => {
-                device.cleanup(op).await.map_err(device_fault)?;
+            Verb::Cleanup { ops } => {
+                for op in ops {
+                    device.cleanup(op).await.map_err(device_fault)?;
+                }
                 Ok(Found::Cleaned)
             }
         }
@@ -201,12 +206,7 @@ impl Tasks {
     ) -> Result<Found, Fault> {
         let begun = tokio::time::Instant::now();
         let limit = Duration::from_millis(timeout.0);
-        let mut ran = device.install(op, variant, limit).await;
-        if matches!(ran, Err(DeviceError::NotStaged { .. })) {
-            self.stage(device, op, variant).await?;
-            ran = device.install(op, variant, limit).await;
-        }
-        let ran = match ran {
+        let ran = match device.install(op, variant, limit).await {
             Ok(ran) => Some(ran),
             Err(error @ DeviceError::Interrupted { .. }) if begun.elapsed() >= limit => {
                 return Err(Fault { kind: FaultKind::Timeout, text: error.to_string() });
@@ -294,6 +294,7 @@ fn device_fault(error: DeviceError) -> Fault {
     let full = matches!(&error, DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
     let kind = match &error {
         _ if full => FaultKind::Disk,
+        DeviceError::NotStaged { .. } => FaultKind::NotStaged,
         DeviceError::Timeout { .. } => FaultKind::Unreachable,
         error if error.is_transient() => FaultKind::Unreachable,
         _ => FaultKind::Other,

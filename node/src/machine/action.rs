@@ -28,7 +28,10 @@ pub(crate) enum Verb {
     /// Bring the payload into the cache.
     Fetch,
     /// Put it on the device.
-    Stage,
+    Stage {
+        /// Operation of a run before this one, which is over: its copy of the payload goes first.
+        gone: Option<String>,
+    },
     /// Ask the device and its clinical systems.
     Preflight {
         /// Systems to probe.
@@ -60,6 +63,9 @@ pub(crate) enum Verb {
         /// How long it may take.
         timeout: DurationMs,
     },
-    /// Remove what the operation left on the device.
-    Cleanup,
+    /// Remove what these operations left on the device.
+    Cleanup {
+        /// Operation ids.
+        ops: Vec<String>,
+    },
 }

@@ -184,12 +184,46 @@ impl Deployment {
     /// Operation id of the present phase. "r1.ct-01.1" for the first install and the first uninstall; further runs get
     /// a suffix, since a device answers a repeated id with the recorded result.
     pub(crate) fn op(&self, rollout: &RolloutId, device: &DeviceId) -> String {
-        let base = format!("{rollout}.{}.{}", device.name(), self.op_attempt);
         let back = matches!(self.phase, Phase::Uninstall | Phase::RebootBack | Phase::VerifyBack);
-        match (back, self.install_run, self.uninstall_run) {
-            (true, _, run) if run > 1 => format!("{base}.u{run}"),
-            (_, run, _) if run > 1 => format!("{base}.i{run}"),
-            _ => base,
+        if back && self.uninstall_run > 1 {
+            return format!("{}.u{}", self.op_base(rollout, device), self.uninstall_run);
+        }
+        self.install_op(rollout, device, self.install_run)
+    }
+
+    fn op_base(&self, rollout: &RolloutId, device: &DeviceId) -> String {
+        format!("{rollout}.{}.{}", device.name(), self.op_attempt)
+    }
+
+    fn install_op(&self, rollout: &RolloutId, device: &DeviceId, run: u32) -> String {
+        let base = self.op_base(rollout, device);
+        if run > 1 { format!("{base}.i{run}") } else { base }
+    }
+
+    /// Operation id of the run of the installer before the present one.
+    pub(crate) fn op_before(&self, rollout: &RolloutId, device: &DeviceId) -> Option<String> {
+        (self.install_run > 1).then(|| self.install_op(rollout, device, self.install_run - 1))
+    }
+
+    /// Every operation id under which something may be left on the device. Runs before [`Deployment::op_before`] were
+    /// removed when the next one was staged.
+    pub(crate) fn ops(&self, rollout: &RolloutId, device: &DeviceId) -> Vec<String> {
+        let installs = self.op_before(rollout, device).into_iter();
+        let uninstalls = (2..=self.uninstall_run).map(|run| format!("{}.u{run}", self.op_base(rollout, device)));
+        installs.chain([self.install_op(rollout, device, self.install_run)]).chain(uninstalls).collect()
+    }
+
+    /// False while the uninstall still waits for its turn.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.phase != Phase::Uninstall || self.busy || self.resumed || self.tries > 0
+    }
+
+    /// The clock was set back by so much.
+    pub(crate) fn set_back(&mut self, by: DurationMs) {
+        let by = i64::try_from(by.0).unwrap_or(i64::MAX);
+        let optional = [&mut self.retry_at, &mut self.deferred_since, &mut self.disrupted_at, &mut self.soak_until];
+        for at in [&mut self.since, &mut self.phase_since].into_iter().chain(optional.into_iter().flatten()) {
+            at.0 = at.0.saturating_sub(by);
         }
     }
 

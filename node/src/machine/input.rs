@@ -297,6 +297,8 @@ pub(crate) enum FaultKind {
     RebootTimeout,
     /// The install had not begun on the device, and it must not begin now.
     NotBegun,
+    /// The install had not begun, and its payload is no longer on the device.
+    NotStaged,
     /// Anything else.
     Other,
 }

@@ -20,7 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use wardround_rollout_plans::model::{DeviceId, Mode, ReportBody, RolloutId, SiteId, SystemId, Timestamp};
+use wardround_rollout_plans::model::{DeviceId, DurationMs, Mode, ReportBody, RolloutId, SiteId, SystemId, Timestamp};
 use wardround_signing::Digest;
 
 pub(crate) use action::{Action, Verb};
@@ -54,6 +54,9 @@ pub(crate) struct NodeState {
     halts: BTreeMap<RolloutId, Halts>,
     systems: BTreeMap<SystemId, SystemState>,
     refusals: BTreeSet<Digest>,
+    /// The time of the newest input.
+    #[serde(default)]
+    clock: Timestamp,
 }
 
 /// One rollout on this site.
@@ -94,12 +97,14 @@ impl NodeState {
             halts: BTreeMap::new(),
             systems: BTreeMap::new(),
             refusals: BTreeSet::new(),
+            clock: Timestamp(0),
         }
     }
 
     /// Takes one input into the state and says what is to be done.
     #[must_use = "an action that is not run leaves its deployment waiting until the next start"]
     pub(crate) fn step(&mut self, input: &Input, now: Timestamp) -> Vec<Action> {
+        self.keep_time(now);
         match input {
             Input::Restarted => self.take_up(),
             Input::Site(view) => self.learn_site(view, now),
@@ -125,7 +130,7 @@ impl NodeState {
                 self.refusals.len() < REFUSALS_MAX && !self.refusals.contains(&refusal(what, why, rollout.as_ref()))
             }
             Input::Acked { seq } => (*seq).min(self.outbox.last()) > self.outbox.acked(),
-            Input::Tick => self.next_due().is_some_and(|due| due <= now),
+            Input::Tick => now < self.clock || self.next_due().is_some_and(|due| due <= now),
             Input::Probed { system, answers } => self.probe_is_news(system, answers, now),
             Input::Done { rollout, device, task, .. } => self
                 .rollouts
@@ -155,6 +160,18 @@ impl NodeState {
     /// Documents that the state still refers to: rollouts and patches.
     pub(crate) fn documents(&self) -> BTreeSet<Digest> {
         self.rollouts.values().flat_map(|r| [r.digest, r.patch_digest]).collect()
+    }
+
+    /// When the clock is set back, what was reckoned with it goes back too: else retries and soaks would wait, and a
+    /// grace would excuse failing systems, for as long as the clock had been ahead.
+    fn keep_time(&mut self, now: Timestamp) {
+        let back = self.clock.since(now);
+        self.clock = now;
+        if back > DurationMs(0) {
+            for deployment in self.rollouts.values_mut().flat_map(|r| r.deployments.values_mut()) {
+                deployment.set_back(back);
+            }
+        }
     }
 
     /// The process began anew: no task is under way any more. Each is given out again; the device knows it by its

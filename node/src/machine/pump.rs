@@ -1,7 +1,7 @@
 //! What each deployment does next, given what holds it back.
 
 use wardround_rollout_plans::model::{
-    DeploymentState, Detected, DeviceId, Evidence, Mode, RolloutId, SystemId, Timestamp,
+    DeploymentState, Detected, DeviceId, Evidence, GroupId, Mode, RolloutId, SystemId, Timestamp,
 };
 
 use super::{Action, Cause, NodeState, Phase, Verb};
@@ -63,20 +63,41 @@ impl NodeState {
             let text = format!("wave {} lets {limit} device(s) of a site be in hand at once", own.wave);
             return Some(Cause::new("concurrency", text));
         }
-        let inventory = self.site.inventory.as_ref()?;
-        let group_of = |id: &DeviceId| inventory.devices.iter().find(|d| d.id == *id).and_then(|d| d.group.as_ref());
-        if let Some(group) = group_of(device) {
-            let limit = inventory.groups.get(group).copied().unwrap_or(1).max(1);
-            if placed().filter(|(_, d, _)| group_of(d) == Some(group)).count() >= limit as usize {
-                let text = format!("{limit} device(s) of redundancy group {group} may be in hand at once");
-                return Some(Cause::new("redundancy_group", text));
-            }
+        if let Some((group, limit)) = self.group_of(device)
+            && placed().filter(|(_, d, _)| self.group_of(d).is_some_and(|(g, _)| g == group)).count() >= limit as usize
+        {
+            let text = format!("{limit} device(s) of redundancy group {group} may be in hand at once");
+            return Some(Cause::new("redundancy_group", text));
         }
         let limit = self.site.concurrency_max.max(1);
         if placed().filter(|(_, _, d)| d.phase != Phase::Soak).count() >= limit as usize {
             return Some(Cause::new("concurrency", format!("this node works on {limit} device(s) at once")));
         }
         None
+    }
+
+    /// Why taking the patch back must not begin now; `None` when it may. To take it back from a whole redundancy group at
+    /// once is as bad as installing it at once (S4).
+    fn not_back_yet(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Cause> {
+        let at_work = || {
+            self.deployments().filter(|(r, d, x)| (*r, *d) != (rollout, device) && x.phase.disturbs() && x.has_begun())
+        };
+        if let Some((other, _, _)) = at_work().find(|(_, d, _)| *d == device) {
+            return Some(Cause::new("device_busy", format!("rollout {other} is at work on this device")));
+        }
+        let (group, limit) = self.group_of(device)?;
+        if at_work().filter(|(_, d, _)| self.group_of(d).is_some_and(|(g, _)| g == group)).count() >= limit as usize {
+            let text = format!("{limit} device(s) of redundancy group {group} may be disrupted at once");
+            return Some(Cause::new("redundancy_group", text));
+        }
+        None
+    }
+
+    /// The redundancy group of a device, and how many of it may be in hand.
+    fn group_of(&self, device: &DeviceId) -> Option<(&GroupId, u32)> {
+        let inventory = self.site.inventory.as_ref()?;
+        let group = inventory.devices.iter().find(|d| d.id == *device)?.group.as_ref()?;
+        Some((group, inventory.groups.get(group).copied().unwrap_or(1).max(1)))
     }
 
     /// Clinical systems that need this device.
@@ -115,6 +136,18 @@ impl NodeState {
                 }
             });
         }
+        if phase == Phase::Uninstall {
+            let begun = self.rollouts.get(rollout)?.deployments.get(device)?.has_begun();
+            let waits = if begun { None } else { self.not_back_yet(rollout, device) };
+            let held = waits.is_some();
+            self.with(rollout, device, now, |d, env| {
+                let cause = waits.or_else(|| d.take_back.clone()).unwrap_or_default();
+                d.show(env, DeploymentState::RollingBack, cause, Evidence::default());
+            });
+            if held {
+                return None;
+            }
+        }
         let systems = self.systems_of(device);
         let state = self.rollouts.get_mut(rollout)?;
         let policy = &state.policy;
@@ -124,7 +157,7 @@ impl NodeState {
         }
         let verb = match deployment.phase {
             Phase::Fetch if may_begin => Verb::Fetch,
-            Phase::Stage if may_begin => Verb::Stage,
+            Phase::Stage if may_begin => Verb::Stage { gone: deployment.op_before(rollout, device) },
             Phase::Preflight => Verb::Preflight { systems },
             Phase::Install => Verb::Install {
                 timeout: policy.install_timeout,
@@ -137,7 +170,7 @@ impl NodeState {
             }
             Phase::Verify | Phase::Final | Phase::VerifyBack => Verb::Check { systems },
             Phase::Uninstall => Verb::Uninstall { timeout: policy.install_timeout },
-            Phase::Done if !deployment.cleaned => Verb::Cleanup,
+            Phase::Done if !deployment.cleaned => Verb::Cleanup { ops: deployment.ops(rollout, device) },
             Phase::Fetch | Phase::Stage | Phase::Ready | Phase::Soak | Phase::Done => return None,
         };
         deployment.busy = true;

@@ -270,8 +270,10 @@ impl Deployment {
         let evidence = self.seen(found);
         let now_healthy = verdicts(&found.probes);
         let worse = self.baseline.iter().find(|(id, healthy)| **healthy && now_healthy.get(*id) == Some(&false));
+        // A system that left the site file, or lost its probes, answers no more: it would hold the soak for ever.
+        let counting = self.failures.keys().any(|id| now_healthy.contains_key(id));
         match &found.detected {
-            Detected::Present { .. } if worse.is_none() && self.failures.is_empty() => {
+            Detected::Present { .. } if worse.is_none() && !counting => {
                 self.end(env, DeploymentState::Succeeded, Cause::default(), evidence);
             }
             Detected::Present { .. } => {
@@ -367,7 +369,8 @@ impl Deployment {
             (Phase::Ready | Phase::Preflight, _) => {
                 self.defer(env, Phase::Ready, Cause::new("unreachable", &fault.text), Evidence::default());
             }
-            (Phase::Install, FaultKind::NotBegun) => self.not_begun(env, fault),
+            (Phase::Install, FaultKind::NotBegun) => self.not_begun(env, Phase::Ready, "halted", fault),
+            (Phase::Install, FaultKind::NotStaged) => self.not_begun(env, Phase::Stage, "staging", fault),
             (Phase::Install, FaultKind::Unreachable) if waited < env.policy.install_timeout => self.again(env.now),
             (Phase::Install, kind) => {
                 let code = match kind {
@@ -404,11 +407,12 @@ impl Deployment {
         }
     }
 
-    /// The process had ended between the intent and the act, and a halt came before it was back.
-    fn not_begun(&mut self, env: &mut Env<'_>, fault: &Fault) {
+    /// The process had ended between the intent and the act, and a halt came before it was back; or the payload has
+    /// vanished from the device. Whether it may begin is asked afresh: to bring a payload again may take hours.
+    fn not_begun(&mut self, env: &mut Env<'_>, back_to: Phase, code: &str, fault: &Fault) {
         match self.take_back.clone() {
             Some(cause) => self.end(env, DeploymentState::Failed, cause, Evidence::default()),
-            None => self.defer(env, Phase::Ready, Cause::new("halted", &fault.text), Evidence::default()),
+            None => self.defer(env, back_to, Cause::new(code, &fault.text), Evidence::default()),
         }
     }
 

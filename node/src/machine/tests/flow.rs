@@ -223,8 +223,7 @@ fn a_redundancy_group_is_never_disrupted_as_a_whole() {
     let mut rig = Rig::new(Scope::Wave);
     let mut inventory = super::rig::inventory();
     inventory.groups.values_mut().for_each(|most| *most = 1);
-    let view = crate::machine::SiteView { inventory: Some(inventory), concurrency_max: 4 };
-    rig.feed(crate::machine::Input::Site(Box::new(view)));
+    rig.declare(inventory);
     rig.wish(|w| w.goals = ["ct-01", "ct-02", "lab-01"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
     rig.until("ct-01", "install");
     for _ in 0..2 {
@@ -283,4 +282,42 @@ fn a_rollout_that_changed_its_content_is_refused() {
     assert!(rig.reports().any(|r| matches!(r.body, wardround_rollout_plans::model::ReportBody::Refused { .. })));
     assert!(rig.action("lab-01").is_none());
     assert!(rig.state.deployments().all(|(_, d, _)| *d == device("ct-01")));
+}
+
+#[test]
+fn a_payload_that_vanished_is_brought_again_and_everything_is_asked_again() {
+    let mut rig = one();
+    rig.until("ct-01", "install");
+    rig.done("ct-01", fault(FaultKind::NotStaged));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Deferred, "staging"));
+    rig.pass(DurationMs::from_secs(30));
+    assert_eq!(rig.verb("ct-01"), "stage");
+    rig.feed(crate::machine::Input::Halt(super::rig::order(2, "halt")));
+    rig.done("ct-01", Found::Staged);
+    assert_eq!((rig.verb("ct-01"), rig.installs("ct-01")), ("nothing", 1), "an upload may take hours");
+    rig.wish(|w| w.resumes = vec![3]);
+    assert_eq!(rig.verb("ct-01"), "preflight");
+    rig.soak("ct-01");
+}
+
+#[test]
+fn every_run_of_the_installer_is_removed_from_the_device() {
+    let mut rig = one();
+    for run in ["r1.ct-01.1", "r1.ct-01.1.i2"] {
+        rig.until("ct-01", "install");
+        rig.done("ct-01", installed(InstallOutcome::Busy, Detected::Absent));
+        rig.pass(DurationMs::from_secs(30));
+        let Verb::Stage { gone } = &rig.action("ct-01").unwrap().verb else { panic!("staged anew") };
+        assert_eq!(gone.as_deref(), Some(run), "else a small disk fills with copies of the payload");
+    }
+    rig.soak("ct-01");
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::RollBack, 1)]);
+    for _ in 0..2 {
+        rig.pass(DurationMs::from_secs(60));
+        rig.done("ct-01", super::rig::uninstalled(false));
+        let detected = if rig.action("ct-01").unwrap().op.ends_with("u2") { Detected::Absent } else { present() };
+        rig.done("ct-01", checked(detected, Vec::new()));
+    }
+    let Verb::Cleanup { ops } = &rig.action("ct-01").unwrap().verb else { panic!("cleaned up") };
+    assert_eq!(ops, &["r1.ct-01.1.i2", "r1.ct-01.1.i3", "r1.ct-01.1.u2"]);
 }

@@ -156,3 +156,48 @@ fn steady_health_is_no_news() {
     assert_eq!(rig.journal.len(), records);
     assert!(rig.state.deployments().any(|(_, d, _)| *d == device("ct-01")));
 }
+
+#[test]
+fn a_system_that_nobody_can_ask_any_more_does_not_hold_the_soak_for_ever() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    rig.soak("ct-01");
+    rig.probe("pacs", false);
+    let mut inventory = super::rig::inventory();
+    inventory.systems.retain(|s| s.id != system("pacs"));
+    rig.declare(inventory);
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), Vec::new()));
+    assert_eq!(rig.shown("ct-01"), S::Succeeded);
+}
+
+#[test]
+fn a_clock_that_is_set_back_delays_nothing_and_excuses_nothing() {
+    let year = DurationMs::from_secs(365 * 86_400);
+    let set_back = || {
+        let mut rig = Rig::new(Scope::Device);
+        let right = rig.now;
+        rig.now = rig.now.after(year);
+        rig.wish(|w| {
+            w.policy.health.grace = DurationMs::from_secs(30);
+            w.goals = ["ct-01", "lab-01"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect();
+        });
+        rig.until("lab-01", "preflight");
+        rig.done("lab-01", preflight(PreflightFound { in_use: Some("a run".into()), ..ready("lab-01") }));
+        rig.soak("ct-01");
+        rig.now = right;
+        rig.feed(crate::machine::Input::Tick);
+        rig
+    };
+    let mut rig = set_back();
+    rig.pass(DurationMs::from_secs(31));
+    assert_eq!(rig.verb("lab-01"), "preflight", "tried again in its time");
+    fail(&mut rig, "pacs", FAILURES);
+    assert_eq!(rig.shown("ct-01"), S::RollingBack, "the grace is over");
+
+    let mut rig = set_back();
+    rig.pass(DurationMs::from_secs(29));
+    fail(&mut rig, "pacs", 1);
+    assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::Soaking, "nothing"), "and no earlier");
+    rig.pass(super::rig::SOAK);
+    assert_eq!(rig.verb("ct-01"), "check", "the soak ends");
+}

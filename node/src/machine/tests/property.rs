@@ -90,8 +90,8 @@ impl World {
         }
         match &action.verb {
             Verb::Fetch => Found::Fetched,
-            Verb::Stage => Found::Staged,
-            Verb::Cleanup => Found::Cleaned,
+            Verb::Stage { .. } => Found::Staged,
+            Verb::Cleanup { .. } => Found::Cleaned,
             Verb::Reboot { .. } if how % 16 == 6 => fault(FaultKind::RebootTimeout),
             Verb::Reboot { .. } => Found::Rebooted,
             Verb::Preflight { .. } => {

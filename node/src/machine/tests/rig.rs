@@ -183,8 +183,13 @@ impl Rig {
             given: Vec::new(),
             wishes,
         };
-        rig.feed(Input::Site(Box::new(SiteView { inventory: Some(inventory()), concurrency_max: 4 })));
+        rig.declare(inventory());
         rig
+    }
+
+    /// The site file says this now.
+    pub(super) fn declare(&mut self, inventory: SiteInventory) {
+        self.feed(Input::Site(Box::new(SiteView { inventory: Some(inventory), concurrency_max: 4 })));
     }
 
     /// With these devices to be installed.
@@ -346,13 +351,13 @@ pub(super) fn replay(journal: &[(Input, Timestamp)]) -> NodeState {
 pub(super) fn word(verb: &Verb) -> &'static str {
     match verb {
         Verb::Fetch => "fetch",
-        Verb::Stage => "stage",
+        Verb::Stage { .. } => "stage",
         Verb::Preflight { .. } => "preflight",
         Verb::Install { .. } => "install",
         Verb::Reboot { .. } => "reboot",
         Verb::Check { .. } => "check",
         Verb::Uninstall { .. } => "uninstall",
-        Verb::Cleanup => "cleanup",
+        Verb::Cleanup { .. } => "cleanup",
     }
 }
 

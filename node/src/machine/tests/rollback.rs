@@ -182,3 +182,50 @@ fn what_an_earlier_attempt_left_is_not_forgotten() {
     rig.done("ct-01", super::rig::installed(failed, Detected::Absent));
     assert_eq!(rig.shown("ct-01"), S::Failed, "the preflight has seen that nothing was left");
 }
+
+#[test]
+fn a_redundancy_group_is_not_taken_back_all_at_once() {
+    let mut rig = Rig::new(Scope::Site);
+    let mut inventory = super::rig::inventory();
+    inventory.groups.values_mut().for_each(|most| *most = 1);
+    rig.declare(inventory);
+    rig.wish(|w| w.goals = ["ct-01", "ct-02"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
+    rig.soak("ct-01");
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), super::rig::ready("ct-01").probes));
+    rig.soak("ct-02");
+    for _ in 0..super::rig::FAILURES {
+        rig.probe("pacs", false);
+    }
+    assert_eq!((rig.verb("ct-01"), rig.verb("ct-02")), ("uninstall", "nothing"));
+    assert_eq!((rig.shown("ct-02"), rig.code("ct-02").as_str()), (S::RollingBack, "redundancy_group"));
+    rig.done("ct-01", uninstalled(true));
+    rig.crash();
+    assert_eq!((rig.verb("ct-01"), rig.verb("ct-02")), ("reboot", "nothing"), "not while the other is away");
+    rig.done("ct-01", Found::Rebooted);
+    assert_eq!((rig.verb("ct-01"), rig.verb("ct-02")), ("check", "uninstall"));
+    assert_eq!(rig.code("ct-02"), "clinical_system");
+    rig.done("ct-02", fault(FaultKind::Unreachable));
+    rig.pass(DurationMs::from_secs(1));
+    assert_eq!(rig.verb("ct-02"), "uninstall", "what has begun goes on");
+}
+
+#[test]
+fn a_rollback_waits_for_work_on_its_group_from_step_to_step() {
+    let mut rig = Rig::new(Scope::Device);
+    let mut inventory = super::rig::inventory();
+    inventory.groups.values_mut().for_each(|most| *most = 1);
+    rig.declare(inventory);
+    rig.wish(|w| w.goals = ["ct-01", "ct-02"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
+    rig.soak("ct-01");
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), super::rig::ready("ct-01").probes));
+    rig.until("ct-02", "install");
+    rig.wish(|w| w.goals[0].action = GoalAction::RollBack);
+    assert_eq!(rig.code("ct-01"), "redundancy_group");
+    rig.done("ct-02", super::rig::installed(crate::machine::InstallOutcome::NeedsReboot, Detected::Absent));
+    assert_eq!(rig.verb("ct-02"), "reboot");
+    assert_ne!(rig.verb("ct-01"), "uninstall", "ct-02 is between its install and its reboot");
+    rig.done("ct-02", Found::Rebooted);
+    assert_eq!(rig.verb("ct-01"), "uninstall");
+}
