@@ -70,9 +70,15 @@ pub(crate) fn wishes(
 ) -> (Wishes, Vec<Refusal>) {
     let mut refusals = Vec::new();
     let mut rollouts = Vec::new();
+    let mut seen = BTreeSet::new();
     for part in &directive.rollouts {
         // 5. Rollout and patch are signed by both roles: their absence here was reported when they were fetched.
         let Some((rollout, patch)) = papers.get(&part.rollout) else { continue };
+        if !seen.insert(&part.rollout) {
+            let why = "it names the rollout twice; the first part counts".to_owned();
+            refusals.push(Refusal { what: "directive", why, rollout: Some(part.rollout.clone()) });
+            continue;
+        }
         rollouts.push(rollout_wish(part, rollout, patch, anchor, inventory, &mut refusals));
     }
     (Wishes { counter: directive.counter, expires_at: directive.expires_at, rollouts }, refusals)
@@ -97,8 +103,11 @@ fn rollout_wish(
     }
     let started = orders.iter().any(|o| o.document().command == Command::Start);
     let mut goals = Vec::new();
+    let mut devices = BTreeSet::new();
     for goal in &part.goals {
-        let wish = if started {
+        let wish = if !devices.insert(&goal.member.device) {
+            Err("it is named twice; the first goal counts".to_owned())
+        } else if started {
             goal_wish(goal, rollout.document(), patch.document(), &orders, inventory)
         } else {
             Err("no signed start order came with it".to_owned())
@@ -230,12 +239,15 @@ fn approved(rollout: &Rollout, at: usize, orders: &[Verified<Order>]) -> Result<
 }
 
 /// Who approved a wave, with their roles.
+///
+/// Each once, however often the directive repeats an approval: [`assign`] tries combinations.
 fn approvers<'a>(wave: &WaveName, orders: &'a [Verified<Order>]) -> Vec<(String, &'a BTreeSet<Role>)> {
-    orders
+    let people: BTreeSet<_> = orders
         .iter()
         .filter(|o| matches!(&o.document().command, Command::Approve { wave: w } if w == wave))
         .flat_map(|o| o.signers().iter().map(|s| (same_person(&s.holder), &s.roles)))
-        .collect()
+        .collect();
+    people.into_iter().collect()
 }
 
 /// A different person for each role.

@@ -56,7 +56,9 @@ impl FloorFile {
             verb: "written",
             source,
         })?;
-        if !folder.join(MARK).exists() {
+        // Without the mark, but with a copy: the mark was lost, not the floor.
+        let new = !folder.join(MARK).exists() && COPIES.iter().all(|name| !folder.join(name).exists());
+        if new {
             let mut file = Self { folder: folder.to_owned(), floor: Floor::default() };
             file.write(Floor::default())?;
             files::replace(&folder.join(MARK), b"", PUBLIC)?;
@@ -73,8 +75,9 @@ impl FloorFile {
                 why: copies.iter().filter_map(|c| c.as_ref().err().cloned()).collect::<Vec<_>>().join("; "),
             })?;
         let mut file = Self { folder: folder.to_owned(), floor };
-        // Heals the copy that was torn.
+        // Heals the copy that was torn, and the mark.
         file.write(floor)?;
+        files::replace(&folder.join(MARK), b"", PUBLIC)?;
         Ok(file)
     }
 
@@ -132,6 +135,20 @@ mod tests {
             std::fs::write(&path, &whole[..20]).unwrap();
             assert_eq!(FloorFile::open(folder.path()).unwrap().get(), risen, "{name} torn");
         }
+    }
+
+    #[test]
+    fn a_lost_mark_does_not_make_an_old_node_new() {
+        let folder = tempfile::tempdir().unwrap();
+        FloorFile::open(folder.path()).unwrap().raise(HIGH).unwrap();
+        std::fs::remove_file(folder.path().join(MARK)).unwrap();
+        assert_eq!(FloorFile::open(folder.path()).unwrap().get(), HIGH);
+        assert!(folder.path().join(MARK).exists(), "it is there again");
+        std::fs::remove_file(folder.path().join(MARK)).unwrap();
+        for name in COPIES {
+            std::fs::write(folder.path().join(name), b"{").unwrap();
+        }
+        assert!(matches!(FloorFile::open(folder.path()), Err(NodeError::Floor { .. })));
     }
 
     #[test]

@@ -391,3 +391,19 @@ fn one_bad_order_takes_nothing_else_with_it() {
     let wish = &wishes.rollouts[0];
     assert_eq!((wish.goals.len(), wish.halts.len(), wish.resumes.len(), refusals.len()), (1, 1, 0, 1));
 }
+
+#[test]
+fn what_a_directive_repeats_counts_once() {
+    let h = Hospital::new();
+    let mut orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.cem)];
+    // Enough for a search through all pairs and triples of them to take for ever.
+    orders.extend((0..300).map(|_| h.approval(&h.ben)));
+    let back = Goal { action: GoalAction::RollBack, ..h.goal(0, 0) };
+    let mut directive = h.directive(orders, vec![h.goal(0, 0), back, h.goal(1, 0)]);
+    directive.rollouts.push(directive.rollouts[0].clone());
+    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory);
+    assert_eq!(wishes.rollouts.len(), 1);
+    let goals: Vec<_> = wishes.rollouts[0].goals.iter().map(|g| (g.device.name(), g.action)).collect();
+    assert_eq!(goals, [("a", GoalAction::Install), ("b", GoalAction::Install)]);
+    assert_eq!(refusals.iter().filter(|r| r.why.contains("twice")).count(), 2, "{refusals:?}");
+}
