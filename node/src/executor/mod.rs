@@ -108,7 +108,18 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     tracker.spawn(site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone()));
     tracker.close();
 
-    let work = owner::Work { state, store, tasks, identity, documents, cache, wakers, monitored: monitored_sender };
+    let work = owner::Work {
+        state,
+        store,
+        tasks,
+        identity,
+        documents,
+        cache,
+        wakers,
+        monitored: monitored_sender,
+        postponed: Vec::new(),
+        full: false,
+    };
     let ended = work.run(receiver, site_receiver, stop.clone()).await;
     stop.cancel();
     if tokio::time::timeout(SHUTDOWN_MAX, tracker.wait()).await.is_err() {

@@ -22,9 +22,13 @@ use crate::{
 const GROUP_MAX: usize = 256;
 /// Longest sleep: the clock may be set.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
+/// Shortest sleep while the disk has no room: a deadline that can't be journalled stays due.
+const SLEEP_FULL: Duration = Duration::from_secs(1);
 
 /// Reports for one check-in.
 pub(crate) struct Batch {
+    /// Highest sequence number that the controller has acknowledged so far.
+    pub(crate) acked: u64,
     /// Signed, oldest first.
     pub(crate) reports: Vec<Envelope>,
     /// More are waiting.
@@ -44,6 +48,12 @@ impl Message {
     fn is_halt(&self) -> bool {
         matches!(self, Self::Input(Input::Halt(_)) | Self::Settled(Input::Halt(_), _))
     }
+}
+
+/// Inputs that nobody says again. Without room in the journal they wait here instead of being forgotten: the answer of a
+/// task would leave its deployment waiting for ever, a halt would not hold, a changed site file would not count.
+fn is_said_once(input: &Input) -> bool {
+    matches!(input, Input::Restarted | Input::Site(_) | Input::Halt(_) | Input::Done { .. })
 }
 
 /// The way to the loop. When the loop has ended nothing is listened to any more, and calls return at once.
@@ -119,6 +129,10 @@ pub(super) struct Work {
     /// Wakes the check-ins when there is something to say.
     pub(super) wakers: Arc<Wakers>,
     pub(super) monitored: watch::Sender<Monitored>,
+    /// Inputs that found no room on the disk, oldest first.
+    pub(super) postponed: Vec<Input>,
+    /// The newest input found no room.
+    pub(super) full: bool,
 }
 
 impl Work {
@@ -137,7 +151,8 @@ impl Work {
             let ran = self.take(&mut group).await;
             ran.map_err(|source| NodeError::Journal { path: self.store.folder().to_owned(), source })?;
             let due = self.state.next_due().map(|at| Duration::from_millis(at.since(now()).0));
-            let sleep = tokio::time::sleep(due.unwrap_or(SLEEP_MAX).min(SLEEP_MAX));
+            let least = if self.full { SLEEP_FULL } else { Duration::ZERO };
+            let sleep = tokio::time::sleep(due.unwrap_or(SLEEP_MAX).clamp(least, SLEEP_MAX));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -159,6 +174,10 @@ impl Work {
         let mut settled = Vec::new();
         let mut batches = Vec::new();
         let mut appended = false;
+        // What found no room before comes before what is newer.
+        let postponed = std::mem::take(&mut self.postponed);
+        group.splice(0..0, postponed.into_iter().map(Message::Input));
+        let was_full = std::mem::take(&mut self.full);
         // Halts before everything else: what waited in the same queue must not begin an install behind one.
         group.sort_by_key(|message| !message.is_halt());
         for message in group.drain(..) {
@@ -179,7 +198,21 @@ impl Work {
                     }
                     // Nothing new is begun on a full disk. What the controller wants comes again with a later check-in.
                     Err(error @ JournalError::Full { .. }) => {
-                        tracing::error!(%error, hint = error.hint(), "the disk is nearly full: nothing new is begun");
+                        if !(was_full || self.full) {
+                            tracing::error!(%error, hint = error.hint(), "the disk is nearly full: nothing new is begun");
+                        }
+                        self.full = true;
+                        taken = false;
+                        if is_said_once(&input) {
+                            // Of the site file only the newest counts.
+                            let site = matches!(input, Input::Site(_));
+                            self.postponed.retain(|known| !(site && matches!(known, Input::Site(_))));
+                            self.postponed.push(input);
+                        }
+                    }
+                    // A controller that wants too much at once must not stop the watch over what is installed.
+                    Err(error @ JournalError::TooLarge { .. }) if matches!(input, Input::Wishes(_)) => {
+                        tracing::error!(%error, "a directive is too large to be journalled and is not obeyed");
                         taken = false;
                     }
                     Err(error) => return Err(error),
@@ -241,7 +274,8 @@ impl Work {
             }
             reports.push(envelope);
         }
-        Batch { reports, more, directive_counter: self.state.directive_counter() }
+        let acked = self.state.outbox().acked();
+        Batch { acked, reports, more, directive_counter: self.state.directive_counter() }
     }
 
     fn collect_garbage(&self) {

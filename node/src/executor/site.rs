@@ -59,7 +59,8 @@ pub(super) async fn follow(
     let changed = |path: &Path| -> Option<(SystemTime, u64)> {
         std::fs::metadata(path).ok().and_then(|m| Some((m.modified().ok()?, m.len())))
     };
-    let mut seen = changed(&path);
+    // The first look reads it again: it may have changed since the start read it, while the journal was folded.
+    let mut seen = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use wardround_journal::{Journal, JournalError, Options};
-use wardround_rollout_plans::model::{SiteId, Timestamp};
+use wardround_rollout_plans::model::{GoalAction, Mode, SiteId, Timestamp};
 
 use crate::{
     NodeError,
@@ -80,11 +80,7 @@ impl Store {
         let record = Record { v: VERSION, at, input: input.clone() };
         let bytes = serde_json::to_vec(&record).map_err(|e| JournalError::Misuse(e.to_string()))?;
         // New work needs a disk with room; what is under way may use the reserve, so that it can be finished.
-        match input {
-            Input::Wishes(_) | Input::Site(_) => self.journal.append(&bytes),
-            _ => self.journal.append_urgent(&bytes),
-        }
-        .map(drop)
+        if is_urgent(input) { self.journal.append_urgent(&bytes) } else { self.journal.append(&bytes) }.map(drop)
     }
 
     /// Makes what was added survive a power cut.
@@ -111,10 +107,60 @@ impl Store {
     }
 }
 
+/// What makes things safer: it may use the disk's reserve. A directive that takes something back or halts is of that kind;
+/// what else it wants needs room for its payload first.
+fn is_urgent(input: &Input) -> bool {
+    match input {
+        Input::Site(_) => false,
+        Input::Wishes(wishes) => wishes.rollouts.iter().any(|r| {
+            r.mode != Mode::Proceed || r.cancelled || r.goals.iter().any(|g| g.action == GoalAction::RollBack)
+        }),
+        _ => true,
+    }
+}
+
 fn known<T>(version: u32, value: T) -> Result<T, String> {
     if version == VERSION { Ok(value) } else { Err(format!("form {version} is unknown; this program reads {VERSION}")) }
 }
 
 async fn blocking(work: impl FnOnce() -> Result<(), JournalError> + Send + 'static) -> Result<(), JournalError> {
     tokio::task::spawn_blocking(work).await.map_err(|e| JournalError::Misuse(format!("a journal task ended: {e}")))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Wishes;
+
+    #[test]
+    fn on_a_nearly_full_disk_a_directive_may_take_back_and_halt_but_bring_nothing_new() {
+        let wishes = |json: serde_json::Value| {
+            let rollout: crate::machine::RolloutWish = serde_json::from_value(json).unwrap();
+            is_urgent(&Input::Wishes(Box::new(Wishes {
+                counter: 1,
+                expires_at: Timestamp(1),
+                rollouts: vec![rollout],
+            })))
+        };
+        let wish = |mode: &str, cancelled: bool, action: &str| {
+            let digest = wardround_signing::Digest::of(b"x");
+            serde_json::json!({
+                "rollout": "r1", "digest": digest, "patch": "KB1", "patch_digest": digest,
+                "policy": {
+                    "health": {}, "scope": "device", "per_site": 1, "install_timeout": 1, "reboot_timeout": 1,
+                    "defer_max": 1, "retry_after": 1, "waves": {},
+                },
+                "mode": mode, "cancelled": cancelled, "halts": [], "resumes": [],
+                "goals": [{
+                    "device": "rx1/a", "wave": "w", "variant": "xp", "reboot": "always", "payload": digest,
+                    "payload_length": 1, "action": action, "attempt": 1,
+                }],
+            })
+        };
+        assert!(!wishes(wish("proceed", false, "install")));
+        assert!(wishes(wish("proceed", false, "roll_back")));
+        assert!(wishes(wish("halted", false, "install")));
+        assert!(wishes(wish("proceed", true, "install")));
+        assert!(is_urgent(&Input::Restarted) && !is_urgent(&Input::Site(Box::default())));
+    }
 }

@@ -8,7 +8,12 @@ use wardround_proto::v1::CheckInRequest;
 use wardround_rollout_plans::model::{Directive, Patch, Rollout, Timestamp};
 use wardround_signing::{Digest, Document, Envelope, Verified};
 
-use super::{Controller, FetchError, backoff, connect::request, convert, jittered, watch::refused};
+use super::{
+    Controller, FetchError, backoff,
+    connect::{in_time, request},
+    convert, jittered,
+    watch::refused,
+};
 use crate::{
     NodeError,
     executor::{Owner, Site, now},
@@ -88,23 +93,26 @@ pub(crate) async fn run(mut work: CheckIns, wakers: Arc<Wakers>, stop: Cancellat
     }
 }
 
+/// Until the next check-in. Where more is waiting than fitted, and the controller takes it in, it goes on at once; one that
+/// acknowledges nothing is not pestered.
+fn pause(asked: Duration, goes_on: bool) -> Duration {
+    if goes_on { Duration::ZERO } else { asked.clamp(PERIOD.0, PERIOD.1) }
+}
+
 impl CheckIns {
     async fn check_in(&mut self) -> Result<Duration, CheckInError> {
         let batch = self.owner.batch().await;
-        let sent = batch.reports.len();
         let message = CheckInRequest {
             reports: batch.reports.iter().map(convert::to_wire).collect(),
             directive_counter: batch.directive_counter,
         };
-        let answer = self.controller.client().check_in(request(message)).await.map_err(FetchError::from)?.into_inner();
+        let answer = in_time(self.controller.client().check_in(request(message))).await.map_err(FetchError::from)?;
         self.owner.acked(answer.acked_seq).await;
         if let Some(envelope) = answer.directive {
             self.obey(&convert::from_wire(envelope)).await?;
         }
         let asked = self.every.unwrap_or(Duration::from_millis(u64::from(answer.check_in_after_ms)));
-        // More is waiting than fitted: go on at once.
-        let pause = if sent > 0 && batch.more { Duration::ZERO } else { asked.clamp(PERIOD.0, PERIOD.1) };
-        Ok(jittered(pause))
+        Ok(jittered(pause(asked, batch.more && answer.acked_seq > batch.acked)))
     }
 
     async fn obey(&mut self, envelope: &Envelope) -> Result<(), CheckInError> {
@@ -188,5 +196,19 @@ impl CheckIns {
             Err(FetchError::Refused(why)) => Ok(Err(why)),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_controllers_wish_has_bounds_and_a_backlog_goes_on_at_once() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(second, false), second);
+        assert_eq!(pause(Duration::ZERO, false), PERIOD.0);
+        assert_eq!(pause(second * 86_400, false), PERIOD.1);
+        assert_eq!(pause(second, true), Duration::ZERO);
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tonic::{
-    Code, Status,
+    Code, Response, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity},
 };
 use wardround_proto::v1::{FetchChunksRequest, FetchDocumentRequest, node_service_client::NodeServiceClient};
@@ -107,9 +107,8 @@ impl Controller {
 
     /// A signed document by the digest of its payload. Verifying it is the caller's.
     pub(crate) async fn document(&self, digest: &Digest) -> Result<Envelope, FetchError> {
-        let mut request = tonic::Request::new(FetchDocumentRequest { digest: digest.as_bytes().to_vec() });
-        request.set_timeout(CALL_TIMEOUT);
-        let answer = self.client().fetch_document(request).await?.into_inner();
+        let asked = request(FetchDocumentRequest { digest: digest.as_bytes().to_vec() });
+        let answer = in_time(self.client().fetch_document(asked)).await?;
         answer.envelope.map(from_wire).ok_or_else(|| FetchError::Refused("it sent no document".to_owned()))
     }
 
@@ -130,6 +129,15 @@ impl Controller {
             }
         }
         Ok(())
+    }
+}
+
+/// Waits for an answer no longer than its deadline. The deadline of the request ends with the first byte of the answer;
+/// one that begins and never ends would hold the caller for ever.
+pub(super) async fn in_time<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!("no whole answer within {} s", CALL_TIMEOUT.as_secs()))),
     }
 }
 

@@ -6,7 +6,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use wardround_proto::v1::{RenewCertificateRequest, certificate_service_client::CertificateServiceClient};
 
-use super::{Controller, connect::request, jittered};
+use super::{
+    Controller,
+    connect::{in_time, request},
+    jittered,
+};
 use crate::{
     NodeError,
     executor::now,
@@ -75,8 +79,9 @@ async fn ask(channel: Channel, identity: &Identity) -> Result<String, RenewError
     let key = rcgen::KeyPair::from_pem(&identity.key_pem).map_err(crypto)?;
     let csr = rcgen::CertificateParams::default().serialize_request(&key).map_err(crypto)?;
     let asked = RenewCertificateRequest { csr_der: csr.der().to_vec() };
-    let answer = CertificateServiceClient::new(channel).renew_certificate(request(asked)).await.map_err(Box::new)?;
-    Ok(answer.into_inner().certificate_pem)
+    let answer =
+        in_time(CertificateServiceClient::new(channel).renew_certificate(request(asked))).await.map_err(Box::new)?;
+    Ok(answer.certificate_pem)
 }
 
 /// A fresh certificate is for the node's own key and lasts longer than the present one.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::WatchRequest;
 use wardround_signing::TrustAnchor;
 
-use super::{Controller, Wakers, backoff, convert::from_wire};
+use super::{Controller, Wakers, backoff, connect::in_time, convert::from_wire};
 use crate::{
     executor::Owner,
     trust::{self, Refusal},
@@ -42,8 +42,9 @@ pub(crate) async fn run(
 }
 
 async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, wakers: &Wakers) -> String {
-    let mut stream = match controller.client().watch(WatchRequest {}).await {
-        Ok(response) => response.into_inner(),
+    let mut client = controller.client();
+    let mut stream = match in_time(client.watch(WatchRequest {})).await {
+        Ok(stream) => stream,
         Err(status) => return format!("{:?}: {}", status.code(), status.message()),
     };
     tracing::info!("the watch stream stands");
