@@ -186,6 +186,42 @@ fn after_a_halt_nothing_is_offered_and_directives_say_so() {
     assert!(desk.state.directive(&site("rx2"))[0].goals.is_empty(), "a wave that has not begun appears nowhere");
 }
 
+/// Only so many halts are remembered; an older one halts once more, which is the safe side.
+#[test]
+fn the_memory_for_halts_is_bounded() {
+    let mut desk = Desk::running();
+    for counter in 1_000..1_257 {
+        desk.order_at(counter, "Olu", &[Role::OnCall], Command::Halt).unwrap();
+    }
+    desk.order_at(1_256, "Olu", &[Role::OnCall], Command::Halt).unwrap_err();
+    desk.order_at(1_001, "Olu", &[Role::OnCall], Command::Halt).unwrap_err();
+    desk.order_at(1_000, "Olu", &[Role::OnCall], Command::Halt).unwrap();
+}
+
+#[test]
+fn an_order_of_nobody_or_without_end_is_refused() {
+    let mut desk = Desk::running();
+    let counter = desk.counter();
+    let mut halt = |who: &[&str], reason: &str| {
+        let made = order(&desk.document, counter, "Olu", &[Role::OnCall], Command::Halt, reason, NOW);
+        let Event::Order { order, roles, envelope, .. } = made else { unreachable!() };
+        let holders = who.iter().map(|w| (*w).to_owned()).collect();
+        desk.state.step(&Event::Order { order, roles, holders, envelope }, NOW).map(|_| ())
+    };
+    assert!(matches!(halt(&[], ""), Err(Refusal::NotPermitted { .. })));
+    assert!(matches!(halt(&[" "], ""), Err(Refusal::NotPermitted { .. })));
+    let long = halt(&["Olu"], &"x".repeat(REASON_BYTES_MAX + 1)).unwrap_err();
+    assert_eq!(long.to_string(), "the reason has 1001 bytes; at most 1000 are kept");
+    halt(&["Olu"], &"x".repeat(REASON_BYTES_MAX)).unwrap();
+}
+
+#[test]
+fn nobody_is_told_of_the_end_of_what_never_started() {
+    let mut desk = Desk::signed();
+    let effects = desk.order("Ann", &[Role::Release], Command::Cancel).unwrap();
+    assert!(!effects.iter().any(|e| matches!(e, Effect::SiteChanged { .. })), "{effects:?}");
+}
+
 #[test]
 fn approvals_are_counted_by_people() {
     let mut desk = Desk::running();
@@ -282,6 +318,12 @@ fn a_rollout_must_agree_with_its_members() {
     let twice = [WaveSpec::new("canary", &["rx1/ct"]), WaveSpec::new("full", &["rx1/ct"])];
     let (twice, both) = rollout("r1", &twice, Limits::default(), Scope::Wave);
     assert!(refused(&twice, &both).contains("stands in two waves"));
+    let mut other_plan = document.clone();
+    other_plan.plan.waves.swap(0, 1);
+    assert!(refused(&other_plan, &members).contains("are not those of its plan"));
+    let alike = [WaveSpec::new("canary", &["rx1/ct"]), WaveSpec::new("canary", &["rx1/mr"])];
+    let (alike, both) = rollout("r1", &alike, Limits::default(), Scope::Wave);
+    assert!(refused(&alike, &both).contains("have the same name"));
     let empty = [WaveSpec::new("canary", &[])];
     let (empty, none) = rollout("r1", &empty, Limits::default(), Scope::Wave);
     assert!(refused(&empty, &none).contains("has no members"));

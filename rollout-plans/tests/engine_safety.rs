@@ -229,6 +229,91 @@ fn only_harm_is_blamed_and_only_on_what_was_there() {
     assert_eq!(ward.state.rollout(&r1.id).unwrap().state, RolloutState::Running);
 }
 
+/// A rollout that had ended is open again while it is taken back, and ends once.
+#[test]
+fn a_rollback_after_the_end_has_an_end_of_its_own() {
+    let mut ward = Ward::new();
+    let r1 = ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.succeed("r1", "ct");
+    let ended = |ward: &Ward| ward.state.rollout(&rollout_id("r1")).unwrap().ended_at;
+    assert_eq!(ended(&ward), Some(Timestamp(600_000)));
+    let all = Command::RollBack { target: RollBackTarget::Rollout };
+    ward.order(&r1, ONCALL, all.clone());
+    assert_eq!((state(&ward), ended(&ward)), (RolloutState::RollingBack, None));
+    ward.now = Timestamp(900_000);
+    ward.moves("r1", "ct", RolledBack);
+    assert_eq!((state(&ward), ended(&ward)), (RolloutState::RolledBack, Some(Timestamp(900_000))));
+    let counter = ward.state.rollout(&r1.id).unwrap().order_counter + 1;
+    let again = engine_support::order(&r1, counter, "Ann", ONCALL, all, "", ward.now);
+    assert!(ward.state.step(&again, ward.now).unwrap_err().to_string().contains("nothing is left to take back"));
+}
+
+/// S6: each step has an alarm of its own, and a wish to take back counts from when the node was told.
+#[test]
+fn each_step_may_be_overdue() {
+    let hours = |h: i64| Timestamp(h * 3_600_000);
+    let mut ward = Ward::new();
+    let r1 = ward.start("r1", &["rx1/ct"], 1, Scope::Device);
+    let overdue = |ward: &mut Ward| {
+        ward.now = ward.state.next_wake().unwrap();
+        assert_eq!(alarms(&ward.step(&Event::Tick)), ["overdue"]);
+        assert_eq!(ward.state.next_wake(), None);
+    };
+    overdue(&mut ward);
+    ward.now = hours(30);
+    ward.order(&r1, ONCALL, back("ct"));
+    // Twice 30 min of install and 15 min of reboot, and 10 min of silence.
+    assert_eq!(ward.state.next_wake(), Some(hours(30).after(DurationMs::from_secs(100 * 60))));
+    overdue(&mut ward);
+    ward.moves("r1", "ct", RollingBack);
+    overdue(&mut ward);
+}
+
+/// Who watches a rollout that waits for a silent site hears of the silence, though nothing of it is in hand there.
+#[test]
+fn a_silence_wakes_those_who_wait_for_the_site() {
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.start("r2", &["rx1/ct"], 1, Scope::Wave);
+    assert_eq!(ward.waits("r2", "ct"), "concurrency");
+    for (event, waits) in [
+        (Event::SiteSilent { site: site("rx1") }, "silent_sites"),
+        (Event::SiteHeard { site: site("rx1") }, "concurrency"),
+    ] {
+        let effects = ward.step(&event);
+        assert!(effects.contains(&Effect::RolloutChanged { rollout: rollout_id("r2") }), "{effects:?}");
+        assert_eq!(ward.waits("r2", "ct"), waits);
+    }
+    ward.start("r3", &["rx2/ct"], 1, Scope::Wave);
+    let nobody = Event::SiteSilent { site: site("rx2") };
+    assert!(matches!(ward.state.step(&nobody, ward.now), Err(Refusal::NotFound { what: "site", .. })), "no node yet");
+}
+
+#[test]
+fn deployments_are_listed_page_by_page() {
+    let mut ward = Ward::new();
+    let each = [WaveSpec::new("canary", &["rx1/ct", "rx1/mr"]), WaveSpec::new("full", &["rx1/pacs1", "rx1/pacs2"])];
+    ward.start_waves("r1", &each, 1, Scope::Wave);
+    ward.moves("r1", "ct", Installing);
+    let walk = |wave: Option<&str>, wanted: Option<DeploymentState>, limit| {
+        let wave = wave.map(engine_support::wave_name);
+        let (mut names, mut after) = (Vec::new(), None);
+        loop {
+            let page = ward.state.deployments(&rollout_id("r1"), wave.as_ref(), wanted, after, limit);
+            let Some(last) = page.last() else { return names };
+            assert!(page.len() <= limit);
+            after = Some(last.index);
+            names.extend(page.into_iter().map(|d| d.device.name().to_owned()));
+        }
+    };
+    for limit in [1, 2, 3, 9] {
+        assert_eq!(walk(None, None, limit), ["ct", "mr", "pacs1", "pacs2"]);
+        assert_eq!(walk(Some("full"), None, limit), ["pacs1", "pacs2"]);
+        assert_eq!(walk(None, Some(Pending), limit), ["mr", "pacs1", "pacs2"]);
+    }
+    assert!(ward.state.deployments(&rollout_id("r1"), None, None, Some(u64::MAX), 9).is_empty());
+}
+
 /// What nodes confirmed of an earlier halt says nothing of the engine's own.
 #[test]
 fn a_halt_of_the_engine_itself_is_confirmed_by_nobody_yet() {

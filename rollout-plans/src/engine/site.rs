@@ -92,4 +92,13 @@ mod tests {
         site.enrol(&a);
         assert_eq!(site.acked, 7, "an old key's reports can't be replayed");
     }
+
+    #[test]
+    fn former_keys_are_remembered_up_to_a_number() {
+        let mut site = Site::default();
+        for n in 0..200 {
+            site.enrol(&KeyId::claimed(&n.to_string()));
+        }
+        assert_eq!(site.retired.len(), RETIRED_KEYS_MAX);
+    }
 }
