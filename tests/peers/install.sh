@@ -30,7 +30,8 @@ fi
 # sshd wants it even in the foreground; /run is empty after each start of the machine.
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 
-for program in /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl; do
+for program in /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
+    mkfs.ext4 mount python3; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"
