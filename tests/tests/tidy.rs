@@ -251,3 +251,22 @@ fn every_state_of_a_deployment_is_documented() {
         assert!(words.contains(state.word()), "the state {} stands neither in README.md nor in docs/", state.word());
     }
 }
+
+/// On-call looks an alarm up by its code.
+#[test]
+fn every_alarm_that_is_raised_is_documented() {
+    let page = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let mut raised = BTreeSet::from(["needs_person".to_owned()]);
+    for path in ["rollout-plans/src", "controller/src"].iter().flat_map(|dir| below(dir, &[".rs"])) {
+        let text = fs::read_to_string(&path).unwrap();
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let packed: String = shipped.split_whitespace().collect();
+        let codes =
+            packed.split(".alarm(").skip(1).filter_map(|call| call.split('"').nth(usize::from(call.starts_with('"'))));
+        raised.extend(codes.filter(|c| c.chars().all(|c| c.is_ascii_lowercase() || c == '_')).map(str::to_owned));
+    }
+    assert!(raised.contains("wave_failed") && raised.len() > 5, "{raised:?}");
+    for code in raised {
+        assert!(page.contains(&format!("| `{code}` |")), "docs/operations.md does not explain the alarm {code}");
+    }
+}
