@@ -42,10 +42,12 @@ impl Platform {
         if !matches!(parts[0], "o" | "a" | "h" | "*") {
             return fail(format!("the first part must be o, a or h, not {:?}", parts[0]));
         }
-        if let Some(at) =
-            parts.iter().position(|p| p.is_empty() || p.chars().any(|c| c.is_whitespace() || c.is_control()))
-        {
-            return fail(format!("part {} is empty or holds white space", at + 1));
+        // NIST IR 7695, section 6.2: printable ASCII. People read these names before they sign.
+        if let Some(at) = parts.iter().position(|p| p.is_empty() || !p.bytes().all(|b| b.is_ascii_graphic())) {
+            return fail(format!("part {} is empty or holds something else than printable ASCII", at + 1));
+        }
+        if let Some(at) = parts.iter().position(|p| p.len() > 1 && has_wildcard(p)) {
+            return fail(format!("part {} holds '*' or '?' beside other characters, which is not understood", at + 1));
         }
         Ok(Self(text.to_ascii_lowercase().into()))
     }
@@ -79,6 +81,17 @@ impl Platform {
     pub fn overlaps(&self, other: &Self) -> bool {
         self.parts().zip(other.parts()).all(|(a, b)| a == "*" || b == "*" || a == b)
     }
+}
+
+/// Whether a wildcard stands in a part unescaped. NIST IR 7696 allows them at its ends; taken literally, such a pattern would
+/// silently match no device.
+fn has_wildcard(part: &str) -> bool {
+    let mut escaped = false;
+    part.chars().any(|c| {
+        let wild = matches!(c, '*' | '?') && !escaped;
+        escaped = c == '\\' && !escaped;
+        wild
+    })
 }
 
 /// Splits at colons that are not escaped.
@@ -136,11 +149,19 @@ mod tests {
 
     #[test]
     fn bad_names_say_why() {
-        for (text, why) in
-            [("windows", "begin with"), ("cpe:2.3:o:a", "11 parts"), ("cpe:2.3:z:a:b:c:d:e:f:g:h:i:j", "first part")]
-        {
+        for (text, why) in [
+            ("windows", "begin with"),
+            ("cpe:2.3:o:a", "11 parts"),
+            ("cpe:2.3:z:a:b:c:d:e:f:g:h:i:j", "first part"),
+            ("cpe:2.3:o:a::c:d:e:f:g:h:i:j", "part 3 is empty"),
+            ("cpe:2.3:o:a:b c:c:d:e:f:g:h:i:j", "part 3 is empty or holds"),
+            ("cpe:2.3:o:a:b:c\u{202e}:d:e:f:g:h:i:j", "part 4 is empty or holds"),
+            ("cpe:2.3:o:a:b:c:sp*:e:f:g:h:i:j", "part 5 holds '*' or '?'"),
+            ("cpe:2.3:o:a:b:c:sp?:e:f:g:h:i:j", "part 5 holds '*' or '?'"),
+        ] {
             assert!(Platform::new(text).unwrap_err().why.contains(why), "{text}");
         }
+        assert!(Platform::new(r"cpe:2.3:o:a:b\*\?:c:d:e:f:g:h:i:j").is_ok(), "escaped");
         assert!(Platform::new(r"cpe:2.3:o:a\:b:c:d:e:f:g:h:i:j:k").is_ok(), "escaped colon");
     }
 }
