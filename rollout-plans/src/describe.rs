@@ -5,8 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    language::is_hidden,
-    model::{Installer, Interpreter, Limits, Member, Patch, Plan, RebootNeed, Rollout, Scope, Selector, Severity},
+    language::shown,
+    model::{
+        Installer, Interpreter, Limits, Member, Patch, Plan, RebootNeed, Rollout, Scope, Selector, Severity, Variant,
+    },
+    patch_file::lint_patch,
     resolve::check_members,
 };
 
@@ -141,7 +144,7 @@ fn policies(plan: &Plan) -> [String; 4] {
     ]
 }
 
-/// A patch in plain words.
+/// A patch in plain words. When the controller should have refused it, the first lines say so.
 #[must_use]
 pub fn describe_patch(patch: &Patch) -> Vec<String> {
     let severity = match patch.severity {
@@ -150,7 +153,9 @@ pub fn describe_patch(patch: &Patch) -> Vec<String> {
         Severity::High => "high",
         Severity::Critical => "critical",
     };
-    let mut lines = vec![format!("{} ({severity}): {}", patch.id, shown(&patch.title))];
+    let mut lines: Vec<String> =
+        lint_patch(patch).iter().map(|fault| format!("WARNING: {}. Do not sign.", shown(fault))).collect();
+    lines.push(format!("{} ({severity}): {}", patch.id, shown(&patch.title)));
     if !patch.cves.is_empty() {
         lines.push(format!("Closes {}.", patch.cves.iter().map(|id| shown(id)).collect::<Vec<_>>().join(", ")));
     }
@@ -160,35 +165,43 @@ pub fn describe_patch(patch: &Patch) -> Vec<String> {
     }
     lines.extend(paragraph("", &patch.guidance));
     lines.push(format!("{}:", count(patch.variants.len(), "variant")));
-    for variant in &patch.variants {
-        let payload = &variant.payload;
-        let reboot = match variant.reboot {
-            RebootNeed::WhenAsked => "reboots when the installer asks for it",
-            RebootNeed::Always => "always reboots",
-        };
-        let (how, back) = match &variant.installer {
-            Installer::Msi { product_code, properties, .. } => {
-                (arguments("msi package", properties), format!("msiexec /x {}", shown(product_code)))
-            }
-            Installer::Hotfix { switches, .. } => {
-                (arguments("update.exe package", switches), "spuninst.exe".to_owned())
-            }
-            Installer::Script { interpreter: Interpreter::Sh } => {
-                ("sh script".to_owned(), "its own uninstall".to_owned())
-            }
-            Installer::Script { interpreter: Interpreter::Cmd } => {
-                ("cmd script".to_owned(), "its own uninstall".to_owned())
-            }
-        };
-        lines.push(format!(
-            "  {}: {how} {}, {}, SHA-256 {}; {reboot}; taken back by {back}",
+    lines.extend(patch.variants.iter().flat_map(variant_words));
+    lines
+}
+
+/// What is brought, what proves that it is there, and what takes it away. The whole digest: a few digits of it could be
+/// met by a payload made for that.
+fn variant_words(variant: &Variant) -> Vec<String> {
+    let payload = &variant.payload;
+    let reboot = match variant.reboot {
+        RebootNeed::WhenAsked => "reboots when the installer asks for it",
+        RebootNeed::Always => "always reboots",
+    };
+    let own = || ("its own word".to_owned(), "its own uninstall".to_owned());
+    let (how, (proof, back)) = match &variant.installer {
+        Installer::Msi { product_code, display_version, properties } => {
+            let code = shown(product_code);
+            let version = display_version.as_deref().map(|v| format!(" version {}", shown(v))).unwrap_or_default();
+            (arguments("msi package", properties), (format!("product {code}{version}"), format!("msiexec /x {code}")))
+        }
+        Installer::Hotfix { kb, switches } => {
+            let kb = shown(kb);
+            let back = format!("spuninst.exe of {kb}");
+            (arguments("update.exe package", switches), (kb, back))
+        }
+        Installer::Script { interpreter: Interpreter::Sh } => ("sh script".to_owned(), own()),
+        Installer::Script { interpreter: Interpreter::Cmd } => ("cmd script".to_owned(), own()),
+    };
+    let name = shown(&payload.file_name);
+    let mut lines = vec![
+        format!(
+            "  {}: {how} {name}, {}; {reboot}; detected by {proof}; taken back by {back}",
             variant.id,
-            shown(&payload.file_name),
-            bytes(payload.length),
-            payload.digest.short()
-        ));
-        lines.extend(variant.platforms.iter().map(|platform| format!("    for {platform}")));
-    }
+            bytes(payload.length)
+        ),
+        format!("    SHA-256 {}", payload.digest.hex()),
+    ];
+    lines.extend(variant.platforms.iter().map(|platform| format!("    for {platform}")));
     lines
 }
 
@@ -256,11 +269,6 @@ fn bytes(n: u64) -> String {
 fn paragraph(indent: &str, text: &str) -> Vec<String> {
     text.lines()
         .filter(|line| !line.trim().is_empty())
-        .map(|line| format!("{indent}{}", shown(line.trim_end())))
+        .map(|line| format!("{indent}{}", shown(&line.trim_end().replace('\t', " "))))
         .collect()
-}
-
-/// Text as it may go to a terminal: a document in an attacker's hands could otherwise hide what it says.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -46,13 +46,31 @@ fn members_of_another_document_are_not_passed_off_as_its_own() {
 fn a_patch_in_plain_words() {
     let mut patch = patch();
     patch.supersedes.push("KB4012598".parse().unwrap());
-    patch.variants[1].payload.length = 3_456_789;
+    let payload = &mut patch.variants[1].payload;
+    payload.file_name = "console.msi".to_owned();
+    payload.length = 3_456_789;
+    payload.chunks = vec![payload.digest; 14];
     patch.variants[1].installer = serde_json::from_value(serde_json::json!({
-        "technology": "msi", "product_code": "{90120000-0030-0000-0000-0000000FF1CE}", "properties": ["ALLUSERS=1"]
+        "technology": "msi", "product_code": "{90120000-0030-0000-0000-0000000FF1CE}", "display_version": "2.1",
+        "properties": ["ALLUSERS=1"]
     }))
     .unwrap();
-    patch.title.push_str("\u{1b}[2J");
     insta::assert_snapshot!(describe_patch(&patch).join("\n"));
+}
+
+/// A controller in an attacker's hands need not refuse it; whoever is asked to sign is told.
+#[test]
+fn a_patch_that_should_have_been_refused_says_so_first() {
+    let mut patch = patch();
+    patch.title.push_str("\u{1b}[2J");
+    patch.guidance = "a\tb\n\u{2028}c".to_owned();
+    patch.variants[0].installer = serde_json::from_value(serde_json::json!({
+        "technology": "hotfix", "kb": "KB4500331", "switches": ["/nobackup", "/x\u{202e}"]
+    }))
+    .unwrap();
+    let text = describe_patch(&patch).join("\n");
+    assert!(!text.chars().any(|c| c != '\n' && wardround_signing::is_hidden(c)), "{text:?}");
+    insta::assert_snapshot!(text);
 }
 
 #[test]

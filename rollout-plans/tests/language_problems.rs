@@ -73,6 +73,13 @@ fn values() {
     );
     golden("bad_ids", &with_waves("  - { name: Canary One, select: { sites: [RX1], devices: [ct-01] }, soak: 8h }\n"));
     golden("control_characters", &format!("name: \"a\\e[2Kb\"\ndescription: \"x\\a\"\nwaves:\n{GOOD_WAVE}"));
+    golden(
+        "hidden_characters_in_keys",
+        &format!(
+            "name: t\n\"a\\e[2Jb\": 1\n? {}\n: 1\nwaves:\n  - {{ name: a, select: {{ labels: {{ \"\\u202ek\": v }} }}, soak: 8h, gate: {{ success: 0.07 }} }}\n",
+            "k".repeat(300)
+        ),
+    );
     golden("long_texts", &format!("name: {}\ndescription: {}\nwaves:\n{GOOD_WAVE}", "n".repeat(200), "d".repeat(5000)));
 }
 

@@ -11,11 +11,13 @@ mod key;
 pub mod merkle;
 #[cfg(test)]
 mod tests;
+mod text;
 mod trust;
 mod verify;
 
 pub use digest::{Digest, DigestWriter, InvalidDigest};
 pub use dsse::{Document, Envelope, EnvelopeError, SIGNATURES_MAX, Signature};
 pub use key::{InvalidKey, KeyFileError, KeyId, PASSPHRASE_CHARS_MIN, PublicKey, SecretKey, SignError, Signer};
+pub use text::is_hidden;
 pub use trust::{AnchorError, HOLDER_BYTES_MAX, KEYS_MAX, Role, TrustAnchor, TrustedKey, same_person};
 pub use verify::{Policy, SignedBy, Verified, VerifyError, verify};

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, KeyId, PublicKey};
+use crate::{Digest, KeyId, PublicKey, is_hidden};
 
 /// Most keys of an anchor.
 pub const KEYS_MAX: usize = 1_000;
@@ -129,7 +129,7 @@ impl TrustAnchor {
         for (index, key) in keys.iter().enumerate() {
             let id = key.key.id();
             let holder = key.holder.trim();
-            if holder.is_empty() || key.holder.len() > HOLDER_BYTES_MAX || key.holder.chars().any(unseen) {
+            if holder.is_empty() || key.holder.len() > HOLDER_BYTES_MAX || key.holder.chars().any(is_hidden) {
                 return Err(AnchorError::Holder(id));
             }
             if key.roles.is_empty() || !key.roles.iter().all(|r| Role::PEOPLE.contains(r)) {
@@ -167,14 +167,6 @@ impl TrustAnchor {
     pub fn pin(bytes: &[u8]) -> Digest {
         Digest::of(bytes)
     }
-}
-
-/// Characters that no reader sees: with them one person's name could pass for two people's.
-fn unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// The form of a holder's name by which people are told apart: "Ann  Lee" and "ann lee" are one person.

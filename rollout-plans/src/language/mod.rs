@@ -14,7 +14,8 @@ use std::{collections::BTreeMap, fmt};
 use crate::model::Plan;
 
 pub(crate) use distance::did_you_mean;
-pub use reader::is_hidden;
+pub(crate) use reader::shown;
+pub use wardround_signing::is_hidden;
 
 /// A plan with what is needed to point at its lines later.
 #[derive(Debug, Clone)]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 
+use wardround_signing::is_hidden;
+
 use super::{
     Problem, did_you_mean,
     tree::{Node, Pos, Value},
@@ -12,6 +14,8 @@ use crate::model::{DurationMs, Labels, Percent};
 const LIST_ITEMS_MAX: usize = 10_000;
 /// Most problems that one reading reports: nobody reads more.
 const PROBLEMS_MAX: usize = 100;
+/// Longest path of a field that a problem shows, characters: those that we know are shorter.
+const PATH_CHARS_MAX: usize = 200;
 /// Longest label key or value, bytes.
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -65,7 +69,7 @@ impl Reader {
                 file: self.file.clone(),
                 line: at.line,
                 column: at.column,
-                field: field.to_owned(),
+                field: shown_path(field),
                 message: message.into(),
                 hint: hint.into(),
             });
@@ -186,7 +190,7 @@ impl Reader {
         self.list(node, path, read)
     }
 
-    /// A text of 1 to `max` bytes on one line, without control characters: it is shown to those who sign.
+    /// A text of 1 to `max` bytes on one line, without hidden characters: it is shown to those who sign.
     pub(crate) fn line(&mut self, node: &Node, path: &str, max: usize) -> Option<String> {
         let text = self.text(node, path, max)?;
         if text.trim().is_empty() {
@@ -194,12 +198,7 @@ impl Reader {
             return None;
         }
         if text.chars().any(is_hidden) {
-            self.problem(
-                node.at,
-                path,
-                "the text has more than one line or holds control characters",
-                "one plain line",
-            );
+            self.problem(node.at, path, "the text has more than one line or holds hidden characters", "one plain line");
             return None;
         }
         Some(text)
@@ -227,7 +226,7 @@ impl Reader {
             self.problem(
                 node.at,
                 path,
-                "the text holds control characters",
+                "the text holds hidden characters",
                 "plain text only: people sign what they see",
             );
             return None;
@@ -326,7 +325,7 @@ impl Reader {
                 return None;
             }
             Value::Float(x) if (0.0..=1.0).contains(x) => {
-                self.wrong(node, path, "a percentage", format!("write `{}%`", x * 100.0));
+                self.wrong(node, path, "a percentage", format!("write `{}%`", (x * 10_000.0).round() / 100.0));
                 return None;
             }
             _ => {
@@ -372,12 +371,19 @@ impl Reader {
     }
 }
 
-/// Characters that change how a text looks without being seen: controls, zero-width ones and the bidirectional
-/// overrides of Unicode TR36, section 2. People sign what they see.
-#[must_use]
-pub fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// Text as it may go to a terminal: whoever made it could otherwise hide what it says.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A field's path as it may go to a terminal: a key is whatever somebody wrote into a file.
+fn shown_path(path: &str) -> String {
+    let mut shown = shown(path);
+    if let Some((cut, _)) = shown.char_indices().nth(PATH_CHARS_MAX) {
+        shown.truncate(cut);
+        shown.push('…');
+    }
+    shown
 }
 
 /// "2.5%" as 250.

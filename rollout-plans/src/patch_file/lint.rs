@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use wardround_signing::Digest;
+use wardround_signing::{Digest, is_hidden};
 
 use super::safe;
-use crate::language::is_hidden;
 use crate::model::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload, Platform, Variant};
 
 /// Longest title, bytes: one line on a screen.

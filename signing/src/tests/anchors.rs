@@ -24,6 +24,10 @@ fn names_must_tell_people_apart() {
         "Ann\u{202e}",
         "\u{feff}Ann",
         "A\u{ad}nn",
+        "Ann\u{2028}",
+        "Ann\u{3164}",
+        "Ann\u{fe0f}",
+        "Ann\u{e0041}",
         &"x".repeat(HOLDER_BYTES_MAX + 1),
     ] {
         assert!(matches!(with(trusted(&key(9), bad, &[Role::Release])), Err(AnchorError::Holder(_))), "{bad:?}");

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use wardround_proto::v1;
-use wardround_rollout_plans::describe::describe_patch;
+use wardround_rollout_plans::{describe::describe_patch, patch_file::lint_patch};
 use wardround_signing::Envelope;
 
 use super::{Shown, document, standing};
@@ -51,7 +51,13 @@ pub(crate) async fn sign(controller: &Controller, id: &str, person: &Person) -> 
 
 /// The document, and what it says to a person.
 async fn read(controller: &Controller, id: &str) -> Result<(Envelope, Vec<String>), Failure> {
-    let (envelope, document) = document(&controller.patch(id).await?)?;
+    let patch = controller.patch(id).await?;
+    let (envelope, document) = document(&patch)?;
+    // The controller checks this too; it need not be in the right hands.
+    if let Some(fault) = lint_patch(&document).first() {
+        return Err(Failure::refused(format!("patch {} must not be signed: {fault}", patch.id))
+            .hint("the controller should have refused it: tell its operators, and sign nothing until then"));
+    }
     Ok((envelope, describe_patch(&document)))
 }
 
