@@ -115,6 +115,33 @@ fn success_counts_when_the_engine_has_seen_the_soak() {
     assert_eq!(ward.state.rollout(&rollout_id("r1")).unwrap().state, RolloutState::Completed);
 }
 
+/// A few seconds between the node's count and the engine's are forgiven, no more.
+#[test]
+fn a_soak_ends_at_most_a_few_seconds_early() {
+    use DeploymentState::{Soaking, Succeeded};
+    for (at, state) in [(594_999, Soaking), (595_000, Succeeded)] {
+        let mut ward = Ward::new();
+        ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+        ward.moves("r1", "ct", Soaking);
+        ward.now = Timestamp(at);
+        ward.moves("r1", "ct", Succeeded);
+        assert_eq!(ward.see("r1", "ct").state, state, "after {at} ms of ten minutes");
+    }
+}
+
+/// Tries in between do not renew the patience with a device that is never free.
+#[test]
+fn patience_counts_from_the_first_deferral() {
+    use DeploymentState::{Deferred, Preflight};
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.moves("r1", "ct", Deferred);
+    ward.now = Timestamp(23 * 3_600_000);
+    ward.moves("r1", "ct", Preflight);
+    ward.moves("r1", "ct", Deferred);
+    assert_eq!(ward.state.next_wake(), Some(Timestamp(24 * 3_600_000)));
+}
+
 #[test]
 fn a_clock_that_is_set_back_shortens_no_soak() {
     use DeploymentState::{Soaking, Succeeded};
