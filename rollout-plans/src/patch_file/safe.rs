@@ -143,11 +143,13 @@ fn kb(number: &str) -> Checked {
 }
 
 /// Switches of update.exe that would not install, would reboot by themselves, or would make the patch stay for ever
-/// (Microsoft security bulletin MS08-067, "Deployment information", and KB262841 for the short forms).
-const SWITCHES_REFUSED: [(&str, &[&str]); 3] = [
+/// (Microsoft security bulletin MS08-067, "Deployment information", and KB262841 for the short forms), and those of an
+/// IExpress wrapper that name another command or a reboot (KB197147).
+const SWITCHES_REFUSED: [(&str, &[&str]); 4] = [
     ("no files would be kept for taking the patch back", &["nobackup", "n"]),
     ("nothing would be installed on the device", &["extract", "x", "integrate", "s", "help", "h", "l", "uninstall"]),
-    ("the node decides when the device reboots", &["forcerestart", "warnrestart", "promptrestart", "passive"]),
+    ("the node decides when the device reboots", &["forcerestart", "warnrestart", "promptrestart", "passive", "r"]),
+    ("something else than the patch would be run", &["c", "t"]),
 ];
 
 /// `/word` or `/word:value`.
@@ -169,8 +171,22 @@ fn hotfix_switch(switch: &str) -> Checked {
 
 /// Public properties that would turn the install into something else, or take the reboot out of the node's hands
 /// (learn.microsoft.com, "Property Reference" of Windows Installer).
-const PROPERTIES_REFUSED: [&str; 7] =
-    ["REBOOT", "REBOOTPROMPT", "REMOVE", "ACTION", "ADVERTISE", "TRANSFORMS", "PATCH"];
+const PROPERTIES_REFUSED: [&str; 12] = [
+    "REBOOT",
+    "REBOOTPROMPT",
+    "REMOVE",
+    "ACTION",
+    "ADVERTISE",
+    "TRANSFORMS",
+    "PATCH",
+    // A failed install would stay half done.
+    "DISABLEROLLBACK",
+    // Another product code than the one that detection and uninstall go by.
+    "MSINEWINSTANCE",
+    "MSIPATCHREMOVE",
+    "EXECUTEACTION",
+    "SEQUENCE",
+];
 
 /// `NAME=value`; public properties are in capitals.
 fn property(text: &str) -> Checked {
@@ -252,6 +268,8 @@ mod tests {
                 "=1",
                 "REBOOT=Force",
                 "REMOVE=ALL",
+                "DISABLEROLLBACK=1",
+                "MSINEWINSTANCE=1",
             ],
         );
         accepted(hotfix_switch, &["/overwriteoem", "/ER", "/log:install.txt"]);
@@ -268,6 +286,8 @@ mod tests {
                 "/extract:x",
                 "/x",
                 "/forcerestart",
+                "/c:calc.exe",
+                "/r:a",
                 "/a b",
                 "/log:c:\\x",
                 "/a&b",
