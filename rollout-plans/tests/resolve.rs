@@ -107,6 +107,14 @@ fn a_device_that_an_inventory_names_twice_is_one_member() {
     twice.devices.push(twice.devices[0].clone());
     let resolution = resolve(&standard(), &patch(), &estate([twice])).unwrap();
     assert_eq!(resolution.waves.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    // Nor when it says two things of it: one device in two waves would make a document that nobody can sign.
+    let mut two_faced =
+        site("rx1", "north", &[("a", XP, "CT", "canary"), ("b", XP, "CT", "canary"), ("c", XP, "CT", "")]);
+    let mut other = two_faced.devices[0].clone();
+    other.labels.clear();
+    two_faced.devices.push(other);
+    let resolution = resolve(&standard(), &patch(), &estate([two_faced])).unwrap();
+    assert_eq!(resolution.waves.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
 }
 
 #[test]

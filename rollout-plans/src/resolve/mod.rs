@@ -7,7 +7,7 @@ mod select;
 
 pub use document::{check_members, document};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use select::Chooser;
 
@@ -55,7 +55,12 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
     let mut left_out = BTreeMap::new();
     let eligible = Chooser::new(&plan.eligible);
     let choosers: Vec<Chooser<'_>> = plan.waves.iter().map(|wave| Chooser::new(&wave.select)).collect();
+    // An inventory that names a device twice, alike or not, must not make two members of it: the first entry counts.
+    let mut seen = HashSet::new();
     for (site, device) in estate.devices() {
+        if !seen.insert(&device.id) {
+            continue;
+        }
         if let Err(why) = eligible.check(site, device) {
             left_out.insert(device.id.clone(), format!("not eligible: {why}"));
             continue;
@@ -77,8 +82,6 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
     }
     for wave in &mut waves {
         wave.sort_unstable_by(|a, b| a.device.cmp(&b.device));
-        // An inventory that names a device twice must not make two members of it.
-        wave.dedup_by(|a, b| a.device == b.device);
     }
     for (index, members) in waves.iter().enumerate() {
         let wave = &plan.waves[index];
