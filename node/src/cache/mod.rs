@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use wardround_rollout_plans::model::Payload;
 use wardround_signing::{Digest, DigestWriter};
 
@@ -66,12 +66,14 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Makes the directories.
+    /// Makes the directories, and removes what a process that was killed was writing. The caller holds the state folder.
     pub(crate) fn open(state_dir: &Path) -> io::Result<Self> {
         let cache =
             Self { chunks: state_dir.join("chunks"), payloads: state_dir.join("payloads"), bringing: Arc::default() };
-        fs::create_dir_all(&cache.chunks)?;
-        fs::create_dir_all(&cache.payloads)?;
+        for dir in [&cache.chunks, &cache.payloads] {
+            fs::create_dir_all(dir)?;
+            remove_where(dir, |name| name.starts_with('.'));
+        }
         Ok(cache)
     }
 
@@ -84,43 +86,71 @@ impl Cache {
         self.payloads.join(digest.hex())
     }
 
-    /// True when the whole payload is here.
-    pub(crate) fn has(&self, payload: &Payload) -> bool {
-        fs::metadata(self.payload(&payload.digest)).is_ok_and(|m| m.len() == payload.length)
+    /// True when the whole payload is here, as it was signed: it may have lain on the node's disk for weeks. One that the
+    /// disk has changed is removed.
+    fn sound(&self, payload: &Payload) -> io::Result<bool> {
+        let path = self.payload(&payload.digest);
+        let mut file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            opened => opened?,
+        };
+        let mut found = DigestWriter::new();
+        if file.metadata()?.len() == payload.length {
+            io::copy(&mut file, &mut found)?;
+            if found.finish() == payload.digest {
+                return Ok(true);
+            }
+        }
+        tracing::warn!(payload = payload.file_name, "a payload was damaged on the node's disk; it is fetched again");
+        fs::remove_file(&path)?;
+        Ok(false)
     }
 
     /// Brings the payload here: fetches only the chunks that are missing, also after a restart.
     pub(crate) async fn bring(&self, payload: &Payload, controller: &Controller) -> Result<PathBuf, CacheError> {
-        let path = self.payload(&payload.digest);
-        if self.has(payload) {
-            return Ok(path);
-        }
-        let bringing = Arc::clone(&self.bringing).lock_owned().await;
-        if self.has(payload) {
-            return Ok(path);
-        }
-        self.room_for(payload)?;
-        let missing: BTreeSet<Digest> = payload.chunks.iter().filter(|d| !self.chunk(d).exists()).copied().collect();
-        let missing: Vec<Digest> = missing.into_iter().collect();
-        for wanted in missing.chunks(CHUNKS_PER_CALL) {
-            self.fetch(wanted, controller).await?;
-        }
-        let (cache, payload) = (self.clone(), payload.clone());
         // The guard goes along: who stops waiting does not stop the thread that removes the chunks.
-        let assemble = move || {
-            let _bringing = bringing;
-            cache.assemble(&payload)
+        let turn = Arc::new(Arc::clone(&self.bringing).lock_owned().await);
+        if !self.beside(&turn, payload, |cache, payload| Ok(cache.sound(payload)?)).await? {
+            self.room_for(payload)?;
+            let missing: BTreeSet<Digest> =
+                payload.chunks.iter().filter(|d| !self.chunk(d).exists()).copied().collect();
+            let missing: Vec<Digest> = missing.into_iter().collect();
+            for wanted in missing.chunks(CHUNKS_PER_CALL) {
+                self.fetch(wanted, controller).await?;
+            }
+            self.beside(&turn, payload, Self::assemble).await?;
+        }
+        Ok(self.payload(&payload.digest))
+    }
+
+    /// Works on the disk, beside the runtime.
+    async fn beside<T: Send + 'static>(
+        &self,
+        turn: &Arc<OwnedMutexGuard<()>>,
+        payload: &Payload,
+        work: impl FnOnce(&Self, &Payload) -> Result<T, CacheError> + Send + 'static,
+    ) -> Result<T, CacheError> {
+        let (cache, payload, turn) = (self.clone(), payload.clone(), Arc::clone(turn));
+        let work = move || {
+            let done = work(&cache, &payload);
+            drop(turn);
+            done
         };
-        tokio::task::spawn_blocking(assemble).await.map_err(|e| CacheError::Io(io::Error::other(e)))??;
-        Ok(path)
+        tokio::task::spawn_blocking(work).await.map_err(|error| CacheError::Io(io::Error::other(error)))?
     }
 
     fn room_for(&self, payload: &Payload) -> Result<(), CacheError> {
         let stat = nix::sys::statvfs::statvfs(&self.chunks).map_err(io::Error::from)?;
         let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-        // The chunks and the whole stand side by side for a moment.
-        let needed = payload.length.saturating_mul(2).saturating_add(RESERVE_BYTES);
+        let needed = self.needed(payload);
         if free < needed { Err(CacheError::Full { free, needed }) } else { Ok(()) }
+    }
+
+    /// Bytes that must be free: the chunks that are not here yet and the whole stand side by side for a moment.
+    fn needed(&self, payload: &Payload) -> u64 {
+        let distinct: BTreeSet<&Digest> = payload.chunks.iter().collect();
+        let here = distinct.into_iter().filter_map(|d| fs::metadata(self.chunk(d)).ok()).map(|m| m.len()).sum();
+        payload.length.saturating_sub(here).saturating_add(payload.length).saturating_add(RESERVE_BYTES)
     }
 
     async fn fetch(&self, wanted: &[Digest], controller: &Controller) -> Result<(), CacheError> {
@@ -207,15 +237,24 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes payloads that nothing needs any more; they can be fetched again.
+    /// Removes payloads that nothing needs any more, and chunks once no payload is still to be put together. They can be
+    /// fetched again.
     pub(crate) fn retain(&self, wanted: &BTreeSet<Digest>) {
-        let Ok(entries) = fs::read_dir(&self.payloads) else { return };
+        let Ok(_turn) = self.bringing.try_lock() else { return };
         let names: BTreeSet<String> = wanted.iter().map(Digest::hex).collect();
-        for entry in entries.flatten() {
-            let known = entry.file_name().to_str().is_some_and(|name| names.contains(name) || name.starts_with('.'));
-            if !known && let Err(error) = fs::remove_file(entry.path()) {
-                tracing::debug!(%error, "an old payload stays");
-            }
+        remove_where(&self.payloads, |name| !names.contains(name));
+        if wanted.iter().all(|digest| self.payload(digest).exists()) {
+            remove_where(&self.chunks, |_| true);
+        }
+    }
+}
+
+/// Removes the files of a folder whose names are so. What can't be removed stays, and costs only room.
+fn remove_where(dir: &Path, goes: impl Fn(&str) -> bool) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten().filter(|entry| goes(&entry.file_name().to_string_lossy())) {
+        if let Err(error) = fs::remove_file(entry.path()) {
+            tracing::debug!(%error, "an old file of the payload cache stays");
         }
     }
 }
@@ -260,12 +299,62 @@ mod tests {
         // Rot on the node's own disk.
         fs::write(cache.chunk(&payload.chunks[1]), b"secont").unwrap();
         assert!(matches!(cache.assemble(&payload), Err(CacheError::Corrupt(_))));
-        assert!(!cache.has(&payload) && !cache.chunk(&payload.chunks[1]).exists());
+        assert!(!cache.sound(&payload).unwrap() && !cache.chunk(&payload.chunks[1]).exists());
         take(&cache, &payload, &[b"second"]);
         cache.assemble(&payload).unwrap();
         assert_eq!(fs::read(cache.payload(&payload.digest)).unwrap(), b"firstsecond");
+        assert!(cache.sound(&payload).unwrap());
+        cache.retain(&BTreeSet::from([payload.digest]));
+        assert!(cache.sound(&payload).unwrap());
         cache.retain(&BTreeSet::new());
-        assert!(!cache.has(&payload));
+        assert!(!cache.sound(&payload).unwrap());
+    }
+
+    #[test]
+    fn a_payload_that_the_disk_has_changed_is_not_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let payload = payload(&[b"first", b"second"]);
+        take(&cache, &payload, &[b"first", b"second"]);
+        cache.assemble(&payload).unwrap();
+        fs::write(cache.payload(&payload.digest), b"firstsecone").unwrap();
+        assert!(!cache.sound(&payload).unwrap() && !cache.payload(&payload.digest).exists());
+    }
+
+    #[test]
+    fn nothing_is_left_behind_and_what_is_here_needs_no_room_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let (payload, other) = (payload(&[b"first", b"second", b"first"]), payload(&[b"other"]));
+        assert_eq!(cache.needed(&payload), RESERVE_BYTES + 32);
+        take(&cache, &payload, &[b"second"]);
+        assert_eq!(cache.needed(&payload), RESERVE_BYTES + 26);
+        // The payload is still to be put together: its chunks stay.
+        cache.retain(&BTreeSet::from([payload.digest]));
+        assert!(cache.chunk(&payload.chunks[1]).exists());
+        take(&cache, &other, &[b"other"]);
+        cache.assemble(&other).unwrap();
+        cache.retain(&BTreeSet::from([other.digest]));
+        assert!(!cache.chunk(&payload.chunks[1]).exists(), "nobody wants it any more");
+        // A process that is killed leaves what it was writing.
+        let halves = [dir.path().join("chunks/.tmpA"), dir.path().join("payloads/.tmpB")];
+        halves.iter().for_each(|half| fs::write(half, b"ha").unwrap());
+        let cache = Cache::open(dir.path()).unwrap();
+        assert!(halves.iter().all(|half| !half.exists()) && cache.sound(&other).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_works_is_not_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path()).unwrap();
+        let payload = payload(&[b"first"]);
+        take(&cache, &payload, &[b"first"]);
+        let turn = Arc::clone(&cache.bringing).lock_owned().await;
+        cache.retain(&BTreeSet::new());
+        assert!(cache.chunk(&payload.chunks[0]).exists());
+        drop(turn);
+        cache.retain(&BTreeSet::new());
+        assert!(!cache.chunk(&payload.chunks[0]).exists());
     }
 
     #[test]
