@@ -43,18 +43,26 @@ pub(super) async fn registry(
             Ok(Section { name, line: format!("reg query {key} /v {value} 2>nul") })
         })
         .collect::<Result<Vec<_>, DeviceError>>()?;
-    let output = ask(transport, op, "detect", &sections).await?;
+    answers(values, &names, &ask(transport, op, "detect", &sections).await?)
+}
+
+/// What was answered to each question, or why that can't be told.
+fn answers(values: &[RegistryValue], names: &[String], output: &str) -> Result<Vec<Option<String>>, DeviceError> {
     values
         .iter()
-        .zip(&names)
-        .map(|(asked, name)| match shell::section(&output, name) {
-            Some((0, answer)) => Ok(shell::registry_value(answer, asked.value).map(str::to_owned)),
-            // reg.exe ends with 1 both for "not there" and for "not readable": the canary value tells them apart.
-            Some((1, _)) => Ok(None),
-            _ => Err(DeviceError::Garbled {
+        .zip(names)
+        .map(|(asked, name)| {
+            match shell::section(output, name) {
+                // It is there: an answer that is not understood must not count as "not there".
+                Some((0, answer)) => shell::registry_value(answer, asked.value).map(|text| Some(text.to_owned())),
+                // reg.exe ends with 1 both for "not there" and for "not readable": the canary value tells them apart.
+                Some((1, _)) => Some(None),
+                _ => None,
+            }
+            .ok_or_else(|| DeviceError::Garbled {
                 what: format!(r"reg query {}\{}", asked.key, asked.value),
-                text: crate::transports::tail(&output, 300).to_owned(),
-            }),
+                text: crate::transports::tail(output, 300).to_owned(),
+            })
         })
         .collect()
 }
@@ -95,4 +103,24 @@ async fn script(transport: &Transport, op: &str, variant: &Variant) -> Result<De
         1 => Detected::Absent,
         code => Detected::Unknown { why: format!("detect ended with {code}: {}", bounded(answer)) },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_reg_s_own_no_means_that_a_value_is_not_there() {
+        let asked = [RegistryValue { key: r"HKLM\X".into(), value: "Installed" }];
+        let read = |answer: &str, code: u32| {
+            let output = format!("::begin value0\n{answer}\n\n::end value0 {code}\n");
+            answers(&asked, &["value0".to_owned()], &output)
+        };
+        assert_eq!(read("    Installed    REG_DWORD    0x1", 0).unwrap(), [Some("0x1".to_owned())]);
+        assert_eq!(read("    installed\tREG_DWORD\t0x1", 0).unwrap(), [Some("0x1".to_owned())]);
+        assert_eq!(read("", 1).unwrap(), [None]);
+        for (answer, code) in [("", 0), ("    Installed", 0), ("", 5), ("", 9009)] {
+            assert!(matches!(read(answer, code), Err(DeviceError::Garbled { .. })), "{answer:?} {code}");
+        }
+    }
 }

@@ -17,6 +17,8 @@ use crate::{
 
 /// How long the question whether a device is in use may take. Silence counts as in use.
 const IN_USE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What is asked for by [`reboot_pending`], for errors.
+const PENDING_QUESTION: &str = "the question whether a reboot is pending";
 /// Directory for questions that belong to no operation.
 const OP: &str = "preflight";
 
@@ -100,8 +102,14 @@ async fn facts(transport: &Transport) -> Result<Facts, DeviceError> {
                 sections.push(Section { name: "dir", line: r"dir /-c %SystemDrive%\".into() });
             }
             let output = ask(transport, OP, "facts", &sections).await?;
-            facts.reboot_pending = pending(&output);
-            facts.nt_version = shell::section(&output, "ver").and_then(|(_, text)| NtVersion::parse(text));
+            // Windows can say both; where it does not, nothing is known of the device, and it is left alone.
+            let missing = |what: &str| DeviceError::Garbled {
+                what: what.to_owned(),
+                text: crate::transports::tail(&output, 300).to_owned(),
+            };
+            facts.reboot_pending = Some(pending(&output).ok_or_else(|| missing(PENDING_QUESTION))?);
+            let version = shell::section(&output, "ver").and_then(|(_, text)| NtVersion::parse(text));
+            facts.nt_version = Some(version.ok_or_else(|| missing("ver"))?);
             facts.free_bytes = shell::section(&output, "dir").and_then(|(_, text)| free_of_dir(text));
         }
         Shell::Sh => {
@@ -161,11 +169,15 @@ fn pending_sections() -> Result<Vec<Section<'static>>, DeviceError> {
         .collect()
 }
 
-/// `None` when an answer is missing: then nobody knows.
+/// `None` when an answer is missing, or `reg.exe` is: then nobody knows.
 fn pending(output: &str) -> Option<bool> {
     let mut any = false;
     for (name, _, value) in PENDING {
         let (code, answer) = shell::section(output, name)?;
+        // 1 is "not there"; `cmd` answers 9009 for a program that it does not find.
+        if code > 1 {
+            return None;
+        }
         any |= match value {
             // An empty list, and a flag of zero, ask for nothing.
             Some(value) => shell::registry_value(answer, value)
@@ -181,7 +193,7 @@ pub(super) async fn reboot_pending(transport: &Transport) -> Result<bool, Device
         Shell::Cmd => {
             let output = ask(transport, OP, "pending", &pending_sections()?).await?;
             pending(&output).ok_or_else(|| DeviceError::Garbled {
-                what: "the question whether a reboot is pending".into(),
+                what: PENDING_QUESTION.into(),
                 text: crate::transports::tail(&output, 300).to_owned(),
             })
         }
@@ -192,8 +204,20 @@ pub(super) async fn reboot_pending(transport: &Transport) -> Result<bool, Device
                 None => "/var/run/reboot-required".to_owned(),
             };
             let line = format!("if test -e {}; then echo YES; else echo NO; fi", quote(Shell::Sh, &file)?);
-            Ok(transport.run_line(&line, QUESTION_TIMEOUT).await?.trim() == "YES")
+            yes_or_no(&transport.run_line(&line, QUESTION_TIMEOUT).await?)
         }
+    }
+}
+
+/// An answer that was cut off is no "no".
+fn yes_or_no(answer: &str) -> Result<bool, DeviceError> {
+    match answer.trim() {
+        "YES" => Ok(true),
+        "NO" => Ok(false),
+        other => Err(DeviceError::Garbled {
+            what: PENDING_QUESTION.into(),
+            text: crate::transports::tail(other, 300).to_owned(),
+        }),
     }
 }
 
@@ -251,6 +275,9 @@ mod tests {
         assert_eq!(pending(&output("", 1)), Some(false));
         assert_eq!(pending(&output("", 0)), Some(true), "a key that is there");
         assert_eq!(pending("::begin rename\n"), None, "cut off");
+        assert_eq!(pending(&output("", 9009)), None, "reg.exe is not there");
+        assert!(yes_or_no("YES\n").unwrap() && !yes_or_no("NO").unwrap());
+        assert!(matches!(yes_or_no(""), Err(DeviceError::Garbled { .. })), "cut off");
     }
 
     #[tokio::test]

@@ -268,10 +268,12 @@ pub(crate) fn section<'a>(output: &'a str, name: &str) -> Option<(u32, &'a str)>
     Some((code, rest[..end].trim_end_matches('\n')))
 }
 
-/// `reg query` of one value, and what its answer holds. reg.exe prints `name TYPE data`, with tabs on XP and spaces later.
+/// `reg query` of one value, and what its answer holds. reg.exe prints `name TYPE data`, with tabs on XP and spaces later,
+/// and the name as it was written: names differ by more than their case.
 pub(crate) fn registry_value<'a>(answer: &'a str, value: &str) -> Option<&'a str> {
     answer.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix(value)?;
+        let (name, rest) = line.trim().split_at_checked(value.len())?;
+        let rest = if name.eq_ignore_ascii_case(value) { rest } else { return None };
         let rest = rest.strip_prefix([' ', '\t'])?.trim_start();
         let (kind, data) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         kind.starts_with("REG_").then(|| data.trim())
