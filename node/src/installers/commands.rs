@@ -150,14 +150,19 @@ fn property_checked(text: &str) -> Result<String, Refused> {
     if !name_ok || name == "REBOOT" {
         return Err(bad());
     }
+    // A backslash at the end would make the closing quote a part of the value.
+    if value.ends_with('\\') {
+        return Err(bad());
+    }
     Ok(format!("{name}={}", quote(Shell::Cmd, value)?))
 }
 
-/// `/nobackup` forbids uninstalling, and the restart switches would take the reboot out of the node's hands.
+/// `/nobackup` (`/n` in the older form, KB262841) forbids uninstalling, and the restart switches would take the reboot out
+/// of the node's hands.
 fn switch_checked(text: &str) -> Result<String, Refused> {
     const FORBIDDEN: [&str; 4] = ["/nobackup", "/forcerestart", "/warnrestart", "/promptrestart"];
     let lower = text.to_ascii_lowercase().replacen('-', "/", 1);
-    if !lower.starts_with('/') || FORBIDDEN.iter().any(|f| lower.starts_with(f)) {
+    if !lower.starts_with('/') || lower == "/n" || FORBIDDEN.iter().any(|f| lower.starts_with(f)) {
         return Err(Refused::BadValue {
             what: "switch",
             value: text.to_owned(),
@@ -196,10 +201,10 @@ mod tests {
 
     #[test]
     fn what_would_escape_or_take_over_is_refused() {
-        for property in ["REBOOT=Force", "X=a&del", "X=%TEMP%", "x=1", "X", "X=a\"b", "X=a\nb"] {
+        for property in ["REBOOT=Force", "X=a&del", "X=%TEMP%", r"X=C:\", "x=1", "X", "X=a\"b", "X=a\nb"] {
             assert!(launch_lines(&msi(&[property]), Step::Install, Shell::Cmd, r"C:\p.msi").is_err(), "{property}");
         }
-        for switch in ["/nobackup", "-NoBackup", "/forcerestart", "x", "/a & b"] {
+        for switch in ["/nobackup", "-NoBackup", "/n", "-N", "/forcerestart", "x", "/a & b"] {
             let hotfix = Installer::Hotfix { kb: "KB4500331".into(), switches: vec![switch.into()] };
             assert!(launch_lines(&hotfix, Step::Install, Shell::Cmd, r"C:\k.exe").is_err(), "{switch}");
         }

@@ -44,26 +44,28 @@ const PRODUCTS: &[(&str, &str, &str, (u32, u32))] = &[
     ("windows_8", "", "", (6, 2)),
 ];
 
-fn nt_version(platform: &Platform) -> Option<NtVersion> {
+/// The versions that it may have: several where its architecture is not named, none where no table knows it.
+fn nt_versions(platform: &Platform) -> Vec<NtVersion> {
     let unescaped = platform.as_str().replace('\\', "");
     let parts: Vec<&str> = unescaped.split(':').collect();
     // cpe:2.3:part:vendor:product:version:update:edition:language:sw_edition:target_sw:target_hw:other
-    let (product, version, hardware) = (*parts.get(4)?, *parts.get(5)?, *parts.get(11)?);
+    let (Some(&product), Some(&version), Some(&hardware)) = (parts.get(4), parts.get(5), parts.get(11)) else {
+        return Vec::new();
+    };
     if product.starts_with("windows_10") {
-        return Some(NtVersion { major: 10, minor: 0 });
+        return vec![NtVersion { major: 10, minor: 0 }];
     }
-    PRODUCTS
-        .iter()
-        .find(|(p, v, hw, _)| *p == product && (v.is_empty() || *v == version) && (hw.is_empty() || *hw == hardware))
-        .map(|(.., (major, minor))| NtVersion { major: *major, minor: *minor })
+    let rows = || PRODUCTS.iter().filter(|(p, v, ..)| *p == product && (v.is_empty() || *v == version));
+    let exact = rows().find(|(_, _, hw, _)| hw.is_empty() || *hw == hardware);
+    let found: Vec<_> = exact.map_or_else(|| rows().collect(), |row| vec![row]);
+    found.into_iter().map(|(.., (major, minor))| NtVersion { major: *major, minor: *minor }).collect()
 }
 
 /// A sentence when what the device says of itself fits none of `wanted`. A platform that no table knows can't be
 /// contradicted by a version number, so it passes.
 #[must_use]
 pub fn platform_mismatch(found: NtVersion, wanted: &[Platform]) -> Option<String> {
-    let versions: Vec<Option<NtVersion>> = wanted.iter().map(nt_version).collect();
-    if versions.iter().any(|v| v.is_none_or(|v| v == found)) {
+    if wanted.iter().map(nt_versions).any(|versions| versions.is_empty() || versions.contains(&found)) {
         return None;
     }
     let names: Vec<&str> = wanted.iter().map(Platform::product).collect();
@@ -105,6 +107,9 @@ mod tests {
         let why = platform_mismatch(nt52, &[platform("windows_7", "-", "x64")]).unwrap();
         assert!(why.contains("NT 5.2") && why.contains("windows_7"), "{why}");
         assert!(platform_mismatch(nt52, &[platform("windows_xp", "-", "x86")]).is_some());
+        let any = platform("windows_xp", "-", "*");
+        assert_eq!(platform_mismatch(nt52, std::slice::from_ref(&any)), None, "it may be the 64-bit one");
+        assert!(platform_mismatch(NtVersion { major: 6, minor: 1 }, &[any]).is_some(), "but never Windows 7");
         let r2 = NtVersion { major: 6, minor: 1 };
         assert_eq!(platform_mismatch(r2, &[platform("windows_server_2008", "r2", "x64")]), None);
         assert!(platform_mismatch(r2, &[platform("windows_server_2008", "-", "x64")]).is_some());
