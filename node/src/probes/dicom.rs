@@ -3,6 +3,8 @@
 //! A refused connection, a rejected association (a wrong AE title), an abort, an answer that is not DICOM and an echo
 //! with a bad status are different findings: each points at something else.
 
+use std::time::Duration;
+
 use dicom_ul::pdu::{
     AbortRQSource, AssociationRJResult, AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed,
     PresentationContextResultReason, UserVariableItem, read_pdu, write_pdu,
@@ -26,6 +28,8 @@ const IMPLEMENTATION: &str = "2.25.80302813137786398554742050926734630921";
 const PDU_BYTES_MAX: u32 = 16_384;
 /// Our one presentation context; ids are odd (PS3.8 section 9.3.2.2).
 const CONTEXT: u8 = 1;
+/// How long the release may take, before the connection is dropped.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
 /// PDUs that are looked at while one answer is awaited.
 const PDUS_MAX: usize = 8;
 /// C-ECHO-RQ and C-ECHO-RSP (PS3.7 table E.1-1).
@@ -37,9 +41,13 @@ pub(super) async fn probe(host: &str, port: u16, called_ae: &str, calling_ae: &s
     let mut peer = Peer { stream: tcp::connect(host, port).await?, bytes: Vec::new() };
     peer.associate(called_ae, calling_ae).await?;
     let finding = peer.echo().await;
-    // The finding stands however the goodbye goes.
-    if finding.is_ok() && peer.send(&Pdu::ReleaseRQ).await.is_ok() {
-        let _ = peer.receive("the release").await;
+    if finding.is_ok() {
+        // Aside: the finding stands however the goodbye goes, and however long it takes.
+        tokio::spawn(tokio::time::timeout(GOODBYE_MAX, async move {
+            if peer.send(&Pdu::ReleaseRQ).await.is_ok() {
+                let _ = peer.receive("the release").await;
+            }
+        }));
     }
     finding
 }
@@ -242,6 +250,44 @@ mod tests {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
         bytes
+    }
+
+    /// A service that answers an association and an echo, and then says nothing more.
+    async fn mute_at_the_end(listener: tokio::net::TcpListener) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut peer = Peer { stream, bytes: Vec::new() };
+        let Pdu::AssociationRQ(asked) = peer.receive("nothing").await.unwrap() else { panic!("no association") };
+        let accepted = dicom_ul::pdu::AssociationAC {
+            protocol_version: 1,
+            calling_ae_title: asked.calling_ae_title,
+            called_ae_title: asked.called_ae_title,
+            application_context_name: asked.application_context_name,
+            presentation_contexts: vec![dicom_ul::pdu::PresentationContextResult {
+                id: CONTEXT,
+                reason: PresentationContextResultReason::Acceptance,
+                transfer_syntax: IMPLICIT_VR_LE.to_owned(),
+            }],
+            user_variables: Vec::new(),
+        };
+        peer.send(&Pdu::AssociationAC(accepted)).await.unwrap();
+        peer.receive("nothing").await.unwrap();
+        let data = PDataValue {
+            presentation_context_id: CONTEXT,
+            value_type: PDataValueType::Command,
+            is_last: true,
+            data: response(ECHO.1, 0),
+        };
+        peer.send(&Pdu::PData { data: vec![data] }).await.unwrap();
+        std::future::pending().await
+    }
+
+    #[tokio::test]
+    async fn a_service_that_never_says_goodbye_is_healthy_all_the_same() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(mute_at_the_end(listener));
+        let looked = tokio::time::timeout(Duration::from_secs(60), probe("127.0.0.1", port, "PACS", "NODE")).await;
+        assert_eq!(looked.expect("the release is not waited for"), Ok("echo status 0x0000".to_owned()));
     }
 
     #[test]
