@@ -129,11 +129,30 @@ fn waves() {
             "  - { name: a, select: { percent: 1% }, soak: 8h, gate: { approvals: [clinical, clinical] } }\n  - { name: b, select: { remaining: true }, soak: 8h }\n",
         ),
     );
+    golden(
+        "percent_of_nothing",
+        &with_waves(
+            "  - { name: a, select: { percent: 0% }, soak: 8h }\n  - { name: b, select: { remaining: true }, soak: 8h }\n",
+        ),
+    );
+    golden("never_tried_again", &format!("name: t\ntiming: {{ retry_after: 2h, defer_max: 1h }}\nwaves:\n{GOOD_WAVE}"));
     golden("grace_swallows_soak", &format!("name: t\nhealth: {{ grace: 8h }}\nwaves:\n{GOOD_WAVE}"));
     golden(
         "eligible_has_no_percent",
         &format!("name: t\neligible: {{ percent: 10%, remaining: true }}\nwaves:\n{GOOD_WAVE}"),
     );
+}
+
+/// What is allowed, but risky.
+#[test]
+fn warnings() {
+    let yaml = "name: t\nrollback: { scope: device }\nhealth: { interval: 1m, failures: 5 }\nwaves:\n  - { name: a, select: { percent: 10.01% }, soak: 4m }\n  - { name: b, select: { remaining: true }, soak: 0s }\n";
+    let warnings = |yaml: &str| -> String {
+        parse_plan(yaml, "plan.yaml").unwrap().warnings.iter().map(|w| format!("{w}\n")).collect()
+    };
+    insta::assert_snapshot!(warnings(yaml));
+    assert!(!warnings(&yaml.replace("10.01%", "10%")).contains("no canary"));
+    assert!(warnings(&with_waves(GOOD_WAVE)).contains("no canary"));
 }
 
 #[test]
