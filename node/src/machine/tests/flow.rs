@@ -321,3 +321,44 @@ fn every_run_of_the_installer_is_removed_from_the_device() {
     let Verb::Cleanup { ops } = &rig.action("ct-01").unwrap().verb else { panic!("cleaned up") };
     assert_eq!(ops, &["r1.ct-01.1.i2", "r1.ct-01.1.i3", "r1.ct-01.1.u2"]);
 }
+
+#[test]
+fn the_limits_of_a_wave_and_of_the_node_hold_as_well() {
+    let ready_to_begin = |change: &dyn Fn(&mut Rig)| {
+        let mut rig = Rig::new(Scope::Wave);
+        change(&mut rig);
+        rig.wish(|w| w.goals = ["ct-02", "lab-01"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
+        rig.until("ct-02", "install");
+        for _ in 0..2 {
+            let verb = rig.verb("lab-01");
+            rig.done("lab-01", super::rig::well("lab-01", verb));
+        }
+        rig
+    };
+    let free = ready_to_begin(&|_| ());
+    assert_eq!(free.verb("lab-01"), "preflight");
+    let wave = ready_to_begin(&|rig| {
+        let waves = &mut rig.wishes.rollouts[0].policy.waves;
+        waves.values_mut().for_each(|wave| wave.per_site = Some(1));
+    });
+    let node = ready_to_begin(&|rig| {
+        let view = crate::machine::SiteView { inventory: Some(super::rig::inventory()), concurrency_max: 1 };
+        rig.feed(crate::machine::Input::Site(Box::new(view)));
+    });
+    for rig in [wave, node] {
+        assert_eq!((rig.verb("lab-01"), rig.code("lab-01").as_str()), ("nothing", "concurrency"));
+    }
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_said_is_cut() {
+    let mut rig = one();
+    rig.feed(crate::machine::Input::Acked { seq: u64::MAX });
+    assert_eq!(rig.reports().count(), 0);
+    rig.done("ct-01", Found::Fetched);
+    rig.done("ct-01", Found::Staged);
+    assert_ne!(rig.reports().count(), 0, "what is said later still has to be heard");
+    let last = rig.state.outbox().last();
+    rig.feed(crate::machine::Input::Acked { seq: last });
+    assert_eq!(rig.reports().count(), 0, "and to be acknowledged");
+}
