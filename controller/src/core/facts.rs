@@ -123,7 +123,7 @@ impl Facts {
             let effects = match entry {
                 Entry::Engine(event) => {
                     let effects = self.engine.step(event, at)?;
-                    self.registry.observe(event, at);
+                    self.registry.observe(event, &self.engine, at);
                     effects
                 }
                 Entry::Registry(event) => self.registry.step(event, at)?,

@@ -97,9 +97,12 @@ async fn people_see_what_the_nodes_said() {
     ] {
         node.report(moved("rx1/a", state)).await.unwrap();
     }
+    // Nobody offered it to the other device, so it does not count as there.
+    node.report(moved("rx1/b", DeploymentState::Succeeded)).await.unwrap();
     let site = operator.site("rx1").await;
     assert_eq!(site.site.unwrap().display_name, "Hospital rx1");
     assert_eq!(site.devices[0].installed_patches, ["KB1"]);
+    assert!(site.devices[1].installed_patches.is_empty(), "{:?}", site.devices[1]);
     let pacs = &site.clinical_systems[0];
     assert_eq!((pacs.health.as_str(), pacs.finding.as_str()), ("healthy", "dicom 10.0.0.5:104: C-ECHO 0000"));
     let request = v1::ListDeploymentsRequest { id: "r1".to_owned(), state: "soaking".to_owned(), ..Default::default() };

@@ -50,7 +50,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     estate::Estate,
-    model::{DeploymentState, RolloutId, SiteId, SiteRollout, Timestamp, WaveName},
+    model::{DeploymentState, DeviceId, RolloutId, SiteId, SiteRollout, Timestamp, WaveName},
 };
 use out::Out;
 use record::Record;
@@ -199,6 +199,14 @@ impl State {
     #[must_use]
     pub fn rollout(&self, id: &RolloutId) -> Option<RolloutView> {
         self.rollout_view(id)
+    }
+
+    /// Where a device stands in a rollout; `None` when it is not a member.
+    #[must_use]
+    pub fn deployment_state(&self, rollout: &RolloutId, device: &DeviceId) -> Option<DeploymentState> {
+        let r = *self.by_id.get(rollout)?;
+        let d = *self.rollouts[r].index.by_device.get(device)?;
+        Some(self.deployment(r, d).state)
     }
 
     /// Deployments of a rollout in order of wave and device, after `after` (the index of the last one seen, as given in
