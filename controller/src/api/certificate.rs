@@ -14,7 +14,7 @@ impl CertificateService for Service {
         &self,
         request: Request<RenewCertificateRequest>,
     ) -> Result<Response<RenewCertificateResponse>, Status> {
-        let (site, _) = node(&request)?;
+        let site = node(&request)?;
         let csr_der = request.into_inner().csr_der;
         if csr_der.is_empty() || csr_der.len() > CSR_BYTES_MAX {
             return Err(status::invalid(

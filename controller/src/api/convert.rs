@@ -8,7 +8,7 @@ use wardround_rollout_plans::{
     engine::{DeploymentView, RolloutView, Waiting, WaveView},
     model::{Member, PatchId, RolloutId, Timestamp},
 };
-use wardround_signing::{Digest, Envelope, KeyId, Role, Signature};
+use wardround_signing::{Digest, Envelope, KeyId, Role, SIGNATURES_MAX, Signature};
 
 use super::status;
 use crate::{
@@ -39,6 +39,9 @@ pub(super) fn required(field: &str, given: Option<v1::Envelope>) -> Result<Envel
 }
 
 pub(super) fn signatures(field: &str, given: Vec<v1::Signature>) -> Result<Vec<Signature>, Status> {
+    if given.len() > SIGNATURES_MAX {
+        return Err(status::invalid(field, format!("at most {SIGNATURES_MAX} at once, not {}", given.len())));
+    }
     if given.iter().any(|s| s.keyid.len() > KEYID_BYTES_MAX || s.sig.len() != 64) {
         return Err(status::invalid(field, "a signature has a hex key id and 64 bytes"));
     }

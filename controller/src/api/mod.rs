@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, service::Routes};
 use wardround_proto::v1::{
@@ -58,6 +59,8 @@ const STRANGER_MESSAGE_MAX: usize = 64 * 1024;
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 /// The same alarm about the same site is raised once in this time: a broken node must not fill the record.
 const ALARM_PAUSE: DurationMs = DurationMs::from_secs(10 * 60);
+/// Longest text of an alarm, bytes: a person reads it, and a thousand are kept.
+const ALARM_BYTES_MAX: usize = 1_000;
 
 /// What the services share.
 pub(crate) struct Api {
@@ -92,8 +95,10 @@ impl Api {
     }
 
     /// Raises an alarm that this process itself noticed.
-    async fn alarm(&self, code: &'static str, site: &SiteId, text: String) {
+    async fn alarm(&self, code: &'static str, site: &SiteId, text: &str) {
         let now = clock::now();
+        // What a node sent may stand in it.
+        let text = status::shorten(text, ALARM_BYTES_MAX);
         {
             let mut alarmed = self.alarmed.lock().unwrap_or_else(PoisonError::into_inner);
             alarmed.retain(|_, at| at.after(ALARM_PAUSE) > now);
@@ -105,6 +110,8 @@ impl Api {
         let event = RegistryEvent::Alarm { code: code.to_owned(), text, site: Some(site.clone()) };
         if let Err(error) = self.core.submit(event).await {
             tracing::error!(%error, "an alarm could not be recorded");
+            // Nobody has heard of it: the next occasion must not be taken for a repetition.
+            self.alarmed.lock().unwrap_or_else(PoisonError::into_inner).remove(&(site.clone(), code));
         }
     }
 }
@@ -165,9 +172,9 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
 }
 
 /// The node that calls. The guard has let nobody else through.
-fn node<T>(request: &Request<T>) -> Result<(SiteId, Timestamp), Status> {
+fn node<T>(request: &Request<T>) -> Result<SiteId, Status> {
     match request.extensions().get::<Peer>() {
-        Some(Peer { identity: Identity::Node(site), not_after, .. }) => Ok((site.clone(), *not_after)),
+        Some(Peer { identity: Identity::Node(site), .. }) => Ok(site.clone()),
         _ => Err(Status::permission_denied("only a site's node may call this")),
     }
 }
@@ -178,6 +185,13 @@ fn operator<T>(request: &Request<T>) -> Result<String, Status> {
         Some(Peer { identity: Identity::Operator(name), .. }) => Ok(name.clone()),
         _ => Err(Status::permission_denied("only an operator may call this")),
     }
+}
+
+/// When the caller's certificate ends: a stream must not outlive it.
+fn certificate_end<T>(request: &Request<T>) -> Result<Instant, Status> {
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.ok_or_else(|| Status::unauthenticated("this method needs a client certificate"))?;
+    Ok(Instant::now() + Duration::from_millis(peer.not_after.since(clock::now()).0))
 }
 
 /// Runs file work off the async threads.

@@ -14,11 +14,11 @@ use wardround_proto::v1::{
 };
 use wardround_rollout_plans::{
     engine::{Event, Refusal},
-    model::{Report, ReportBody, SITE_DEVICES_MAX, SiteId, Timestamp},
+    model::{Report, ReportBody, SITE_DEVICES_MAX, SiteId},
 };
 use wardround_signing::{Digest, Policy, PublicKey, VerifyError, verify};
 
-use super::{Api, Service, blocking, convert, node, status};
+use super::{Api, Service, blocking, certificate_end, convert, node, status};
 use crate::{
     clock,
     core::{Change, NodeStream, Nudge},
@@ -43,7 +43,7 @@ impl NodeService for Service {
     type FetchChunksStream = ReceiverStream<Result<FetchChunksResponse, Status>>;
 
     async fn check_in(&self, request: Request<CheckInRequest>) -> Result<Response<CheckInResponse>, Status> {
-        let (site, _) = node(&request)?;
+        let site = node(&request)?;
         let api = &self.0;
         let asked = request.into_inner();
         let reports = api.read_reports(&site, asked.reports).await?;
@@ -57,7 +57,7 @@ impl NodeService for Service {
                  restored from an older copy, or another controller signs with its key",
                 asked.directive_counter
             );
-            api.alarm("directive_counter_ahead", &site, text).await;
+            api.alarm("directive_counter_ahead", &site, &text).await;
         }
         let directive = api.directives.for_site(&api.core, &site, now).map_err(|e| Status::internal(e.to_string()))?;
         Ok(Response::new(CheckInResponse {
@@ -69,7 +69,7 @@ impl NodeService for Service {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let (site, not_after) = node(&request)?;
+        let (site, end) = (node(&request)?, certificate_end(&request)?);
         let api = Arc::clone(&self.0);
         let (stream, replaced) = api.core.hub().connect(&site, Instant::now(), REPLACED_WINDOW);
         if replaced >= REPLACED_MAX {
@@ -78,12 +78,12 @@ impl NodeService for Service {
                  identity",
                 REPLACED_WINDOW.as_secs()
             );
-            api.alarm("identity_shared", &site, text).await;
+            api.alarm("identity_shared", &site, &text).await;
         }
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
             tracing::debug!(%site, "watch stream opened");
-            push(&api, &stream, &sender, not_after).await;
+            push(&api, &stream, &sender, end).await;
             api.core.hub().disconnect(&site, &stream);
             tracing::debug!(%site, "watch stream closed");
         });
@@ -161,9 +161,8 @@ async fn push(
     api: &Api,
     stream: &NodeStream,
     sender: &mpsc::Sender<Result<WatchResponse, Status>>,
-    not_after: Timestamp,
+    end: tokio::time::Instant,
 ) {
-    let end = tokio::time::Instant::now() + Duration::from_millis(not_after.since(clock::now()).0);
     loop {
         let message = tokio::select! {
             biased;
@@ -216,7 +215,7 @@ impl Api {
             Ok(reports) => Ok(reports),
             Err(unverified) => {
                 let text = format!("the node of site {site} sent a report that does not count: {}", unverified.why);
-                self.alarm("report_unverified", site, text).await;
+                self.alarm("report_unverified", site, &text).await;
                 Err(status::make(unverified.code, "REPORT", &unverified.why, "enrol the node anew if its key was lost"))
             }
         }

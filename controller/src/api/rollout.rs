@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wardround_proto::v1::{self, rollout_service_server::RolloutService};
@@ -12,10 +12,10 @@ use wardround_rollout_plans::{
 };
 use wardround_signing::Signature;
 
-use super::{Api, Service, convert, id, operator, page, status};
+use super::{Api, Service, certificate_end, convert, id, operator, page, status};
 use crate::{
     core::Change,
-    registry::{Gathered, RegistryEvent, gather},
+    registry::{Alarm, Gathered, RegistryEvent, gather},
 };
 
 /// A watcher hears of what no event tells (connections) after this time at the latest.
@@ -90,10 +90,11 @@ impl RolloutService for Service {
         &self,
         request: Request<v1::WatchRolloutRequest>,
     ) -> Result<Response<Self::WatchRolloutStream>, Status> {
+        let end = certificate_end(&request)?;
         let id: RolloutId = id("id", &request.into_inner().id)?;
         self.0.rollout(&id, false)?;
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(watch(Arc::clone(&self.0), id, sender));
+        tokio::spawn(watch(Arc::clone(&self.0), id, sender, end));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -104,7 +105,8 @@ impl RolloutService for Service {
         let asked = request.into_inner();
         let id: RolloutId = id("id", &asked.id)?;
         let size = page::size(asked.page_size, 1_000, 10_000);
-        let start = usize::try_from(page::position(&asked.page_token)?.map_or(0, |at| at + 1)).unwrap_or(usize::MAX);
+        let after = page::position(&asked.page_token)?;
+        let start = usize::try_from(after.map_or(0, |at| at.saturating_add(1))).unwrap_or(usize::MAX);
         let members = self.0.core.read(|facts| facts.registry.rollout(&id).map(|r| Arc::clone(&r.members)));
         let members = members.ok_or_else(|| unknown(&id))?;
         let found = members.iter().enumerate().skip(start).take(size + 1);
@@ -233,8 +235,13 @@ impl Api {
     }
 }
 
-/// Sends the rollout now and after each change, until the watcher goes or the controller stops.
-async fn watch(api: Arc<Api>, id: RolloutId, sender: mpsc::Sender<Result<v1::WatchRolloutResponse, Status>>) {
+/// Sends the rollout now and after each change, until the watcher goes, their certificate ends or the controller stops.
+async fn watch(
+    api: Arc<Api>,
+    id: RolloutId,
+    sender: mpsc::Sender<Result<v1::WatchRolloutResponse, Status>>,
+    end: Instant,
+) {
     let mut news = api.core.hub().watch_rollout(&id);
     let mut alarms_from = api.core.read(|facts| facts.alarms.next());
     let mut sent: Option<v1::Rollout> = None;
@@ -243,18 +250,32 @@ async fn watch(api: Arc<Api>, id: RolloutId, sender: mpsc::Sender<Result<v1::Wat
         news.mark_unchanged();
         let (rollout, alarms, next) = api.core.read(|facts| {
             let ours = facts.alarms.since(alarms_from).filter(|a| a.rollout.as_ref() == Some(&id));
-            let alarms: Vec<v1::Alarm> = ours.take(ALARMS_MAX).map(convert::alarm).collect();
-            (convert::rollout(facts, api.core.hub(), &id, false), alarms, facts.alarms.next())
+            let ours: Vec<&Alarm> = ours.take(ALARMS_MAX).collect();
+            // What a full message leaves out comes in the next one.
+            let next = match ours.last() {
+                Some(last) if ours.len() == ALARMS_MAX => last.index + 1,
+                _ => facts.alarms.next(),
+            };
+            let alarms: Vec<v1::Alarm> = ours.into_iter().map(convert::alarm).collect();
+            (convert::rollout(facts, api.core.hub(), &id, false), alarms, next)
         });
         alarms_from = next;
+        let more = alarms.len() == ALARMS_MAX;
         if !alarms.is_empty() || rollout != sent {
             sent.clone_from(&rollout);
             if sender.send(Ok(v1::WatchRolloutResponse { rollout, alarms })).await.is_err() {
                 return;
             }
         }
+        if more {
+            continue;
+        }
         tokio::select! {
             () = sender.closed() => return,
+            () = tokio::time::sleep_until(end) => {
+                let _ = sender.send(Err(Status::unauthenticated("the client certificate has expired"))).await;
+                return;
+            }
             () = api.shutdown.cancelled() => {
                 let _ = sender.send(Err(Status::unavailable("the controller is shutting down"))).await;
                 return;

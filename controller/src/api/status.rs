@@ -13,20 +13,31 @@ use crate::{core::CoreError, payloads::PayloadError, registry::SignatureError};
 
 /// `ErrorInfo.domain`.
 const DOMAIN: &str = "wardround";
-/// Most violations in one status: details travel in a header, which clients limit to some kilobytes.
+/// Longest message, bytes. Message and details travel in headers, of which hyper's clients take 16 KiB in all; a longer
+/// status would reach its reader as a broken connection. What is not ASCII there triples, details grow by a third.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+/// Longest hint, bytes.
+const HINT_BYTES_MAX: usize = 500;
+/// Most violations in one status.
 const VIOLATIONS_MAX: usize = 20;
-/// Longest text of one violation, bytes.
+/// Longest field and longest text of one violation, bytes.
 const VIOLATION_BYTES_MAX: usize = 240;
+/// Most bytes of all violations.
+const VIOLATIONS_BYTES_MAX: usize = 4_000;
 
 /// A status with reason and hint.
 pub(crate) fn make(code: Code, reason: &str, message: &str, hint: &str) -> Status {
-    Status::with_error_details(code, message, details(reason, hint))
+    whole(code, message, details(reason, hint))
+}
+
+fn whole(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, shorten(message, MESSAGE_BYTES_MAX), details)
 }
 
 fn details(reason: &str, hint: &str) -> ErrorDetails {
     let mut metadata = HashMap::new();
     if !hint.is_empty() {
-        metadata.insert("hint".to_owned(), hint.to_owned());
+        metadata.insert("hint".to_owned(), shorten(hint, HINT_BYTES_MAX));
     }
     let mut details = ErrorDetails::new();
     details.set_error_info(reason, DOMAIN, metadata);
@@ -37,8 +48,8 @@ fn details(reason: &str, hint: &str) -> ErrorDetails {
 pub(crate) fn invalid(field: &str, message: impl std::fmt::Display) -> Status {
     let message = message.to_string();
     let mut details = details("INVALID_FIELD", "");
-    details.add_bad_request_violation(field, &message);
-    Status::with_error_details(Code::InvalidArgument, format!("{field}: {message}"), details)
+    details.add_bad_request_violation(field, shorten(&message, VIOLATION_BYTES_MAX));
+    whole(Code::InvalidArgument, &format!("{field}: {message}"), details)
 }
 
 /// Something is not there.
@@ -49,17 +60,25 @@ pub(crate) fn not_found(what: &str, id: &str, hint: &str) -> Status {
 /// Something must be done first.
 pub(crate) fn precondition(reason: &str, subject: &str, message: &str, hint: &str) -> Status {
     let mut details = details(reason, hint);
-    details.add_precondition_failure_violation(reason, subject, message);
-    Status::with_error_details(Code::FailedPrecondition, message, details)
+    details.add_precondition_failure_violation(
+        reason,
+        shorten(subject, VIOLATION_BYTES_MAX),
+        shorten(message, VIOLATION_BYTES_MAX),
+    );
+    whole(Code::FailedPrecondition, message, details)
 }
 
 /// Several fields are wrong.
 pub(crate) fn violations(message: &str, hint: &str, wrong: &[(String, String)]) -> Status {
     let mut details = details("INVALID_FIELD", hint);
+    let mut room = VIOLATIONS_BYTES_MAX;
     for (field, text) in wrong.iter().take(VIOLATIONS_MAX) {
-        details.add_bad_request_violation(field, shorten(text));
+        let (field, text) = (shorten(field, VIOLATION_BYTES_MAX), shorten(text, VIOLATION_BYTES_MAX));
+        let Some(left) = room.checked_sub(field.len() + text.len()) else { break };
+        room = left;
+        details.add_bad_request_violation(field, text);
     }
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    whole(Code::InvalidArgument, message, details)
 }
 
 /// Problems of a plan: one violation each, at "file:line:column field".
@@ -93,11 +112,12 @@ pub(crate) fn sentence(problem: &Problem) -> String {
     }
 }
 
-fn shorten(text: &str) -> String {
-    if text.len() <= VIOLATION_BYTES_MAX {
+/// At most `max` bytes of a text, and a sign that there was more.
+pub(super) fn shorten(text: &str, max: usize) -> String {
+    if text.len() <= max {
         return text.to_owned();
     }
-    let cut = (0..=VIOLATION_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let cut = (0..=max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     format!("{}…", &text[..cut])
 }
 
@@ -216,6 +236,39 @@ mod tests {
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().metadata["hint"], "do this");
         assert_eq!(details.precondition_failure().unwrap().violations.len(), 1);
+    }
+
+    /// What hyper's client counts (RFC 9113, section 6.5.2): names, values, and 32 bytes for each field.
+    fn header_bytes(status: &Status) -> usize {
+        let answer = status.clone().into_http::<tonic::body::Body>();
+        answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
+    #[test]
+    fn whatever_the_caller_sent_a_status_fits_into_a_clients_headers() {
+        let long = "ä".repeat(100_000);
+        let problem = Problem {
+            file: "p".repeat(200),
+            line: 12,
+            column: 7,
+            field: "ä".repeat(200),
+            message: long.clone(),
+            hint: long.clone(),
+        };
+        let refused =
+            Refusal::InvalidTransition { what: long.clone(), verb: "resume", state: long.clone(), hint: long.clone() };
+        let all = [
+            problems(&vec![problem; 100]),
+            invalid(&"f".repeat(200), &long),
+            not_found("patch", &long, &long),
+            refusal(&refused),
+            verify(&long, &VerifyError::Json(long.clone())),
+        ];
+        for status in all {
+            let bytes = header_bytes(&status);
+            assert!(bytes < 14 * 1024, "{bytes} bytes: {}", &status.message()[..40]);
+            assert!(status.get_error_details().error_info().is_some());
+        }
     }
 
     #[test]

@@ -8,8 +8,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use tonic::{Code, Request, client::Grpc, transport::Channel};
+use wardround_proto::v1::{WatchRolloutRequest, rollout_service_client::RolloutServiceClient};
 
-use crate::world::{Node, World, eventually};
+use crate::world::{Node, PATIENCE, World, eventually};
 
 async fn call(channel: &Channel, path: &str) -> Code {
     let mut client = Grpc::new(channel.clone());
@@ -17,7 +18,7 @@ async fn call(channel: &Channel, path: &str) -> Code {
     let codec = tonic_prost::ProstCodec::<(), ()>::default();
     let path = tonic::codegen::http::uri::PathAndQuery::try_from(path.to_owned()).unwrap();
     // The answer's content is not looked at: decoding it as an empty message succeeds or not, both after the guard.
-    match tokio::time::timeout(Duration::from_secs(5), client.server_streaming(Request::new(()), path, codec)).await {
+    match tokio::time::timeout(PATIENCE, client.server_streaming(Request::new(()), path, codec)).await {
         Ok(Ok(_)) => Code::Ok,
         Ok(Err(status)) => status.code(),
         Err(_) => panic!("no answer"),
@@ -125,19 +126,41 @@ async fn expired_and_foreign_certificates_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_ends_during_a_connection_ends_its_calls_with_the_date() {
+async fn a_certificate_that_ends_during_a_connection_ends_its_calls_with_the_date_and_its_streams() {
     let world = World::new();
-    let controller = world.start().await;
+    let (controller, operator, _node) = world.with_node().await;
+    operator.started().await;
     let ca_key = std::fs::read_to_string(world.data().join("ca.key")).unwrap();
-    let (certificate, key) =
-        certificate(&world.ca_pem(), &ca_key, "ann", Duration::from_secs(64), Duration::from_secs(60));
-    let channel = controller.connect(&world.ca_pem(), Some((&certificate, &key))).await.unwrap();
+    // Short, but a slow machine must get through a handshake and two calls before it ends.
+    let mut opened = None;
+    for left in [4, 12, 36] {
+        let begun = Duration::from_secs(60);
+        let life = begun + Duration::from_secs(left);
+        let (certificate, key) = certificate(&world.ca_pem(), &ca_key, "ann", life, begun);
+        let Ok(channel) = controller.connect(&world.ca_pem(), Some((&certificate, &key))).await else { continue };
+        let mut client = RolloutServiceClient::new(channel.clone());
+        let request = WatchRolloutRequest { id: "r1".to_owned() };
+        if let Ok(stream) = client.watch_rollout(request).await {
+            opened = Some((channel, stream.into_inner(), Duration::from_secs(left)));
+            break;
+        }
+    }
+    let (channel, mut stream, left) = opened.expect("a certificate that is valid for a while");
+    let ended = async {
+        loop {
+            match stream.message().await {
+                Ok(message) => assert!(message.is_some(), "a stream ends with its reason"),
+                Err(status) => break status,
+            }
+        }
+    };
+    let ended = tokio::time::timeout(left + PATIENCE, ended).await.expect("the end of the stream");
+    assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
     let client = wardround_proto::v1::estate_service_client::EstateServiceClient::new(channel);
     let list = || {
         let mut client = client.clone();
         async move { client.list_sites(wardround_proto::v1::ListSitesRequest::default()).await }
     };
-    list().await.unwrap();
     let status = eventually("the end of the certificate", || async { list().await.err() }).await;
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains("operator ann expired on 20"), "{status:?}");

@@ -126,6 +126,20 @@ async fn a_watcher_sees_each_change_and_its_alarms() {
         alarmed |= message.alarms.iter().any(|a| a.site == "rx1");
         halted |= message.rollout.unwrap().state == "halted";
     }
+    // More alarms at one moment than one message holds: the watcher hears of each.
+    let many = |n: u32| wardround_rollout_plans::model::ReportBody::Refused {
+        what: "order".to_owned(),
+        why: format!("number {n}"),
+        rollout: Some("r1".parse().unwrap()),
+    };
+    let many: Vec<v1::Envelope> = (0..250).map(|n| node.seal(many(n))).collect();
+    node.send(many).await.unwrap();
+    let mut heard = 0;
+    while heard < 250 {
+        let message = tokio::time::timeout(PATIENCE, watch.message()).await.expect("more alarms");
+        heard += message.unwrap().unwrap().alarms.len();
+    }
+    assert_eq!(heard, 250, "each once");
     let unknown = v1::WatchRolloutRequest { id: "nothing".to_owned() };
     assert_eq!(operator.rollouts().watch_rollout(unknown).await.unwrap_err().code(), Code::NotFound);
 }
