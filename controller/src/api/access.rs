@@ -24,7 +24,7 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.NodeService/Watch", Node, false),
     ("wardround.v1.NodeService/FetchChunks", Node, false),
     ("wardround.v1.NodeService/FetchDocument", Node, false),
-    ("wardround.v1.PatchService/FindMissingChunks", Operator, false),
+    ("wardround.v1.PatchService/FindMissingChunks", Operator, true),
     ("wardround.v1.PatchService/UploadChunks", Operator, true),
     ("wardround.v1.PatchService/CreatePatch", Operator, true),
     ("wardround.v1.PatchService/SignPatch", Operator, false),

@@ -34,7 +34,8 @@ impl PatchService for Service {
         let digests = convert::digests("digests", &request.into_inner().digests, DIGESTS_MAX)?;
         let payloads = self.0.payloads.clone();
         let missing = blocking(move || {
-            let missing = digests.iter().filter(|d| !payloads.has(d));
+            // Read, not only looked for: a damaged chunk must be sent again, or importing anew would mend nothing.
+            let missing = digests.iter().filter(|d| payloads.get(d).is_err());
             missing.map(|d| d.as_bytes().to_vec()).collect()
         })
         .await?;

@@ -1,5 +1,6 @@
 //! Patches and rollout documents: what is refused, what is gathered, how pages join.
 
+use base64::Engine as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use wardround_proto::v1;
@@ -31,6 +32,9 @@ async fn a_patch_needs_its_payload_whole_and_two_people() {
     assert!(twice.message().contains("two different people"), "{twice:?}");
     assert_eq!(sign(CYD).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(sign(99).await.unwrap_err().code(), Code::PermissionDenied);
+    let signatures = vec![signature(first.envelope.as_ref().unwrap(), ANN); 17];
+    let many = v1::SignPatchRequest { id: "KB1".to_owned(), signatures };
+    assert_eq!(operator.patches().sign_patch(many).await.unwrap_err().code(), Code::InvalidArgument);
     let ready = sign(BEN).await.unwrap().into_inner().patch.unwrap();
     assert!(ready.ready);
     assert_eq!(ready.envelope.unwrap().signatures.len(), 2);
@@ -72,10 +76,16 @@ async fn a_flipped_bit_is_found_in_a_signature_a_document_and_a_chunk() {
     assert_eq!(damaged.code(), Code::DataLoss);
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     assert!(damaged.message().contains(&name), "{damaged:?}");
+    // Importing anew mends it: the controller says that it lacks the chunk.
+    let missing = v1::FindMissingChunksRequest { digests: vec![hex::decode(&name).unwrap()] };
+    let missing = operator.patches().find_missing_chunks(missing).await.unwrap().into_inner().digests;
+    assert_eq!(missing, [hex::decode(&name).unwrap()]);
     // A node that asks for it hears the same, and nothing of the damaged bytes.
     let digests = vec![hex::decode(&name).unwrap()];
     let mut chunks = node.client().fetch_chunks(v1::FetchChunksRequest { digests }).await.unwrap().into_inner();
     assert_eq!(chunks.message().await.unwrap_err().code(), Code::DataLoss);
+    operator.upload().await;
+    operator.patch("KB3", &[]).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,11 +180,15 @@ async fn pages_join_without_gap_or_overlap() {
 
     let bad = v1::ListDevicesRequest { page_token: "!".to_owned(), ..Default::default() };
     assert_eq!(operator.estate().list_devices(bad).await.unwrap_err().code(), Code::InvalidArgument);
+    // A token of nobody's making that says the last position there can be: no page follows.
+    let last = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(u64::MAX.to_string());
 
     operator.upload().await;
     operator.patch("KB1", &[ANN, BEN]).await.unwrap();
     let plan = "name: one\nwaves:\n  - { name: all, select: { remaining: true }, soak: 1s }\n";
     operator.create("r1", "KB1", plan).await.unwrap();
+    let beyond = v1::ListMembersRequest { id: "r1".to_owned(), page_size: 9, page_token: last };
+    assert!(operator.rollouts().list_members(beyond).await.unwrap().into_inner().members.is_empty());
     let mut members = Vec::new();
     let mut page_token = String::new();
     loop {
