@@ -1,5 +1,4 @@
-//! The TLS side of the listener: a server certificate that can be renewed while running, limits on handshakes and
-//! connections.
+//! The TLS side of the listener: a server certificate that can be renewed while running, and limits on handshakes.
 
 use std::{
     io,
