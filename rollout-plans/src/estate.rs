@@ -1,32 +1,32 @@
 //! The estate as a whole.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, DeviceId, SiteId, SiteInventory};
 
-/// All sites, as their nodes last reported them.
+/// All sites, as their nodes last reported them. A copy is cheap: it shares the inventories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estate {
-    sites: BTreeMap<SiteId, SiteInventory>,
+    sites: BTreeMap<SiteId, Arc<SiteInventory>>,
 }
 
 impl Estate {
     /// Replaces a site's inventory.
     pub fn put(&mut self, inventory: SiteInventory) {
-        self.sites.insert(inventory.site.clone(), inventory);
+        self.sites.insert(inventory.site.clone(), Arc::new(inventory));
     }
 
     /// One site.
     #[must_use]
     pub fn site(&self, id: &SiteId) -> Option<&SiteInventory> {
-        self.sites.get(id)
+        self.sites.get(id).map(Arc::as_ref)
     }
 
     /// All sites, by id.
     pub fn sites(&self) -> impl Iterator<Item = &SiteInventory> {
-        self.sites.values()
+        self.sites.values().map(Arc::as_ref)
     }
 
     /// All devices with their sites, by site and then as reported.

@@ -139,9 +139,15 @@ impl Api {
             return Err(status::violations(&format!("the document of patch {} can't be used", patch.id), "", &wrong));
         }
         let id = patch.id.clone();
+        let title = patch.title.clone();
+        let there = || self.core.read(|facts| facts.registry.patch(&id).map(|p| p.digest));
+        // Before the turn is taken: to read 2 GiB takes longer than others' signatures may wait.
+        if there().is_none() {
+            let payloads = self.payloads.clone();
+            blocking(move || check_payloads(&payloads, &patch)).await??;
+        }
         let _turn = self.drafting.lock().await;
-        let there = self.core.read(|facts| facts.registry.patch(&id).map(|p| p.digest));
-        match there {
+        match there() {
             Some(digest) if digest == envelope.digest() => {}
             Some(digest) => {
                 let text = format!("patch {id} exists already with another document ({digest})");
@@ -153,8 +159,6 @@ impl Api {
                 ));
             }
             None => {
-                let (payloads, title) = (self.payloads.clone(), patch.title.clone());
-                blocking(move || check_payloads(&payloads, &patch)).await??;
                 let bare = Envelope { signatures: Vec::new(), ..envelope.clone() };
                 let event = RegistryEvent::PatchCreated { id: id.clone(), title, envelope: Arc::new(bare), by };
                 self.core.submit(event).await.map_err(|e| status::core(&e))?;

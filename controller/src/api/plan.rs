@@ -16,7 +16,7 @@ use wardround_rollout_plans::{
 };
 use wardround_signing::{Digest, Envelope};
 
-use super::{Api, convert, id, status};
+use super::{Api, blocking, convert, id, status};
 use crate::{clock, core::Change, registry::RegistryEvent};
 
 /// Longest plan, bytes: 50 waves with long device lists stay far below.
@@ -40,7 +40,7 @@ fn parse(yaml: &str, file_name: &str) -> Result<ParsedPlan, Status> {
 }
 
 impl Api {
-    pub(super) fn preview(&self, asked: &v1::PreviewPlanRequest) -> Result<v1::PreviewPlanResponse, Status> {
+    pub(super) async fn preview(&self, asked: &v1::PreviewPlanRequest) -> Result<v1::PreviewPlanResponse, Status> {
         let parsed = parse(&asked.plan_yaml, &asked.file_name)?;
         let patch = match asked.patch.as_str() {
             "" => any_patch(&parsed.plan)?,
@@ -52,7 +52,7 @@ impl Api {
                 found.peek_unverified().map_err(Status::data_loss)?
             }
         };
-        let resolution = self.resolve(&parsed, &patch)?;
+        let (parsed, _, resolution) = self.resolve(parsed, patch).await?;
         let mut warnings: Vec<String> = parsed.warnings.iter().map(warning).collect();
         warnings.extend(resolution.warnings.iter().cloned());
         let total: usize = resolution.waves.iter().map(Vec::len).sum();
@@ -75,10 +75,17 @@ impl Api {
         })
     }
 
-    fn resolve(&self, parsed: &ParsedPlan, patch: &Patch) -> Result<Resolution, Status> {
-        self.core
-            .read(|facts| resolve(parsed, patch, facts.engine.estate()))
-            .map_err(|problems| status::problems(&problems))
+    /// Resolves on a copy of the estate, away from the state's lock and the async threads: for a national estate it takes
+    /// so long that a halt would have to wait.
+    async fn resolve(&self, parsed: ParsedPlan, patch: Patch) -> Result<(ParsedPlan, Patch, Resolution), Status> {
+        let estate = self.core.read(|facts| facts.engine.estate().clone());
+        let (parsed, patch, resolved) = blocking(move || {
+            let resolved = resolve(&parsed, &patch, &estate);
+            (parsed, patch, resolved)
+        })
+        .await?;
+        let resolution = resolved.map_err(|problems| status::problems(&problems))?;
+        Ok((parsed, patch, resolution))
     }
 
     pub(super) async fn create_rollout(
@@ -98,7 +105,7 @@ impl Api {
             "" => self.choose_id(&patch_id)?,
             text => id("id", text)?,
         };
-        let resolution = self.resolve(&parsed, &patch)?;
+        let (parsed, patch, resolution) = self.resolve(parsed, patch).await?;
         let rollout = document(rollout_id.clone(), &parsed.plan, &patch, record.digest, &resolution, clock::now());
         let envelope = Envelope::unsigned(&rollout).map_err(|e| {
             status::make(Code::InvalidArgument, "DOCUMENT", &e.to_string(), "list fewer devices by name")

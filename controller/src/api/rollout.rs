@@ -33,7 +33,7 @@ impl RolloutService for Service {
         &self,
         request: Request<v1::PreviewPlanRequest>,
     ) -> Result<Response<v1::PreviewPlanResponse>, Status> {
-        Ok(Response::new(self.0.preview(&request.into_inner())?))
+        Ok(Response::new(Box::pin(self.0.preview(&request.into_inner())).await?))
     }
 
     async fn create_rollout(
