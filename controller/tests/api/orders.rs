@@ -1,6 +1,4 @@
-//! People's orders, and how fast a halt travels.
-
-use std::time::{Duration, Instant};
+//! People's orders, and how a halt travels.
 
 use tonic::Code;
 use wardround_proto::v1::{self, node_service_client::NodeServiceClient};
@@ -61,14 +59,13 @@ async fn orders_count_once_and_only_by_those_who_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_halt_reaches_every_watching_node_within_a_second() {
+async fn a_halt_is_pushed_to_every_watching_node() {
     let world = World::new();
     let (_controller, operator, node) = world.with_node().await;
     operator.started().await;
     let mut watch = node.client().watch(v1::WatchRequest {}).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().halt, None, "check in at once");
     let order = operator.order("r1", Command::Halt, CYD).await;
-    let begun = Instant::now();
     let halting = operator.halt(order.clone());
     let pushed = async {
         loop {
@@ -77,8 +74,8 @@ async fn a_halt_reaches_every_watching_node_within_a_second() {
             }
         }
     };
-    let (halted, pushed) = tokio::join!(halting, pushed);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Nothing in here asks for it again: it comes pushed or not at all.
+    let (halted, pushed) = tokio::time::timeout(PATIENCE, async { tokio::join!(halting, pushed) }).await.unwrap();
     assert_eq!(halted.unwrap().state, "halted");
     assert_eq!(unwire(&pushed), unwire(&order));
     assert_eq!(node.directive().await.rollouts[0].mode, Mode::Halted);
@@ -145,7 +142,7 @@ async fn a_watcher_sees_each_change_and_its_alarms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_ends_streams_and_takes_less_than_five_seconds() {
+async fn a_stop_tells_every_stream() {
     let world = World::new();
     let (controller, operator, node) = world.with_node().await;
     operator.started().await;
@@ -153,20 +150,24 @@ async fn a_stop_ends_streams_and_takes_less_than_five_seconds() {
     let request = v1::WatchRolloutRequest { id: "r1".to_owned() };
     let mut people = operator.rollouts().watch_rollout(request).await.unwrap().into_inner();
     eventually("the connection", || async { operator.site("rx1").await.site.unwrap().connected.then_some(()) }).await;
-    let (result, took) = controller.stop().await;
-    result.unwrap();
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    controller.stop().await.unwrap();
     let ended = async {
         loop {
             match watch.message().await {
-                Ok(Some(_)) => {}
-                Ok(None) => return Code::Ok,
-                Err(status) => return status.code(),
+                Ok(message) => assert!(message.is_some(), "a stream ends with its reason"),
+                Err(status) => break status,
             }
         }
     };
-    assert_ne!(tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap(), Code::Unauthenticated);
-    while let Ok(Some(_)) = people.message().await {}
+    let told = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!((told.code(), told.message()), (Code::Unavailable, "the controller is shutting down"));
+    let told = loop {
+        match people.message().await {
+            Ok(message) => assert!(message.is_some(), "a stream ends with its reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((told.code(), told.message()), (Code::Unavailable, "the controller is shutting down"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

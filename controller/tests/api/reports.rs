@@ -117,7 +117,8 @@ async fn a_silent_site_is_unknown_until_it_is_heard_again() {
     let world = World::new();
     let config = Config {
         data: world.data(),
-        silence_after: Some(Duration::from_millis(300)),
+        // Long enough that a slow machine sees the site's word before it counts as silent again.
+        silence_after: Some(Duration::from_secs(2)),
         check_in_every: Some(Duration::from_secs(1)),
         ..Config::default()
     };

@@ -84,7 +84,7 @@ async fn a_full_disk_refuses_new_work_clearly_but_not_a_halt_nor_reports() {
     let world = World::new();
     let (controller, operator, mut node) = world.with_node().await;
     operator.started().await;
-    controller.stop().await.0.unwrap();
+    controller.stop().await.unwrap();
     world.configure("free_bytes_min", u64::MAX / 4);
 
     let controller = world.start().await;

@@ -195,12 +195,10 @@ impl Controller {
         self.runtime.take().unwrap().shutdown_background();
     }
 
-    /// Asks it to stop and says how long that took.
-    pub(crate) async fn stop(mut self) -> (Result<(), RunError>, Duration) {
-        let begun = Instant::now();
+    /// Asks it to stop and waits until it has.
+    pub(crate) async fn stop(mut self) -> Result<(), RunError> {
         self.shutdown.cancel();
-        let result = (&mut self.ended).await.unwrap();
-        (result, begun.elapsed())
+        (&mut self.ended).await.unwrap()
     }
 
     /// A client's connection, with a certificate or without.
