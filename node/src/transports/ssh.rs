@@ -49,7 +49,7 @@ impl SshLink {
         Self {
             config: config.clone(),
             known_hosts: work_dir.join(format!("{alias}.known_hosts")),
-            control: control_path(&work_dir, &alias),
+            control: control_path(&work_dir, &alias, config),
             alias,
             ready: OnceCell::new(),
         }
@@ -184,7 +184,8 @@ impl SshLink {
         if has("no matching") || has("no mutual signature algorithm") {
             return DeviceError::Algorithms { detail };
         }
-        if has("Permission denied") {
+        // With the methods in brackets, as the client says it; an upload may be denied too.
+        if has("Permission denied (") {
             return DeviceError::Login { detail };
         }
         if done.code == Some(CLIENT_FAILED) || done.code.is_none() {
@@ -290,8 +291,7 @@ impl SshLink {
                 return Err(DeviceError::Timeout { what: "the reboot".into(), after: timeout });
             }
             match self.boot_mark().await {
-                Ok(mark) if mark != before => return Ok(()),
-                Ok(_) if went_away && before.is_none() => return Ok(()),
+                Ok(mark) if has_restarted(before.as_deref(), mark.as_deref(), went_away) => return Ok(()),
                 Ok(_) => {}
                 Err(error @ (DeviceError::HostKey { .. } | DeviceError::Login { .. })) => return Err(error),
                 Err(_) => {
@@ -328,6 +328,15 @@ impl SshLink {
     }
 }
 
+/// Another mark is the proof. No mark is none: a Windows that shuts down, or has just come up, can't be asked for it.
+fn has_restarted(before: Option<&str>, now: Option<&str>, went_away: bool) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => before != now,
+        (Some(_), None) => false,
+        (None, _) => went_away,
+    }
+}
+
 /// ssh_config(5) splits values at white space and expands `%` and `~`: quote, and double the percent signs.
 fn option_path(path: &Path) -> String {
     format!("\"{}\"", path.display().to_string().replace('%', "%%"))
@@ -335,9 +344,11 @@ fn option_path(path: &Path) -> String {
 
 /// A control socket in the work directory, or, where that name would be too long, in a private directory of this
 /// account among the temporary files. `None` means that each call makes its own connection.
-fn control_path(work_dir: &Path, alias: &str) -> Option<PathBuf> {
-    // 64 bits of a digest tell the devices of all nodes on this machine apart.
-    let digest = wardround_signing::Digest::of(work_dir.join(alias).display().to_string().as_bytes()).hex();
+fn control_path(work_dir: &Path, alias: &str, config: &SshConfig) -> Option<PathBuf> {
+    // 64 bits of a digest tell the devices of all nodes on this machine apart. The declaration is a part of it: a device that
+    // is declared anew must not be reached over the connection to where it was before.
+    let whole = format!("{} {config:?}", work_dir.join(alias).display());
+    let digest = wardround_signing::Digest::of(whole.as_bytes()).hex();
     let name = format!("s-{}", &digest[..16]);
     let near = work_dir.join(&name);
     if near.as_os_str().len() <= CONTROL_PATH_MAX {
@@ -355,4 +366,43 @@ fn control_path(work_dir: &Path, alias: &str) -> Option<PathBuf> {
     }
     let far = dir.join(name);
     (far.as_os_str().len() <= CONTROL_PATH_MAX).then_some(far)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LegacyAlgorithms;
+
+    fn config(host: &str) -> SshConfig {
+        SshConfig {
+            host: host.to_owned(),
+            port: 22,
+            user: "patch".to_owned(),
+            identity_file: PathBuf::from("/keys/id"),
+            host_key: "ssh-ed25519 AAAA".to_owned(),
+            shell: RemoteShell::Cmd,
+            upload_dir: "/C:/wardround".to_owned(),
+            device_dir: r"C:\wardround".to_owned(),
+            legacy: LegacyAlgorithms::default(),
+        }
+    }
+
+    #[test]
+    fn only_another_boot_mark_proves_a_restart() {
+        assert!(has_restarted(Some("boot 1"), Some("boot 2"), false));
+        assert!(!has_restarted(Some("boot 1"), Some("boot 1"), true));
+        assert!(!has_restarted(Some("boot 1"), None, true), "it is going down, or has just come up");
+        assert!(!has_restarted(None, Some("boot 1"), false), "it could not say before");
+        assert!(!has_restarted(None, None, false) && has_restarted(None, None, true));
+    }
+
+    #[test]
+    fn a_device_that_is_declared_anew_gets_a_connection_of_its_own() {
+        let dir = Path::new("/var/lib/wardround/devices");
+        let path = |config: &SshConfig| control_path(dir, "rx1.ct-01", config).unwrap();
+        assert_eq!(path(&config("10.0.0.1")), path(&config("10.0.0.1")));
+        assert_ne!(path(&config("10.0.0.1")), path(&config("10.0.0.2")));
+        let repinned = SshConfig { host_key: "ssh-ed25519 BBBB".to_owned(), ..config("10.0.0.1") };
+        assert_ne!(path(&config("10.0.0.1")), path(&repinned));
+    }
 }
