@@ -95,6 +95,8 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("AAAAC3NzaC1lZDI1NTE5", "BBBB", &["devices[1].transport.host_key", "no SSH host key"]),
         ("user: patch", "user: \"-oProxyCommand=x\"", &["devices[1].transport.user"]),
         ("C:\\\\wardround\"", "C:\\\\war round\"", &["devices[1].transport.device_dir"]),
+        ("device_dir: \"C:\\\\", "device_dir: \"", &["devices[1].transport.device_dir", "no absolute directory"]),
+        ("device_dir: \"C:\\\\", "device_dir: \"/", &["devices[1].transport.device_dir", "shell is cmd"]),
         ("kex: [diffie", "kex: [\"+, diffie", &["site.yaml:"]),
         ("timeout: 2s", "timeout: 2", &["systems[0].probes[0].timeout", "not a duration"]),
         ("timeout: 2s", "timeout: 2h", &["up to 60s"]),

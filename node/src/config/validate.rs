@@ -263,6 +263,24 @@ impl Validator<'_> {
                 )
             }
         };
+        let whole = self.needed(raw.device_dir.as_ref(), kind, field, "device_dir")?;
+        let device_dir = directory(whole, "device_dir")?;
+        // What runs there begins in another directory than the session that started it.
+        let absolute = match remote {
+            RemoteShell::Sh => device_dir.starts_with('/'),
+            RemoteShell::Cmd => {
+                matches!(device_dir.as_bytes(), [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
+            }
+        };
+        if !absolute {
+            let message = format!("{device_dir:?} is no absolute directory of a device whose shell is {}", shell.value);
+            return self.fail(
+                whole,
+                &format!("{field}.device_dir"),
+                message,
+                r"write C:\wardround, or /opt/wardround for sh",
+            );
+        }
         let identity = self.needed(raw.identity_file.as_ref(), kind, field, "identity_file")?;
         let host_key = self.needed(raw.host_key.as_ref(), kind, field, "host_key")?;
         Ok(SshConfig {
@@ -273,7 +291,7 @@ impl Validator<'_> {
             host_key: self.host_key(host_key, &format!("{field}.host_key"))?,
             shell: remote,
             upload_dir: directory(self.needed(raw.upload_dir.as_ref(), kind, field, "upload_dir")?, "upload_dir")?,
-            device_dir: directory(self.needed(raw.device_dir.as_ref(), kind, field, "device_dir")?, "device_dir")?,
+            device_dir,
             legacy: self.legacy(raw.legacy.as_ref(), &format!("{field}.legacy"))?,
         })
     }
