@@ -2,7 +2,8 @@
  *
  * It leaves the traces that the real one leaves: HotFix key, uninstall folder, log line, a file that is put in place only
  * by the next restart, and exit code 3010. Build: x86_64-w64-mingw32-gcc -DKB='"KB4500331"' hotfix.c
- * Switches of its own: /slow:N waits N seconds first; /fail ends with 1603; /lie ends with 0 and does nothing.
+ * Switches of its own: /hold waits first until the file "go" is in the Windows folder; /fail ends with 1603; /lie ends
+ * with 0 and does nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,9 +53,8 @@ static int uninstall(void) {
 static int install(int argc, char **argv, const char *self) {
     HKEY key;
     DWORD one = 1;
-    const char *slow = switch_of(argc, argv, "slow:");
     note("begun");
-    if (slow) Sleep(1000 * (DWORD)atoi(slow));
+    while (switch_of(argc, argv, "hold") && GetFileAttributesA(in_windows("go")) == INVALID_FILE_ATTRIBUTES) Sleep(20);
     if (switch_of(argc, argv, "fail")) {
         puts("the update failed");
         return 1603;

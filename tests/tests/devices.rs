@@ -18,7 +18,7 @@ use wardround_tests::rig::{
     Hotfix, Msi, QueryRetrieve, SshDevice, SshOptions, Storescp, WineDevice, WineVersion, variant, wait_until,
 };
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4500331";
 
 /// A handle as a node makes it from a site file.
@@ -187,7 +187,7 @@ async fn an_install_outlives_its_link_and_its_node() {
     let Some(server) = SshDevice::windows(&device, SshOptions::default()) else { return };
     let Some(hotfix) = Hotfix::build(KB) else { return };
     let work = tempfile::tempdir().unwrap();
-    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/slow:5"]);
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/hold"]);
     let first = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
     first.stage("op", &hotfix.path, &variant).await.unwrap();
 
@@ -205,6 +205,7 @@ async fn an_install_outlives_its_link_and_its_node() {
     task.abort();
     assert!(task.await.is_err());
     assert!(!lines().contains("installed"), "it is still at work");
+    std::fs::write(device.file("windows/go"), "").unwrap();
 
     let second = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
     let ran = second.install("op", &variant, LONG).await.unwrap();
@@ -221,15 +222,17 @@ async fn a_link_that_is_cut_is_made_again_while_an_install_runs() {
     let Some(server) = SshDevice::windows(&device, SshOptions::default()) else { return };
     let Some(hotfix) = Hotfix::build(KB) else { return };
     let work = tempfile::tempdir().unwrap();
-    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/slow:3"]);
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/hold"]);
     let handle = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
     handle.stage("op", &hotfix.path, &variant).await.unwrap();
     let log = device.file(&format!("windows/{KB}.log"));
     let begun = move || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("begun"));
     let install = handle.install("op", &variant, LONG);
+    let go = device.file("windows/go");
     let cut = tokio::task::spawn_blocking(move || {
         wait_until("the install begins", LONG, begun);
         server.cut();
+        std::fs::write(go, "").unwrap();
         server
     });
     let (ran, server) = tokio::join!(install, cut);
@@ -243,7 +246,7 @@ async fn a_step_that_died_is_told_from_one_that_works() {
     let Some(hotfix) = Hotfix::build(KB) else { return };
     let work = tempfile::tempdir().unwrap();
     let handle = local(&work, &device, WineVersion::XpX64);
-    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/slow:600"]);
+    let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/hold"]);
     handle.stage("op", &hotfix.path, &variant).await.unwrap();
     let log = device.file(&format!("windows/{KB}.log"));
     let restart = tokio::task::spawn_blocking(move || {
@@ -358,7 +361,7 @@ async fn dicom_says_healthy_wrong_title_and_gone_apart() {
     let Some(mut pacs) = Storescp::start() else { return };
     let Some(archive) = QueryRetrieve::start() else { return };
     let echo = |port: u16, title: &str| {
-        format!("{{ kind: dicom_echo, host: 127.0.0.1, port: {port}, called_ae: {title}, timeout: 5s }}")
+        format!("{{ kind: dicom_echo, host: 127.0.0.1, port: {port}, called_ae: {title}, timeout: 60s }}")
     };
     told(&probe(&echo(pacs.port(), "PACS")).await, true, "echo status 0x0000");
     told(&probe(&echo(archive.port(), "ARCHIVE")).await, true, "echo status 0x0000");
@@ -411,18 +414,23 @@ enum Then {
 async fn hostile_answers_end_in_evidence() {
     const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n";
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
-    let http =
-        |port: u16| format!("{{ kind: http, url: \"http://127.0.0.1:{port}/health\", contains: ok, timeout: 1s }}");
+    // A minute where an answer comes, however busy the machine is; a second where none ever will.
+    let http_within = |limit: &str, port: u16| {
+        format!("{{ kind: http, url: \"http://127.0.0.1:{port}/health\", contains: ok, timeout: {limit} }}")
+    };
+    let http = |port: u16| http_within("60s", port);
     told(&probe(&http(server(OK, Then::Close).await)).await, true, "status 200: ok");
     told(&probe(&http(server(OK, Then::Hold).await)).await, true, "status 200: ok");
     told(&probe(&http(server(b"HTTP/1.1 503 Busy\r\n\r\nno", Then::Close).await)).await, false, "status 503");
-    told(&probe(&http(server(HEAD, Then::Drip).await)).await, false, "no answer within 1000ms");
+    told(&probe(&http_within("1s", server(HEAD, Then::Drip).await)).await, false, "no answer within 1000ms");
     told(&probe(&http(server(HEAD, Then::Flood).await)).await, false, "longer than 65536 bytes");
     told(&probe(&http(server(b"\x00\x01garbage", Then::Close).await)).await, false, "not HTTP");
     told(&probe(&http(server(b"", Then::Close).await)).await, false, "without an answer");
 
-    let echo =
-        |port: u16| format!("{{ kind: dicom_echo, host: 127.0.0.1, port: {port}, called_ae: PACS, timeout: 1s }}");
+    let echo_within = |limit: &str, port: u16| {
+        format!("{{ kind: dicom_echo, host: 127.0.0.1, port: {port}, called_ae: PACS, timeout: {limit} }}")
+    };
+    let echo = |port: u16| echo_within("60s", port);
     told(&probe(&echo(server(b"220 mail\r\n", Then::Close).await)).await, false, "not DICOM");
     told(
         &probe(&echo(server(b"\x02\0\xff\xff\xff\xff", Then::Flood).await)).await,
@@ -431,23 +439,25 @@ async fn hostile_answers_end_in_evidence() {
     );
     told(&probe(&echo(server(b"\x02\0\0\0\0\x04abcd", Then::Hold).await)).await, false, "damaged");
     told(&probe(&echo(server(b"\x07\0\0\0\0\x04\0\0\x02\0", Then::Hold).await)).await, false, "aborted by");
-    told(&probe(&echo(server(b"", Then::Hold).await)).await, false, "no answer within 1000ms");
-    told(&probe(&echo(server(b"\x02\0", Then::Drip).await)).await, false, "");
+    told(&probe(&echo_within("1s", server(b"", Then::Hold).await)).await, false, "no answer within 1000ms");
+    told(&probe(&echo_within("1s", server(b"\x02\0", Then::Drip).await)).await, false, "");
 
-    let tcp = |port: u16| format!("{{ kind: tcp, host: 127.0.0.1, port: {port}, timeout: 1s }}");
+    let tcp = |port: u16| format!("{{ kind: tcp, host: 127.0.0.1, port: {port}, timeout: 60s }}");
     told(&probe(&tcp(server(b"", Then::Hold).await)).await, true, "connected");
     told(&probe(&tcp(1)).await, false, "refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_hangs_or_floods_is_ended() {
-    let command = |script: &str| format!("{{ kind: command, argv: [sh, -c, \"{script}\"], timeout: 1s }}");
+    let within =
+        |limit: &str, script: &str| format!("{{ kind: command, argv: [sh, -c, \"{script}\"], timeout: {limit} }}");
+    let command = |script: &str| within("60s", script);
     told(&probe(&command("echo queue empty")).await, true, "queue empty");
     told(&probe(&command("echo queue full; exit 3")).await, false, "exit 3: queue full");
     let begin = Instant::now();
-    told(&probe(&command("echo begun; sleep 600 & sleep 600")).await, false, "1000ms");
-    assert!(begin.elapsed() < Duration::from_secs(5));
-    let flood = probe(&command("yes flood")).await;
+    told(&probe(&within("1s", "echo begun; sleep 600 & sleep 600")).await, false, "1000ms");
+    assert!(begin.elapsed() < Duration::from_secs(120));
+    let flood = probe(&within("1s", "yes flood")).await;
     assert!(!flood.ok && flood.answer.len() <= 2_000, "{}", flood.answer.len());
     told(&probe("{ kind: command, argv: [/nowhere/probe] }").await, false, "could not be run");
 }

@@ -107,7 +107,7 @@ impl Hotfix {
         Some(Self { path, kb: kb.into() })
     }
 
-    /// As a variant of a patch, with extra switches ("/slow:5", "/fail", "/lie").
+    /// As a variant of a patch, with extra switches ("/hold", "/fail", "/lie").
     #[must_use]
     pub fn variant(&self, platform: &str, switches: &[&str]) -> Variant {
         let switches = switches.iter().map(|s| (*s).to_owned()).collect();
