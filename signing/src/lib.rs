@@ -3,7 +3,7 @@
 //! There is exactly one function that verifies a signed document: [`verify`]. What it returns, [`Verified`], can be made
 //! in no other way, so code that takes a `Verified<T>` can't be handed an unchecked one.
 //!
-//! **Invariant:** no I/O, no clock, no async in this crate. Randomness only where a key is made ([`SecretKey::generate`]).
+//! **Invariant:** no I/O, no clock, no runtime in this crate; [`tuf`] awaits only what its caller fetches. Randomness only where a key is made ([`SecretKey::generate`]).
 
 mod digest;
 mod dsse;
@@ -13,11 +13,13 @@ pub mod merkle;
 mod tests;
 mod text;
 mod trust;
+pub mod tuf;
 mod verify;
 
 pub use digest::{Digest, DigestWriter, InvalidDigest};
 pub use dsse::{Document, Envelope, EnvelopeError, SIGNATURES_MAX, Signature};
 pub use key::{InvalidKey, KeyFileError, KeyId, PASSPHRASE_CHARS_MIN, PublicKey, SecretKey, SignError, Signer};
 pub use text::is_hidden;
+pub(crate) use trust::valid_holder;
 pub use trust::{AnchorError, HOLDER_BYTES_MAX, KEYS_MAX, Role, TrustAnchor, TrustedKey, same_person};
 pub use verify::{Policy, SignedBy, Verified, VerifyError, verify};

@@ -128,8 +128,7 @@ impl TrustAnchor {
         }
         for (index, key) in keys.iter().enumerate() {
             let id = key.key.id();
-            let holder = key.holder.trim();
-            if holder.is_empty() || key.holder.len() > HOLDER_BYTES_MAX || key.holder.chars().any(is_hidden) {
+            if !valid_holder(&key.holder) {
                 return Err(AnchorError::Holder(id));
             }
             if key.roles.is_empty() || !key.roles.iter().all(|r| Role::PEOPLE.contains(r)) {
@@ -167,6 +166,11 @@ impl TrustAnchor {
     pub fn pin(bytes: &[u8]) -> Digest {
         Digest::of(bytes)
     }
+}
+
+/// A holder's name that people can tell apart from every other.
+pub(crate) fn valid_holder(holder: &str) -> bool {
+    !holder.trim().is_empty() && holder.len() <= HOLDER_BYTES_MAX && !holder.chars().any(is_hidden)
 }
 
 /// The form of a holder's name by which people are told apart: "Ann  Lee" and "ann lee" are one person.
