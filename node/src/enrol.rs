@@ -52,20 +52,30 @@ struct Token {
     ticket: String,
     ca: Digest,
     trust: Digest,
+    /// Of version 1 of the image repository's root; a controller without one makes tokens of four parts.
+    root: Option<Digest>,
 }
 
 impl Token {
     fn parse(text: &str) -> Result<Self, NodeError> {
         let text = text.trim();
         let parts: Vec<&str> = text.split('.').collect();
-        let &[id, secret, ca, trust] = parts.as_slice() else {
+        let (&[id, secret, ca, trust], root) = (match parts.as_slice() {
+            [first @ .., root] if first.len() == 4 => (first, Some(*root)),
+            all => (all, None),
+        }) else {
             return Err(NodeError::Token);
         };
         if id.is_empty() || secret.is_empty() || text.len() > TOKEN_BYTES_MAX {
             return Err(NodeError::Token);
         }
         let pin = |hex: &str| format!("sha256:{hex}").parse::<Digest>().map_err(|_| NodeError::Token);
-        Ok(Self { ticket: format!("{id}.{secret}"), ca: pin(ca)?, trust: pin(trust)? })
+        Ok(Self {
+            ticket: format!("{id}.{secret}"),
+            ca: pin(ca)?,
+            trust: pin(trust)?,
+            root: root.map(pin).transpose()?,
+        })
     }
 }
 
@@ -123,6 +133,9 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
     }
     if TrustAnchor::pin(&answer.trust_anchor) != token.trust {
         return Err(NodeError::Pin("it sent another trust anchor than the token pins".into()));
+    }
+    if token.root.is_some_and(|root| Digest::of(&answer.root_json) != root) {
+        return Err(NodeError::Pin("it sent other root metadata than the token pins".into()));
     }
     serde_json::from_slice::<TrustAnchor>(&answer.trust_anchor)
         .map_err(|e| NodeError::Pin(format!("its trust anchor can't be used: {e}")))?;

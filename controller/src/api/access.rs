@@ -9,11 +9,13 @@ pub(crate) enum Access {
     AnyCertificate,
     /// The present node of a site.
     Node,
+    /// The present node of a site, or an operator.
+    NodeOrOperator,
     /// An operator. What an order may do is decided by its signature, not here.
     Operator,
 }
 
-use Access::{AnyCertificate, Anyone, Node, Operator};
+use Access::{AnyCertificate, Anyone, Node, NodeOrOperator, Operator};
 
 /// Method, whom it is for, and whether it may take as long as it needs (the others are cut off after a time).
 const TABLE: &[(&str, Access, bool)] = &[
@@ -24,6 +26,10 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.NodeService/Watch", Node, false),
     ("wardround.v1.NodeService/FetchChunks", Node, false),
     ("wardround.v1.NodeService/FetchDocument", Node, false),
+    ("wardround.v1.ImageService/FetchMetadata", NodeOrOperator, false),
+    ("wardround.v1.ImageService/FetchStaged", Operator, false),
+    ("wardround.v1.ImageService/GetRepository", Operator, false),
+    ("wardround.v1.ImageService/SubmitMetadata", Operator, false),
     ("wardround.v1.PatchService/FindMissingChunks", Operator, true),
     ("wardround.v1.PatchService/UploadChunks", Operator, true),
     ("wardround.v1.PatchService/CreatePatch", Operator, true),

@@ -112,8 +112,10 @@ impl GuardLayer {
                 "this method needs a client certificate",
                 "nodes get one by enrolling, operators with the profile that `wardround init` wrote",
             )),
-            (Access::Operator, Ok(Some(Peer { identity: Identity::Operator(_), .. }))) => Ok(()),
-            (Access::Node, Ok(Some(Peer { identity: Identity::Node(site), tls_key, .. }))) => {
+            (Access::Operator | Access::NodeOrOperator, Ok(Some(Peer { identity: Identity::Operator(_), .. }))) => {
+                Ok(())
+            }
+            (Access::Node | Access::NodeOrOperator, Ok(Some(Peer { identity: Identity::Node(site), tls_key, .. }))) => {
                 let present = self.core.read(|facts| facts.registry.node(site).map(|node| node.tls_key));
                 if present == Some(*tls_key) {
                     Ok(())

@@ -143,6 +143,7 @@ impl EnrolmentService for Service {
             ca_pem: self.ca_pem.clone(),
             trust_anchor: self.anchor.clone(),
             directive_public_key: self.online.to_bytes().to_vec(),
+            root_json: Vec::new(),
         }))
     }
 }
@@ -169,6 +170,7 @@ impl NodeService for Service {
             directive: served.directive.as_ref().map(to_wire),
             now_ms: jiff::Timestamp::now().as_millisecond(),
             check_in_after_ms: 100,
+            timestamp_version: 0,
         }))
     }
 
