@@ -99,6 +99,20 @@ pub enum NodeError {
         /// Why.
         why: String,
     },
+    /// The kept metadata is damaged.
+    #[error("the trust store in {} is damaged, and damage is never taken for absence: {why}", .path.display())]
+    Trust {
+        /// Folder.
+        path: PathBuf,
+        /// What.
+        why: String,
+    },
+    /// The floors are lost and nobody vouches for new ones.
+    #[error("both copies of the trust floor in {} are lost: a person must say from where on to believe", .path.display())]
+    Vouch {
+        /// Folder.
+        path: PathBuf,
+    },
     /// Keys, certificates or randomness.
     #[error("{what} failed: {why}")]
     Crypto {
@@ -131,7 +145,13 @@ impl NodeError {
             Self::Refused { .. } => "tokens work once and expire: make a new one with wardround site token SITE".into(),
             Self::OtherSite { .. } => "give the site file that belongs to this node".into(),
             Self::Floor { .. } => {
-                "the node can't tell old directives from new ones; enrol anew into an empty folder after checking its disk".into()
+                "the node can't tell old directives from new ones: check its disk, then run wardround node reanchor with what another node has seen".into()
+            }
+            Self::Trust { .. } => {
+                "check the disk, compare the pinned root with the people who hold its keys, then run wardround node reanchor: the floors stay".into()
+            }
+            Self::Vouch { .. } => {
+                "give the counter and the versions of root and timestamp, read from another node or from the audit log".into()
             }
             Self::Site(_) | Self::Device(_) | Self::Crypto { .. } => String::new(),
         }

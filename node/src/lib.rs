@@ -30,3 +30,4 @@ mod trust;
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
 pub use executor::{RunOptions, run};
+pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};

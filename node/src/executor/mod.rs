@@ -23,7 +23,7 @@ use crate::{
     cache::Cache,
     identity::Identity,
     sync::{CheckIns, Controller, Wakers, run_check_ins, run_renewal, run_watch},
-    trust::{Documents, Floor, FloorFile},
+    trust::{Documents, Floor, TrustStore},
 };
 
 /// Inputs that may wait for the loop: some for each device at work and each system under watch.
@@ -58,9 +58,9 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     identity.require_valid(now())?;
     let site = Site::read(&options.site_file, &identity.site, 1)?;
     let (state, store) = store::Store::open(&options.state_dir, &identity.site)?;
-    let mut floor = FloorFile::open(&options.state_dir.join("floor"))?;
+    let mut trust = TrustStore::open(&options.state_dir)?;
     // The journal knows it too: whichever is higher counts.
-    floor.raise(Floor { counter: state.directive_counter(), ..floor.get() })?;
+    trust.raise(Floor { counter: state.directive_counter(), ..trust.floor() })?;
     let controller = Controller::new(&identity)?;
     let documents = Arc::new(Documents::open(&options.state_dir.join("documents"))?);
     let cache = Cache::open(&options.state_dir).map_err(|source| NodeError::File {
@@ -97,7 +97,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         controller,
         identity: Arc::clone(&identity),
         documents: Arc::clone(&documents),
-        floor,
+        trust,
         owner: owner.clone(),
         site: site_receiver.clone(),
         every: options.check_in_every,

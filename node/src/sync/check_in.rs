@@ -18,7 +18,7 @@ use crate::{
     NodeError,
     executor::{Owner, Site, now},
     identity::Identity,
-    trust::{self, Documents, Floor, FloorFile, Papers, Refusal},
+    trust::{self, Documents, Floor, Papers, Refusal, TrustStore},
 };
 
 /// Most reports of one call (`CheckInRequest.reports`).
@@ -33,7 +33,7 @@ pub(crate) struct CheckIns {
     pub(crate) controller: Controller,
     pub(crate) identity: Arc<Identity>,
     pub(crate) documents: Arc<Documents>,
-    pub(crate) floor: FloorFile,
+    pub(crate) trust: TrustStore,
     pub(crate) owner: Owner,
     pub(crate) site: watch::Receiver<Arc<Site>>,
     pub(crate) every: Option<Duration>,
@@ -122,7 +122,7 @@ impl CheckIns {
             return Ok(());
         }
         let identity = Arc::clone(&self.identity);
-        let opened = trust::open(envelope, identity.directive_key, &identity.site, self.floor.get());
+        let opened = trust::open(envelope, identity.directive_key, &identity.site, self.trust.floor());
         let directive = match opened {
             Ok(directive) => directive.into_document(),
             Err(refusal) => {
@@ -132,7 +132,7 @@ impl CheckIns {
             }
         };
         let (papers, mut refusals) = self.papers(&directive).await?;
-        let expired = trust::expired(&directive, self.floor.get(), now());
+        let expired = trust::expired(&directive, self.trust.floor(), now());
         let (mut wishes, more) = trust::wishes(&directive, &papers, &identity.anchor, &site.file.inventory);
         refusals.extend(more);
         let fresh = expired.is_none();
@@ -141,7 +141,7 @@ impl CheckIns {
             refusals.push(refusal);
         }
         // The floor first: what is acted on can never be followed by something older.
-        self.floor.raise(Floor { counter: directive.counter, attested: directive.issued_at })?;
+        self.trust.raise(Floor { counter: directive.counter, attested: directive.issued_at })?;
         for refusal in refusals {
             refused(&self.owner, refusal).await;
         }

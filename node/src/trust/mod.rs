@@ -5,9 +5,13 @@
 mod directive;
 mod documents;
 mod floor;
+mod store;
+#[cfg(test)]
+mod store_tests;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use directive::{Papers, Refusal, expired, halt, open, wishes};
 pub(crate) use documents::Documents;
-pub(crate) use floor::{Floor, FloorFile};
+pub(crate) use floor::Floor;
+pub use store::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};

@@ -12,7 +12,7 @@ use super::{RoleName, TufError, TufKeyId};
 pub struct Floor {
     /// Version.
     pub version: u64,
-    /// Keys of the role then.
+    /// Keys of the role then; none where a person vouched for the version, and then it holds under any keys.
     pub keys: BTreeSet<TufKeyId>,
 }
 
@@ -34,6 +34,13 @@ impl Floors {
     /// The roles that have one.
     pub fn iter(&self) -> impl Iterator<Item = (RoleName, &Floor)> {
         self.0.iter().map(|(role, floor)| (*role, floor))
+    }
+
+    /// Raises a role's floor to a version that a person vouches for.
+    pub fn vouch(&mut self, role: RoleName, version: u64) {
+        if self.0.get(&role).is_none_or(|floor| floor.version < version) {
+            self.0.insert(role, Floor { version, keys: BTreeSet::new() });
+        }
     }
 
     /// Refuses `version` of `role` under `keys` where it is below the floor. A missing file is version 0.
@@ -58,5 +65,5 @@ impl Floors {
 }
 
 fn holds(role: RoleName, floor: &Floor, keys: &BTreeSet<TufKeyId>) -> bool {
-    role == RoleName::Root || !floor.keys.is_disjoint(keys)
+    role == RoleName::Root || floor.keys.is_empty() || !floor.keys.is_disjoint(keys)
 }
