@@ -1,13 +1,15 @@
 //! Keys, envelopes, roles, thresholds and Merkle proofs: everything that says whether a document counts.
 //!
 //! There is exactly one function that verifies a signed document: [`verify`]. What it returns, [`Verified`], can be made
-//! in no other way, so code that takes a `Verified<T>` can't be handed an unchecked one.
+//! in no other way, so code that takes a `Verified<T>` can't be handed an unchecked one. Checkpoints of the audit log are no
+//! documents; [`log`] verifies them, with the same guarantee of [`log::SignedCheckpoint`] and [`log::Cosignature`].
 //!
 //! **Invariant:** no I/O, no clock, no runtime in this crate; [`tuf`] awaits only what its caller fetches. Randomness only where a key is made ([`SecretKey::generate`]).
 
 mod digest;
 mod dsse;
 mod key;
+pub mod log;
 pub mod merkle;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ pub fn leaf_hash(data: &[u8]) -> Digest {
     hash.finish()
 }
 
-fn node_hash(left: &Digest, right: &Digest) -> Digest {
+pub(crate) fn node_hash(left: &Digest, right: &Digest) -> Digest {
     let mut hash = DigestWriter::new();
     hash.update(&[1]);
     hash.update(left.as_bytes());
@@ -67,6 +67,67 @@ impl InclusionProof {
             last >>= 1;
         }
         last == 0 && hash == *root
+    }
+}
+
+/// Longest consistency proof: one hash for each level of the largest tree, and one for where it begins.
+pub const CONSISTENCY_HASHES_MAX: usize = 65;
+
+/// Proof that one tree is the beginning of another (RFC 9162, section 2.1.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsistencyProof {
+    /// Number of leaves of the older tree.
+    pub old: u64,
+    /// Number of leaves of the newer one.
+    pub new: u64,
+    /// In the order of the specification.
+    pub hashes: Vec<Digest>,
+}
+
+impl ConsistencyProof {
+    /// True when the tree with `old_root` is the beginning of that with `new_root` (RFC 9162, section 2.1.4.2). Sizes and
+    /// roots must come from signed checkpoints.
+    #[must_use]
+    pub fn proves(&self, old_root: &Digest, new_root: &Digest) -> bool {
+        if self.old == 0 || self.old == self.new {
+            let same = if self.old == self.new { old_root == new_root } else { *old_root == Digest::of(b"") };
+            return same && self.hashes.is_empty();
+        }
+        if self.old > self.new || self.hashes.len() > CONSISTENCY_HASHES_MAX {
+            return false;
+        }
+        // 2. A full tree is its own first hash.
+        let own = self.old.is_power_of_two().then_some(old_root);
+        let mut path = own.into_iter().chain(&self.hashes);
+        let Some(first) = path.next() else { return false };
+        // 3. and 4.
+        let (mut index, mut last) = (self.old - 1, self.new - 1);
+        while index & 1 == 1 {
+            index >>= 1;
+            last >>= 1;
+        }
+        // 5. and 6.
+        let (mut old, mut new) = (*first, *first);
+        for hash in path {
+            if last == 0 {
+                return false;
+            }
+            if index & 1 == 1 || index == last {
+                old = node_hash(hash, &old);
+                new = node_hash(hash, &new);
+                while index & 1 == 0 && index != 0 {
+                    index >>= 1;
+                    last >>= 1;
+                }
+            } else {
+                new = node_hash(&new, hash);
+            }
+            index >>= 1;
+            last >>= 1;
+        }
+        // 7.
+        last == 0 && old == *old_root && new == *new_root
     }
 }
 

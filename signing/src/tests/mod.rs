@@ -3,6 +3,7 @@
 mod anchors;
 mod envelopes;
 mod key_files;
+mod log;
 mod merkle;
 mod vectors;
 
