@@ -109,6 +109,7 @@ impl Journal {
             _lock: lock,
         };
         journal.check_format()?;
+        journal.finish_forgetting()?;
         let last = journal.check_records()?;
         journal.last.store(last, Ordering::Release);
         journal.sync()?;
@@ -127,8 +128,7 @@ impl Journal {
     /// [`JournalError::Full`] below the floor of free disk, [`JournalError::TooLarge`], [`JournalError::Stopped`] after an
     /// earlier failure, or what sled says; then nothing was added.
     pub fn append(&self, record: &[u8]) -> Result<u64, JournalError> {
-        let free = disk::free_bytes(&self.dir).map_err(JournalError::io("ask for the free disk space"))?;
-        if free < self.options.free_bytes_min {
+        if let Some(free) = self.is_low()? {
             return Err(JournalError::Full { dir: self.dir.clone(), free, floor: self.options.free_bytes_min });
         }
         self.append_urgent(record)
@@ -189,6 +189,15 @@ impl Journal {
     #[doc(hidden)]
     pub fn flush_without_sync_for_tests(&self) -> Result<(), JournalError> {
         self.db.flush().map(drop).map_err(JournalError::store("flush the journal"))
+    }
+
+    /// Bytes that are free for this process, when they are below the floor of [`Options::free_bytes_min`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_low(&self) -> Result<Option<u64>, JournalError> {
+        let free = disk::free_bytes(&self.dir).map_err(JournalError::io("ask for the free disk space"))?;
+        Ok((free < self.options.free_bytes_min).then_some(free))
     }
 
     /// The number of the newest record; 0 when there never was one.
@@ -334,6 +343,25 @@ impl Journal {
         Ok(last)
     }
 
+    /// A crash while old records were forgotten leaves the last parts of one of them. They go too, if a snapshot covers them
+    /// and they are old enough to have been forgotten: anything else is left for the check to find.
+    fn finish_forgetting(&self) -> Result<(), JournalError> {
+        let first = self.records.first().map_err(JournalError::store("read the journal"))?;
+        let Some((seq, part)) = first.and_then(|(key, _)| layout::parse_key(&key)) else { return Ok(()) };
+        if part == 0 {
+            return Ok(());
+        }
+        let snapshots = locked(&self.snapshots);
+        let oldest = snapshots.list().map_err(JournalError::io("list the snapshots"))?.last().copied();
+        let intact = snapshots.newest_intact(None)?.map(|(intact, _)| intact);
+        drop(snapshots);
+        if oldest.is_some_and(|oldest| seq <= oldest) && intact.is_some_and(|intact| seq <= intact) {
+            tracing::info!(record = seq, "removing the rest of an old record; a crash had interrupted that");
+            self.forget_through(seq)?;
+        }
+        Ok(())
+    }
+
     /// Removes records from the oldest up to `seq`, so that a crash on the way leaves no gap.
     fn forget_through(&self, seq: u64) -> Result<(), JournalError> {
         for key in self.records.range(..=layout::key(seq, u16::MAX)).keys() {
@@ -345,8 +373,9 @@ impl Journal {
     }
 
     /// Removes the parts 0 to `through` of a record that was not finished. What can't be removed must not be written over.
+    /// The last part goes first: a crash on the way then leaves what a torn record leaves.
     fn take_back(&self, seq: u64, through: u16) {
-        for part in 0..=through {
+        for part in (0..=through).rev() {
             if let Err(error) = self.records.remove(layout::key(seq, part)) {
                 self.stop(&JournalError::store("remove an unfinished record")(error));
                 return;
@@ -398,10 +427,11 @@ impl Journal {
 /// Makes the directory, durably, and takes its lock.
 fn prepare(dir: &Path) -> Result<File, JournalError> {
     let what = |verb: &str| format!("{verb} {}", dir.display());
-    if !dir.is_dir() {
-        fs::create_dir_all(dir).map_err(JournalError::io(what("make")))?;
-        // The new entry stands in the parent. "" is what a relative path of one component has for a parent.
-        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.is_dir()).collect();
+    fs::create_dir_all(dir).map_err(JournalError::io(what("make")))?;
+    for made in missing {
+        // A new entry stands in its parent. "" is what a relative path of one component has for a parent.
+        let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         disk::sync_dir(parent).map_err(JournalError::io(what("sync the directory above")))?;
     }
     let lock = OpenOptions::new()

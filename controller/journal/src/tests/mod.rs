@@ -67,6 +67,13 @@ fn what_is_written_is_read_back_in_order_after_a_restart() {
 }
 
 #[test]
+fn a_journal_may_be_made_deep_below_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("a/b/c");
+    assert_eq!(open(&deep).append(b"first").unwrap(), 1);
+}
+
+#[test]
 fn a_second_opening_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let first = open(dir.path());

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{all, open, try_open};
+use super::{all, open, raw, try_open};
 use crate::{JournalError, layout};
 
 fn path(dir: &Path, seq: u64) -> PathBuf {
@@ -106,4 +106,54 @@ fn what_a_crash_left_half_written_goes() {
     std::fs::write(dir.path().join("snapshot.tmp"), b"half").unwrap();
     assert_eq!(open(dir.path()).latest_snapshot().unwrap().unwrap().0, 8);
     assert!(!dir.path().join("snapshot.tmp").exists());
+}
+
+/// Old records go part by part, so a kill on the way leaves the rest of one. It is covered by a snapshot: no damage.
+#[test]
+fn a_kill_while_old_records_are_forgotten_leaves_a_journal_that_opens() {
+    for cut in 0..=9_u16 {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path());
+        for n in 1..=6_u8 {
+            // Three parts each.
+            journal.append(&vec![n; 10_000]).unwrap();
+        }
+        for seq in [3, 5] {
+            std::fs::write(path(dir.path(), seq), snapshot_file(seq)).unwrap();
+        }
+        journal.sync().unwrap();
+        drop(journal);
+        let tree = raw(dir.path());
+        for gone in 0..cut {
+            tree.remove(layout::key(u64::from(gone / 3) + 1, gone % 3)).unwrap().unwrap();
+        }
+        drop(tree);
+
+        let journal = open(dir.path());
+        assert_eq!(journal.last_seq(), 6, "{cut} parts were gone");
+        assert_eq!(all(&journal, 3).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [4, 5, 6]);
+        journal.put_snapshot(6, b"state 6").unwrap();
+        drop(journal);
+        assert_eq!(all(&open(dir.path()), 5), [(6, vec![6; 10_000])]);
+    }
+}
+
+/// Only what was to be forgotten may be incomplete.
+#[test]
+fn a_record_without_its_first_part_that_was_to_be_kept_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    for n in 1..=4_u8 {
+        journal.append(&vec![n; 10_000]).unwrap();
+    }
+    journal.put_snapshot(2, b"state 2").unwrap();
+    journal.put_snapshot(4, b"state 4").unwrap();
+    drop(journal);
+    raw(dir.path()).remove(layout::key(3, 0)).unwrap().unwrap();
+    assert!(matches!(try_open(dir.path()), Err(JournalError::Damaged { seq: 3, .. })));
+}
+
+fn snapshot_file(seq: u64) -> Vec<u8> {
+    let content = format!("state {seq}").into_bytes();
+    [layout::snapshot_header(seq, &content).as_slice(), &content].concat()
 }
