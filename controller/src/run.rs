@@ -9,7 +9,7 @@ use wardround_journal::{Journal, JournalError, Options};
 
 use crate::{
     api::{Api, GuardLayer, routes},
-    ca::{Acceptor, Authority, SERVER_LIFE, ServerCertificate},
+    ca::{Acceptor, DoorLimits, ServerCertificate, keep_fresh},
     clock, console,
     core::{CoreError, Limits, Writer},
     directive::Directives,
@@ -149,12 +149,12 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let stop_writer = CancellationToken::new();
     let mut writing: JoinHandle<Result<(), CoreError>> = tokio::spawn(writer.run(stop_writer.clone()));
     tokio::spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
-    tokio::spawn(renew(ca, certificate, stored.names, api.shutdown.clone()));
+    tokio::spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));
     let console_address = console.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = console {
         tokio::spawn(serve_console(listener, Arc::clone(&api)));
     }
-    let incoming = acceptor.incoming(listener, api.shutdown.clone());
+    let incoming = acceptor.incoming(listener, DoorLimits::default(), api.shutdown.clone());
     let mut serving = tokio::spawn(
         Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
@@ -218,19 +218,5 @@ async fn serve_console(listener: TcpListener, api: Arc<Api>) {
     let shutdown = api.shutdown.clone();
     if let Err(error) = console::serve(listener, api, shutdown).await {
         tracing::error!(%error, "the console stopped");
-    }
-}
-
-/// Renews the server's certificate when two thirds of its life are over.
-async fn renew(ca: Arc<Authority>, certificate: Arc<ServerCertificate>, names: Vec<String>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SERVER_LIFE / 3 * 2) => {}
-        }
-        match certificate.renew(&ca, &names, clock::now()) {
-            Ok(()) => tracing::info!("the server's certificate was renewed"),
-            Err(error) => tracing::error!(%error, "the server's certificate could not be renewed"),
-        }
     }
 }

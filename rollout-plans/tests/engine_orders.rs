@@ -266,7 +266,7 @@ fn a_site_sees_the_approvals_of_waves_in_which_it_has_no_device() {
             };
             // Longer than the soak, by the engine's own clock.
             let now = Timestamp(NOW.0 + 700_000 * i64::try_from(seq).unwrap());
-            desk.state.step(&Event::Report { site: site("rx1"), seq, at: now, body }, now).unwrap();
+            desk.state.step(&Event::Report { site: site("rx1"), seq, at: now, body, node_key: None }, now).unwrap();
         }
     };
     succeed(&mut desk, "rx1/ct");

@@ -13,15 +13,66 @@ use wardround_signing::Role;
 fn reports_come_in_order_and_once() {
     let mut ward = Ward::new();
     let body = ReportBody::Alarm { code: "disk".to_owned(), text: "full".to_owned(), device: None };
-    let report = |seq| Event::Report { site: site("rx1"), seq, at: Timestamp(0), body: body.clone() };
+    let report = |seq| Event::Report { site: site("rx1"), seq, at: Timestamp(0), body: body.clone(), node_key: None };
     assert!(matches!(ward.state.step(&report(1), ward.now), Err(Refusal::Duplicate { seq: 1, .. })));
     assert!(matches!(ward.state.step(&report(3), ward.now), Err(Refusal::Gap { expected: 2, .. })));
     assert_eq!(alarms(&ward.step(&report(2))), ["disk"]);
     assert_eq!(ward.state.acked_seq(&site("rx1")), 2);
-    let stranger = Event::Report { site: site("rx9"), seq: 1, at: Timestamp(0), body };
+    let stranger = Event::Report { site: site("rx9"), seq: 1, at: Timestamp(0), body, node_key: None };
     assert!(matches!(ward.state.step(&stranger, ward.now), Err(Refusal::NotFound { what: "site", .. })));
     ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("another") });
     assert_eq!(ward.state.acked_seq(&site("rx1")), 0);
+}
+
+/// The shell verifies a report first and has it written down later: in between another node may have enrolled.
+#[test]
+fn a_report_of_a_key_that_was_replaced_or_revoked_counts_no_more() {
+    let mut ward = Ward::new();
+    let body = ReportBody::Alarm { code: "disk".to_owned(), text: "full".to_owned(), device: None };
+    let report = |seq, by: &str| Event::Report {
+        site: site("rx1"),
+        seq,
+        at: Timestamp(0),
+        body: body.clone(),
+        node_key: Some(key(by)),
+    };
+    ward.step(&report(2, "k"));
+    ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("another") });
+    let refused = ward.state.step(&report(1, "k"), ward.now).unwrap_err();
+    assert!(matches!(&refused, Refusal::AnotherNode { .. }), "{refused}");
+    assert_eq!(ward.state.acked_seq(&site("rx1")), 0);
+    ward.step(&report(1, "another"));
+    let revoke = |by: &str| Event::NodeRevoked { site: site("rx1"), node_key: key(by), text: "stolen".to_owned() };
+    assert!(matches!(ward.state.step(&revoke("k"), ward.now), Err(Refusal::AnotherNode { .. })));
+    ward.step(&revoke("another"));
+    for event in [report(2, "another"), revoke("another"), Event::SiteHeard { site: site("rx1") }] {
+        assert!(matches!(ward.state.step(&event, ward.now), Err(Refusal::NotFound { .. })), "{event:?}");
+    }
+}
+
+#[test]
+fn a_site_whose_node_is_revoked_is_asked_nothing_until_another_enrols() {
+    use DeploymentState::{Installing, Pending, Unknown};
+    let mut ward = Ward::new();
+    ward.start("r1", &["rx1/ct", "rx1/mr"], 1, Scope::Wave);
+    ward.moves("r1", "ct", Installing);
+    let text = "ann: stolen from the plant room".to_owned();
+    let effects = ward.step(&Event::NodeRevoked { site: site("rx1"), node_key: key("k"), text });
+    let told = effects
+        .iter()
+        .any(|e| matches!(e, Effect::Audit { kind, text, .. } if kind == "node_revoked" && text.contains("stolen")));
+    assert!(told && alarms(&effects).contains(&"unknown"), "{effects:?}");
+    assert_eq!((ward.see("r1", "ct").state, ward.see("r1", "mr").state), (Unknown, Pending));
+    ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("new") });
+    assert_eq!((ward.see("r1", "ct").state, ward.see("r1", "mr").state), (Installing, Pending));
+}
+
+#[test]
+fn yesterdays_report_without_its_key_is_still_read() {
+    let json = r#"{"event":"report","site":"rx1","seq":2,"at":5,"body":{"kind":"alarm","code":"x","text":"y"}}"#;
+    let event: Event = serde_json::from_str(json).unwrap();
+    assert!(matches!(&event, Event::Report { node_key: None, .. }), "{event:?}");
+    Ward::new().step(&event);
 }
 
 /// None of these may hold up the reports behind them.
@@ -64,16 +115,21 @@ fn another_sites_devices_and_systems_are_not_a_nodes_to_speak_of() {
         code: String::new(),
         evidence: Evidence::default(),
     };
-    assert!(ignored(&ward.report(foreign)).unwrap().contains("of another site"));
+    assert!(ignored(&ward.report(foreign.clone())).unwrap().contains("device rx2/ct does not belong to site rx1"));
+    assert_eq!(alarms(&ward.report(foreign)), ["report_foreign"], "and a person hears of each");
     let blame = ReportBody::Health {
         system: SystemId::new("rx2/archive").unwrap(),
         health: Health::Unhealthy,
         blames: Some(rollout_id("r1")),
         probes: Vec::new(),
     };
-    assert!(ignored(&ward.report(blame)).unwrap().contains("of another site"));
+    assert!(ignored(&ward.report(blame)).unwrap().contains("rx2/archive does not belong"));
     let inventory = inventory("rx2", &[], &[], &[]);
-    assert!(ignored(&ward.report(ReportBody::Inventory { inventory })).unwrap().contains("of site rx2"));
+    assert!(
+        ignored(&ward.report(ReportBody::Inventory { inventory }))
+            .unwrap()
+            .contains("inventory of rx2 does not belong")
+    );
     assert!(ward.state.estate().site(&site("rx2")).is_none());
     let known = ward.state.estate().clone();
     let own = || engine_support::inventory("rx1", &["ct".to_owned()], &[], &[("archive", Vec::new())]);
@@ -84,9 +140,9 @@ fn another_sites_devices_and_systems_are_not_a_nodes_to_speak_of() {
     let names: Vec<String> = (0..=SITE_DEVICES_MAX).map(|d| format!("d{d}")).collect();
     let crowd = engine_support::inventory("rx1", &names, &[], &[]);
     for (inventory, why) in [
-        (its_device, "device rx2/ct is of another site"),
-        (its_system, "clinical system rx2/archive is of another site"),
-        (crowd, "it names 5001 devices; at most 5000 are taken"),
+        (its_device, "device rx2/ct does not belong to site rx1"),
+        (its_system, "clinical system rx2/archive does not belong to site rx1"),
+        (crowd, "its inventory lists 5001 devices; at most 5000 are taken"),
     ] {
         let said = ignored(&ward.report(ReportBody::Inventory { inventory })).unwrap();
         assert!(said.contains(why), "{said}");
@@ -233,7 +289,7 @@ fn blame_reaches_as_far_as_the_plan_says_and_only_once() {
             code: String::new(),
             evidence: Evidence::default(),
         };
-        ward.step(&Event::Report { site: site("rx2"), seq: 1, at: Timestamp(0), body: far });
+        ward.step(&Event::Report { site: site("rx2"), seq: 1, at: Timestamp(0), body: far, node_key: None });
         let blame = ReportBody::Health {
             system: SystemId::new("rx1/archive").unwrap(),
             health: Health::Unhealthy,

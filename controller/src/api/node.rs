@@ -14,9 +14,9 @@ use wardround_proto::v1::{
 };
 use wardround_rollout_plans::{
     engine::{Event, Refusal},
-    model::{Report, ReportBody, SITE_DEVICES_MAX, SiteId},
+    model::{Report, SiteId},
 };
-use wardround_signing::{Digest, Policy, PublicKey, VerifyError, verify};
+use wardround_signing::{Digest, KeyId, Policy, PublicKey, VerifyError, verify};
 
 use super::{Api, Service, blocking, certificate_end, convert, node, status};
 use crate::{
@@ -194,7 +194,7 @@ impl Api {
         &self,
         site: &SiteId,
         given: Vec<wardround_proto::v1::Envelope>,
-    ) -> Result<Vec<Report>, Status> {
+    ) -> Result<Vec<(Report, KeyId)>, Status> {
         if given.len() > REPORTS_MAX {
             return Err(status::invalid("reports", format!("at most {REPORTS_MAX} at once, not {}", given.len())));
         }
@@ -209,7 +209,8 @@ impl Api {
         let owner = site.clone();
         // A batch of 256 signatures takes some 20 ms.
         let read = blocking(move || {
-            envelopes.iter().map(|envelope| read_report(&owner, key, envelope)).collect::<Result<Vec<_>, Unverified>>()
+            let read = |envelope| read_report(&owner, key, envelope).map(|report| (report, key.id()));
+            envelopes.iter().map(read).collect::<Result<Vec<_>, Unverified>>()
         })
         .await?;
         match read {
@@ -223,14 +224,14 @@ impl Api {
     }
 
     /// Takes in what is new, in order, up to the first gap.
-    async fn take_reports(&self, site: &SiteId, reports: Vec<Report>) -> Result<(), Status> {
+    async fn take_reports(&self, site: &SiteId, reports: Vec<(Report, KeyId)>) -> Result<(), Status> {
         let (acked, silent) = self.core.read(|facts| (facts.engine.acked_seq(site), facts.registry.is_silent(site)));
         let mut changes: Vec<Change> = Vec::new();
         if silent {
             changes.push(Event::SiteHeard { site: site.clone() }.into());
         }
         let mut next = acked + 1;
-        for report in reports {
+        for (report, key) in reports {
             if report.seq < next {
                 continue;
             }
@@ -238,7 +239,9 @@ impl Api {
                 break;
             }
             next += 1;
-            let event = Event::Report { site: site.clone(), seq: report.seq, at: report.at, body: report.body };
+            // Another node may enrol before this is written down: the report then counts no more.
+            let (site, node_key) = (site.clone(), Some(key));
+            let event = Event::Report { site, seq: report.seq, at: report.at, body: report.body, node_key };
             changes.push(event.into());
         }
         if changes.is_empty() {
@@ -277,35 +280,5 @@ fn read_report(site: &SiteId, key: PublicKey, envelope: &wardround_signing::Enve
         let why = format!("it speaks for site {}, but the certificate is for {site}", report.site);
         return Err(Unverified { code: Code::PermissionDenied, why });
     }
-    match foreign(site, &report.body) {
-        None => Ok(report),
-        Some(why) => Err(Unverified { code: Code::InvalidArgument, why }),
-    }
-}
-
-/// What a report says of things that are not its site's.
-fn foreign(site: &SiteId, body: &ReportBody) -> Option<String> {
-    let not_ours = |what: &str, id: &dyn std::fmt::Display| Some(format!("{what} {id} does not belong to site {site}"));
-    match body {
-        ReportBody::Inventory { inventory } => {
-            if inventory.site != *site {
-                return not_ours("the inventory of", &inventory.site);
-            }
-            if inventory.devices.len() > SITE_DEVICES_MAX {
-                return Some(format!(
-                    "the inventory lists {} devices; at most {SITE_DEVICES_MAX} are accepted",
-                    inventory.devices.len()
-                ));
-            }
-            if let Some(device) = inventory.devices.iter().find(|d| d.id.site() != *site) {
-                return not_ours("device", &device.id);
-            }
-            let system = inventory.systems.iter().find(|s| s.id.site() != *site);
-            system.and_then(|s| not_ours("clinical system", &s.id))
-        }
-        ReportBody::Deployment { device, .. } if device.site() != *site => not_ours("device", device),
-        ReportBody::Alarm { device: Some(device), .. } if device.site() != *site => not_ours("device", device),
-        ReportBody::Health { system, .. } if system.site() != *site => not_ours("clinical system", system),
-        _ => None,
-    }
+    Ok(report)
 }

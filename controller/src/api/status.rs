@@ -133,6 +133,12 @@ pub(crate) fn refusal(refusal: &Refusal) -> Status {
         }
         Refusal::NotPermitted { .. } => make(Code::PermissionDenied, "NOT_PERMITTED", &message, ""),
         Refusal::Invalid { .. } => make(Code::InvalidArgument, "INVALID", &message, ""),
+        Refusal::AnotherNode { .. } => make(
+            Code::PermissionDenied,
+            "ANOTHER_NODE",
+            &message,
+            "enrol this node anew if it is the one that should serve the site",
+        ),
         Refusal::Duplicate { .. } => make(Code::AlreadyExists, "DUPLICATE", &message, ""),
         Refusal::Gap { .. } => make(Code::OutOfRange, "GAP", &message, "send the missing report first"),
     }

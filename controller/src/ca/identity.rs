@@ -118,6 +118,12 @@ impl Peer {
     }
 }
 
+/// SHA-256 of a certificate's SubjectPublicKeyInfo.
+pub(super) fn tls_key(certificate: &CertificateDer<'_>) -> Option<Digest> {
+    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(certificate).ok()?;
+    Some(Digest::of(parsed.public_key().raw))
+}
+
 /// RFC 3339, for messages.
 pub(crate) fn day(at: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(at.0).map_or_else(|_| format!("{} ms", at.0), |t| t.to_string())

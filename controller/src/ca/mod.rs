@@ -2,11 +2,13 @@
 //!
 //! Certificates decide who may talk; they never stand in for a signature (DESIGN "Trust", 6).
 
+mod doors;
 mod identity;
 mod tls;
 
+pub(crate) use doors::DoorLimits;
 pub(crate) use identity::{Identity, IdentityError, Peer, day, valid_operator_name};
-pub(crate) use tls::{Acceptor, ServerCertificate};
+pub(crate) use tls::{Acceptor, ServerCertificate, keep_fresh};
 
 use std::{net::IpAddr, time::Duration};
 
@@ -22,7 +24,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Life of the CA itself: longer than the estate's oldest node will run without enrolling anew.
 const CA_LIFE: Duration = DAY.saturating_mul(3652);
 /// Life of the server's certificate; it is issued at each start and renewed while running.
-pub(crate) const SERVER_LIFE: Duration = DAY.saturating_mul(30);
+const SERVER_LIFE: Duration = DAY.saturating_mul(30);
 /// Life of a node's certificate: bounds how long a stolen one is of use.
 const NODE_LIFE: Duration = DAY.saturating_mul(30);
 /// Life of an operator's certificate.

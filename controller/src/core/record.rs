@@ -126,6 +126,7 @@ impl Entry {
             Self::Registry(event) => event.subject(),
             Self::Engine(event) => match &**event {
                 Event::NodeEnrolled { site, .. }
+                | Event::NodeRevoked { site, .. }
                 | Event::Report { site, .. }
                 | Event::SiteSilent { site }
                 | Event::SiteHeard { site } => Subject::Site(site.clone()),

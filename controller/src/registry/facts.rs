@@ -38,8 +38,15 @@ impl Registry {
             Event::SiteHeard { site } => {
                 self.silent.remove(site);
             }
-            Event::Report { body, .. } => self.observe_report(body, engine, now),
-            Event::NodeEnrolled { .. } | Event::RolloutSigned { .. } | Event::Order { .. } | Event::Tick => {}
+            Event::Report { site, body, .. } if body.foreign_to(site).is_none() => {
+                self.observe_report(body, engine, now)
+            }
+            Event::Report { .. }
+            | Event::NodeEnrolled { .. }
+            | Event::NodeRevoked { .. }
+            | Event::RolloutSigned { .. }
+            | Event::Order { .. }
+            | Event::Tick => {}
         }
     }
 
@@ -106,7 +113,7 @@ mod tests {
                 devices: Vec::new(),
             }],
         };
-        let report = |seq, body| Event::Report { site: site.clone(), seq, at: Timestamp(1), body };
+        let report = |seq, body| Event::Report { site: site.clone(), seq, at: Timestamp(1), body, node_key: None };
         let mut engine = State::default();
         let enrolled = Event::NodeEnrolled { site: site.clone(), node_key: KeyId::claimed("a") };
         engine.step(&enrolled, Timestamp(1)).unwrap();

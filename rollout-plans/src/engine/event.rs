@@ -54,6 +54,20 @@ pub enum Event {
         at: Timestamp,
         /// Content.
         body: ReportBody,
+        /// The key that signed it. A report that was verified just before another node enrolled, or this one was revoked,
+        /// counts no more. Absent in journals of before it was written down, where it counts for the node that was there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node_key: Option<KeyId>,
+    },
+    /// A person has revoked a site's node: nothing that it says counts any more, and nothing new is asked of the site until
+    /// another node enrols.
+    NodeRevoked {
+        /// Site.
+        site: SiteId,
+        /// The report key that is revoked; that of another node is refused.
+        node_key: KeyId,
+        /// Who, and why: for the record.
+        text: String,
     },
     /// No word from a site's node for the shell's silence limit.
     SiteSilent {
@@ -166,6 +180,14 @@ pub enum Refusal {
     Invalid {
         /// Why.
         why: String,
+    },
+    /// The node that it is of is not the site's node any more.
+    #[error("{key} is not the key of the present node of site {site}")]
+    AnotherNode {
+        /// Site.
+        site: SiteId,
+        /// The key that was meant.
+        key: KeyId,
     },
     /// A report was taken in before.
     #[error("report {seq} of site {site} was taken in before")]

@@ -130,7 +130,8 @@ impl State {
             Event::RolloutCreated { rollout, members, .. } => self.check_create(rollout, members),
             Event::RolloutSigned { rollout } => self.check_signed(rollout),
             Event::Order { order, roles, holders, envelope } => self.check_order(order, roles, holders, envelope),
-            Event::Report { site, seq, .. } => self.check_report(site, *seq),
+            Event::Report { site, seq, node_key, .. } => self.check_report(site, *seq, node_key.as_ref()),
+            Event::NodeRevoked { site, node_key, .. } => self.check_node(site, node_key),
             Event::SiteSilent { site } | Event::SiteHeard { site } => match self.sites.get(site) {
                 Some(known) if known.is_enrolled() => Ok(()),
                 _ => Err(Refusal::NotFound { what: "site", id: site.to_string() }),
@@ -153,6 +154,7 @@ impl State {
                 out.audit("node_enrolled", None, None, format!("a node of site {site} enrolled with key {node_key}"));
                 self.site_heard(&mut out, site);
             }
+            Event::NodeRevoked { site, node_key, text } => self.node_revoked(&mut out, site, node_key, text),
             Event::RolloutCreated { rollout, digest, members } => self.create(&mut out, rollout, *digest, members),
             Event::RolloutSigned { rollout } => self.signed(&mut out, rollout),
             Event::Order { order, roles, holders, envelope } => self.order(&mut out, order, roles, holders, envelope),

@@ -1,26 +1,29 @@
 //! Nodes' reports. A verified report is always consumed: one that makes no sense is recorded and changes nothing, since
 //! a report that is never acknowledged would hold up everything behind it.
 
+use wardround_signing::KeyId;
+
 use super::{
     Refusal, State,
     deployment::{Back, cut},
     out::Out,
     transition::{Move, by_report},
 };
-use crate::model::{
-    DeploymentState, DurationMs, Evidence, Health, ReportBody, RolloutId, SITE_DEVICES_MAX, SiteId, SiteInventory,
-};
+use crate::model::{DeploymentState, DurationMs, Evidence, Health, ReportBody, RolloutId, SiteId, SiteInventory};
 
 /// How much earlier than the engine's own count a soak may end: the report that began it took some time to arrive, and
 /// clocks tick differently.
 const SOAK_TOLERANCE: DurationMs = DurationMs::from_secs(5);
 
 impl State {
-    pub(super) fn check_report(&self, site: &SiteId, seq: u64) -> Result<(), Refusal> {
+    pub(super) fn check_report(&self, site: &SiteId, seq: u64, key: Option<&KeyId>) -> Result<(), Refusal> {
         let known = self.sites.get(site).filter(|s| s.is_enrolled());
         let Some(known) = known else {
             return Err(Refusal::NotFound { what: "site", id: site.to_string() });
         };
+        if let Some(key) = key {
+            self.check_node(site, key)?;
+        }
         let expected = known.acked.saturating_add(1);
         match seq.cmp(&expected) {
             std::cmp::Ordering::Less => Err(Refusal::Duplicate { site: site.clone(), seq }),
@@ -33,8 +36,17 @@ impl State {
         if let Some(known) = self.sites.get_mut(site) {
             known.acked = seq;
         }
+        if let Some(why) = body.foreign_to(site) {
+            let text = format!("report {seq} of site {site} was ignored: {why}");
+            out.alarm("report_foreign", None, Some(site), None, text.clone());
+            out.audit("report_ignored", None, None, text);
+            return;
+        }
         let taken = match body {
-            ReportBody::Inventory { inventory } => self.inventory(out, site, inventory),
+            ReportBody::Inventory { inventory } => {
+                self.inventory(out, site, inventory);
+                Ok(())
+            }
             ReportBody::Deployment { .. } => self.deployment_report(out, site, body),
             ReportBody::Health { system, health, blames, probes } => {
                 let what = probes.iter().find(|p| !p.ok).map_or_else(
@@ -64,23 +76,10 @@ impl State {
         }
     }
 
-    fn inventory(&mut self, out: &mut Out, site: &SiteId, inventory: &SiteInventory) -> Result<(), String> {
-        if inventory.site != *site {
-            return Err(format!("its inventory is of site {}", inventory.site));
-        }
-        if inventory.devices.len() > SITE_DEVICES_MAX {
-            return Err(format!("it names {} devices; at most {SITE_DEVICES_MAX} are taken", inventory.devices.len()));
-        }
-        if let Some(device) = inventory.devices.iter().find(|d| d.id.site() != *site) {
-            return Err(format!("device {} is of another site", device.id));
-        }
-        if let Some(system) = inventory.systems.iter().find(|s| s.id.site() != *site) {
-            return Err(format!("clinical system {} is of another site", system.id));
-        }
+    fn inventory(&mut self, out: &mut Out, site: &SiteId, inventory: &SiteInventory) {
         self.estate.put(inventory.clone());
         self.sites.entry(site.clone()).or_default().learn_groups(inventory);
         out.dirty.insert(site.clone());
-        Ok(())
     }
 
     fn deployment_report(&mut self, out: &mut Out, site: &SiteId, body: &ReportBody) -> Result<(), String> {
@@ -90,9 +89,6 @@ impl State {
         let r = self.find(rollout).map_err(|e| e.to_string())?;
         let d = self.rollouts[r].index.by_device.get(device).copied();
         let d = d.ok_or_else(|| format!("{device} is not in rollout {rollout}"))?;
-        if device.site() != *site {
-            return Err(format!("device {device} is of another site"));
-        }
         let deployment = self.deployment(r, d);
         if deployment.attempt == 0 {
             // A device that nobody offered is being touched: that is not a stale report but a breach.
@@ -223,9 +219,6 @@ impl State {
         what: &str,
     ) -> Result<(), String> {
         let r = self.find(rollout).map_err(|e| e.to_string())?;
-        if system.site() != *site {
-            return Err(format!("clinical system {system} is of another site"));
-        }
         if self.rollouts[r].started_at.is_none() {
             return Err(format!("it blames rollout {rollout}, which has not started"));
         }

@@ -1,9 +1,30 @@
 //! Sites that fall silent and are heard again, and what time alone changes.
 
-use super::{RolloutState, State, deployment::Back, out::Out};
+use wardround_signing::KeyId;
+
+use super::{Refusal, RolloutState, State, deployment::Back, out::Out};
 use crate::model::{DeploymentState, DurationMs, SiteId, Timestamp};
 
 impl State {
+    /// Is this the key of the site's present node?
+    pub(super) fn check_node(&self, site: &SiteId, key: &KeyId) -> Result<(), Refusal> {
+        match self.sites.get(site).filter(|s| s.is_enrolled()) {
+            None => Err(Refusal::NotFound { what: "site", id: site.to_string() }),
+            Some(known) if known.is_key(key) => Ok(()),
+            Some(_) => Err(Refusal::AnotherNode { site: site.clone(), key: key.clone() }),
+        }
+    }
+
+    /// A site's node is revoked. What it has in hand is unknown from now on: it may still go on with it by itself.
+    pub(super) fn node_revoked(&mut self, out: &mut Out, site: &SiteId, key: &KeyId, text: &str) {
+        let text = format!("the node of site {site} with key {key} was revoked: {text}");
+        out.audit("node_revoked", None, None, text);
+        self.site_silent(out, site);
+        if let Some(known) = self.sites.get_mut(site) {
+            known.revoke();
+        }
+    }
+
     /// No word from a site: what is in hand there is unknown, and never counts as success.
     pub(super) fn site_silent(&mut self, out: &mut Out, site: &SiteId) {
         if let Some(known) = self.sites.get_mut(site) {

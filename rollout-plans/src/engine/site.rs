@@ -40,13 +40,31 @@ impl Site {
         if self.node_key.as_ref() == Some(key) {
             return;
         }
+        let back = self.retired.remove(key).unwrap_or(0);
         if let Some(old) = self.node_key.replace(key.clone()) {
-            self.retired.insert(old, self.acked);
+            self.retire(old);
         }
-        self.acked = self.retired.remove(key).unwrap_or(0);
+        self.acked = back;
+    }
+
+    /// Its node is revoked. Like a key that was replaced, this one goes on where it was should it ever come back.
+    pub(super) fn revoke(&mut self) {
+        if let Some(old) = self.node_key.take() {
+            self.retire(old);
+        }
+        self.acked = 0;
+    }
+
+    fn retire(&mut self, old: KeyId) {
+        self.retired.insert(old, self.acked);
         while self.retired.len() > RETIRED_KEYS_MAX {
             self.retired.pop_first();
         }
+    }
+
+    /// True when this is the key of the present node.
+    pub(super) fn is_key(&self, key: &KeyId) -> bool {
+        self.node_key.as_ref() == Some(key)
     }
 
     pub(super) fn is_enrolled(&self) -> bool {
@@ -91,6 +109,10 @@ mod tests {
         site.acked = 3;
         site.enrol(&a);
         assert_eq!(site.acked, 7, "an old key's reports can't be replayed");
+        site.revoke();
+        assert!(!site.is_enrolled() && !site.is_key(&a) && site.acked == 0);
+        site.enrol(&a);
+        assert_eq!(site.acked, 7, "nor those of one that was revoked");
     }
 
     #[test]

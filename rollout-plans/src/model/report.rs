@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Document};
 
-use super::{DeploymentState, DeviceId, RolloutId, SiteId, SiteInventory, SystemId, Timestamp};
+use super::{DeploymentState, DeviceId, RolloutId, SITE_DEVICES_MAX, SiteId, SiteInventory, SystemId, Timestamp};
 
 /// Longest raw answer or message kept in evidence, bytes.
 pub const EVIDENCE_TEXT_MAX: usize = 2_000;
@@ -98,6 +98,40 @@ pub enum ReportBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         device: Option<DeviceId>,
     },
+}
+
+impl ReportBody {
+    /// What it says of things that are not `site`'s: nothing of it counts then.
+    #[must_use]
+    pub fn foreign_to(&self, site: &SiteId) -> Option<String> {
+        let foreign =
+            |what: &str, id: &dyn std::fmt::Display| Some(format!("{what} {id} does not belong to site {site}"));
+        match self {
+            Self::Inventory { inventory } => {
+                let (devices, systems) = (&inventory.devices, &inventory.systems);
+                if inventory.site != *site {
+                    return foreign("the inventory of", &inventory.site);
+                }
+                if devices.len() > SITE_DEVICES_MAX {
+                    let many = devices.len();
+                    return Some(format!("its inventory lists {many} devices; at most {SITE_DEVICES_MAX} are taken"));
+                }
+                if let Some(device) = devices.iter().find(|d| d.id.site() != *site) {
+                    return foreign("device", &device.id);
+                }
+                systems.iter().find(|s| s.id.site() != *site).and_then(|s| foreign("clinical system", &s.id))
+            }
+            Self::Deployment { device, .. } | Self::Alarm { device: Some(device), .. } if device.site() != *site => {
+                foreign("device", device)
+            }
+            Self::Health { system, .. } if system.site() != *site => foreign("clinical system", system),
+            Self::Deployment { .. }
+            | Self::Alarm { .. }
+            | Self::Health { .. }
+            | Self::Refused { .. }
+            | Self::HaltKnown { .. } => None,
+        }
+    }
 }
 
 /// Health of a clinical system.

@@ -311,7 +311,7 @@ impl Story {
 
     fn deliver(&mut self, id: &SiteId) {
         while let Some((seq, body)) = self.nodes[id].outbox.front().cloned() {
-            let event = Event::Report { site: id.clone(), seq, at: self.now, body };
+            let event = Event::Report { site: id.clone(), seq, at: self.now, body, node_key: None };
             let effects = self.state.step(&event, self.now).unwrap();
             self.tell(&effects);
             let acked = self.state.acked_seq(id);

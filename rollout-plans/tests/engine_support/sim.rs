@@ -194,7 +194,7 @@ impl Sim {
         for _ in 0..most {
             let Some((seq, body)) = self.nodes[id].outbox.front().cloned() else { return };
             let node_at = Timestamp(self.now.0 - 1234);
-            self.apply(&Event::Report { site: id.clone(), seq, at: node_at, body });
+            self.apply(&Event::Report { site: id.clone(), seq, at: node_at, body, node_key: None });
             self.nodes.get_mut(id).unwrap().acknowledge(self.state.acked_seq(id));
         }
     }
@@ -237,7 +237,7 @@ impl Sim {
         let acked = self.state.acked_seq(id);
         let body = ReportBody::Alarm { code: "x".to_owned(), text: "x".to_owned(), device: None };
         let seq = if self.random.chance(50) { self.random.below(acked + 1) } else { acked + 2 + self.random.below(3) };
-        assert!(self.apply(&Event::Report { site: id.clone(), seq, at: self.now, body }).is_none());
+        assert!(self.apply(&Event::Report { site: id.clone(), seq, at: self.now, body, node_key: None }).is_none());
     }
 
     fn line(&mut self, id: &SiteId) {

@@ -30,7 +30,7 @@ impl Ward {
 
     pub(crate) fn report(&mut self, body: ReportBody) -> Vec<Effect> {
         self.seq += 1;
-        self.step(&Event::Report { site: site("rx1"), seq: self.seq, at: self.now, body })
+        self.step(&Event::Report { site: site("rx1"), seq: self.seq, at: self.now, body, node_key: None })
     }
 
     pub(crate) fn start(&mut self, id: &str, devices: &[&str], per_site: u32, scope: Scope) -> Rollout {
