@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use wardround_node::{
     config::{ProbeSpec, parse_site_file},
-    device::{DeviceError, DeviceHandle},
+    device::{DeviceError, DeviceHandle, Withdrawal},
     installers::{ExitClass, Outcome, outcome},
 };
 use wardround_rollout_plans::model::{Detected, Installer, Interpreter, ProbeAnswer, SystemId, Variant};
@@ -199,7 +199,8 @@ async fn an_install_outlives_its_link_and_its_node() {
     });
     let asked = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
     tokio::task::block_in_place(|| wait_until("the install begins", LONG, || lines().contains("begun")));
-    assert!(asked.install_begun("op").await.unwrap() && !asked.install_begun("other").await.unwrap());
+    assert_eq!(asked.withdraw_install("op").await.unwrap(), Withdrawal::AtWork);
+    assert_eq!(asked.withdraw_install("other").await.unwrap(), Withdrawal::Withdrawn);
     // The link goes, and with it the node that had asked.
     server.cut();
     task.abort();
@@ -213,6 +214,7 @@ async fn an_install_outlives_its_link_and_its_node() {
     assert!(present(&second.detect("op", &variant).await));
     let again = second.install("op", &variant, LONG).await.unwrap();
     assert_eq!(again, ran, "the recorded result");
+    assert_eq!(second.withdraw_install("op").await.unwrap(), Withdrawal::Over);
     assert_eq!(lines().matches("begun").count(), 1, "installed once: {}", lines());
 }
 
@@ -268,7 +270,10 @@ async fn ssh_trusts_one_key_and_modern_algorithms_only() {
     std::fs::create_dir_all(dir.path().join("m")).unwrap();
     std::fs::create_dir_all(dir.path().join("l")).unwrap();
     let Some(modern) = SshDevice::posix(&dir.path().join("m"), SshOptions::default()) else { return };
-    let Some(legacy) = SshDevice::posix(&dir.path().join("l"), SshOptions { legacy: true }) else { return };
+    let Some(legacy) = SshDevice::posix(&dir.path().join("l"), SshOptions { legacy: true, ..SshOptions::default() })
+    else {
+        return;
+    };
     let platform = "cpe:2.3:o:debian:debian_linux:4.0:*:*:*:*:*:x86:*";
     let payload = dir.path().join("p.sh");
     std::fs::write(&payload, "exit 0\n").unwrap();

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use wardround_rollout_plans::model::{Installer, Variant};
 
-use super::{Ran, bounded};
+use super::{Ran, Withdrawal, bounded};
 use crate::{
     installers::{Step, classify, launch_lines, parse_exit_code},
     transports::{
         DeviceError, QUESTION_TIMEOUT, Transport,
-        shell::{self, Shell, StepState},
+        shell::{self, Look, Shell, StepState},
         tail,
     },
 };
@@ -18,7 +18,7 @@ use crate::{
 const POLL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How often a step that has begun is checked for being alive.
 const ALIVE_EVERY: Duration = Duration::from_secs(3);
-/// How long a launcher that was started may take to claim its step.
+/// How long a launcher that was started may take to claim its step. Then the step is withdrawn.
 const CLAIM_MAX: Duration = Duration::from_secs(30);
 
 /// Performs `step`, or picks it up where an earlier call left it.
@@ -37,7 +37,7 @@ pub(super) async fn perform(
     let files = shell::step_files(kind, &dir, transport.root().as_deref(), step.word(), &lines)?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout };
     transport.here()?;
-    let code = match launch.state().await? {
+    let code = match launch.look(Look::Only).await? {
         StepState::Done(code) => code,
         StepState::None => {
             if step == Step::Install || matches!(variant.installer, Installer::Script { .. }) {
@@ -47,17 +47,23 @@ pub(super) async fn perform(
             transport.start(op, &format!("wr-{}.{}", step.word(), kind.extension())).await?;
             launch.wait().await?
         }
+        StepState::Withdrawn => return Err(launch.withdrawn()),
         StepState::Running | StepState::Dead => launch.wait().await?,
     };
     launch.ran(&variant.installer, code).await
 }
 
-/// Whether `step` has begun or ended already.
-pub(super) async fn begun(transport: &Transport, op: &str, step: Step) -> Result<bool, DeviceError> {
+/// Withdraws `step` unless it has begun.
+pub(super) async fn withdraw(transport: &Transport, op: &str, step: Step) -> Result<Withdrawal, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
-    Ok(launch.state().await? != StepState::None)
+    match launch.look(Look::Withdraw).await? {
+        StepState::Withdrawn => Ok(Withdrawal::Withdrawn),
+        StepState::Running => Ok(Withdrawal::AtWork),
+        StepState::Done(_) | StepState::Dead => Ok(Withdrawal::Over),
+        StepState::None => Err(launch.not_withdrawn()),
+    }
 }
 
 struct Launch<'a> {
@@ -69,18 +75,17 @@ struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Puts the state script, and asks it.
-    async fn state(&self) -> Result<StepState, DeviceError> {
+    /// Puts a state script, and runs it.
+    async fn look(&self, look: Look) -> Result<StepState, DeviceError> {
         let kind = self.transport.shell();
-        let script = shell::state_script(kind, &self.transport.op_dir(self.op), self.step.word())?;
+        let script = shell::state_script(kind, &self.transport.op_dir(self.op), self.step.word(), look)?;
         self.transport.put_texts(self.op, &[script]).await?;
-        self.ask_state().await
+        self.ask(look).await
     }
 
-    async fn ask_state(&self) -> Result<StepState, DeviceError> {
+    async fn ask(&self, look: Look) -> Result<StepState, DeviceError> {
         let kind = self.transport.shell();
-        let path =
-            kind.join(&self.transport.op_dir(self.op), &format!("wr-{}.state.{}", self.step.word(), kind.extension()));
+        let path = kind.join(&self.transport.op_dir(self.op), &look.file(kind, self.step.word()));
         let line = match kind {
             Shell::Sh => format!("sh {}", shell::quote(kind, &path)?),
             Shell::Cmd => format!("call {path}"),
@@ -92,11 +97,11 @@ impl Launch<'_> {
         })
     }
 
-    /// As [`Launch::state`], but asks a device that is a directory here by looking at it: that is cheap enough to do
+    /// As [`Launch::look`], but asks a device that is a directory here by looking at it: that is cheap enough to do
     /// often, and tells all but a dead launcher.
     async fn glance(&self) -> Result<Option<StepState>, DeviceError> {
         if self.transport.local_root().is_none() {
-            return self.ask_state().await.map(Some);
+            return self.ask(Look::Only).await.map(Some);
         }
         let rc = self.transport.read_text(self.op, &format!("wr-{}.rc", self.step.word())).await?;
         Ok(rc.and_then(|text| parse_exit_code(&text)).map(StepState::Done))
@@ -106,26 +111,41 @@ impl Launch<'_> {
         DeviceError::Interrupted { step: self.step.word(), why }
     }
 
-    /// Waits for the result. A lost link is no result: it is looked for again until the time is up.
+    fn withdrawn(&self) -> DeviceError {
+        self.interrupted("its launcher did not begin in time, and will not any more".into())
+    }
+
+    /// The script could not claim a step that nobody has claimed.
+    fn not_withdrawn(&self) -> DeviceError {
+        let detail = format!("the {} has not begun, and could not be withdrawn: is the disk full?", self.step.word());
+        DeviceError::Unreachable { detail }
+    }
+
+    /// Waits for the result. A lost link is no result: it is looked for again until the time is up. A step that has not
+    /// begun by then is withdrawn, so that a launcher that is only slow does not begin it when nobody looks any more.
     async fn wait(&self) -> Result<u32, DeviceError> {
         let mut pause = POLL.0;
         let mut asked = Instant::now();
         loop {
-            let looked = if asked.elapsed() >= ALIVE_EVERY {
+            let over = self.begun.elapsed() >= self.timeout;
+            let looked = if over || asked.elapsed() >= ALIVE_EVERY {
                 asked = Instant::now();
-                self.ask_state().await.map(Some)
+                match self.ask(Look::Only).await {
+                    Ok(StepState::None) if over || self.begun.elapsed() >= CLAIM_MAX => {
+                        self.look(Look::Withdraw).await.map(Some)
+                    }
+                    other => other.map(Some),
+                }
             } else {
                 self.glance().await
             };
-            let over = self.begun.elapsed() >= self.timeout;
             match looked {
                 Ok(Some(StepState::Done(code))) => return Ok(code),
                 Ok(Some(StepState::Dead)) => {
                     return Err(self.interrupted("its launcher has ended; the device may have restarted".into()));
                 }
-                Ok(Some(StepState::None)) if self.begun.elapsed() >= CLAIM_MAX => {
-                    return Err(self.interrupted("its launcher did not begin".into()));
-                }
+                Ok(Some(StepState::Withdrawn)) => return Err(self.withdrawn()),
+                Ok(Some(StepState::None)) if over => return Err(self.not_withdrawn()),
                 Ok(_) if over => return Err(self.interrupted(format!("none after {}s", self.timeout.as_secs()))),
                 Err(error) if over || !error.is_transient() => return Err(error),
                 Err(error) => tracing::debug!(%error, op = self.op, "looking again"),

@@ -29,6 +29,17 @@ pub struct Ran {
     pub output: String,
 }
 
+/// What became of a step that was to be withdrawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// It had not begun, and never will: a launcher that comes later finds it claimed.
+    Withdrawn,
+    /// It is at work.
+    AtWork,
+    /// It had begun, and has ended.
+    Over,
+}
+
 /// One device. Cheap to make; calls on one device should not overlap.
 #[derive(Debug)]
 pub struct DeviceHandle {
@@ -83,12 +94,13 @@ impl DeviceHandle {
         launch::perform(&self.transport, op, variant, Step::Install, timeout).await
     }
 
-    /// Whether an install of this `op` has begun on the device (or has ended already).
+    /// Withdraws the install of this `op` unless it has begun. After [`Withdrawal::Withdrawn`] it never begins under this
+    /// `op`, however late the launcher is that was started for it.
     ///
     /// # Errors
-    /// [`DeviceError`] when the device can't be asked.
-    pub async fn install_begun(&self, op: &str) -> Result<bool, DeviceError> {
-        launch::begun(&self.transport, op, Step::Install).await
+    /// [`DeviceError`] when the device can't be asked, or can't be made to refuse its launcher.
+    pub async fn withdraw_install(&self, op: &str) -> Result<Withdrawal, DeviceError> {
+        launch::withdraw(&self.transport, op, Step::Install).await
     }
 
     /// Uninstalls. Picks up an uninstall of the same `op` that has begun or ended already.

@@ -17,7 +17,7 @@ use wardround_signing::{Digest, Verified};
 use super::{Owner, Site, now};
 use crate::{
     cache::{Cache, CacheError},
-    device::{DeviceError, DeviceHandle, Ran},
+    device::{DeviceError, DeviceHandle, Ran, Withdrawal},
     identity::Identity,
     installers::{self, ExitClass},
     machine::{
@@ -115,7 +115,7 @@ impl Tasks {
             }
             Verb::Preflight { systems } => Ok(self.preflight(&device, op, variant, systems).await),
             Verb::Install { timeout, before, may_begin } => {
-                if !may_begin && !device.install_begun(op).await.map_err(device_fault)? {
+                if !may_begin && device.withdraw_install(op).await.map_err(device_fault)? == Withdrawal::Withdrawn {
                     let text = "the install had not begun when the halt came".to_owned();
                     return Err(Fault { kind: FaultKind::NotBegun, text });
                 }
@@ -123,7 +123,14 @@ impl Tasks {
             }
             Verb::Reboot { timeout, again } => reboot(&device, variant, *timeout, *again).await,
             Verb::Check { systems } => Ok(self.check(&device, op, variant, systems).await),
-            Verb::Uninstall { timeout } => self.uninstall(&device, op, variant, *timeout).await,
+            Verb::Uninstall { timeout, install } => {
+                // Nothing on the device means nothing while an installer may still put it there.
+                if device.withdraw_install(install).await.map_err(device_fault)? == Withdrawal::AtWork {
+                    let text = "the installer is still at work on the device".to_owned();
+                    return Err(Fault { kind: FaultKind::Unreachable, text });
+                }
+                self.uninstall(&device, op, variant, *timeout).await
+            }
             Verb::Cleanup { ops } => {
                 for op in ops {
                     device.cleanup(op).await.map_err(device_fault)?;

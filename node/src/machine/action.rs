@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     Uninstall {
         /// How long it may take.
         timeout: DurationMs,
+        /// Operation of the newest run of the installer: it must be over, or never begin, before its work is looked for.
+        install: String,
     },
     /// Remove what these operations left on the device.
     Cleanup {

@@ -200,6 +200,11 @@ impl Deployment {
         if run > 1 { format!("{base}.i{run}") } else { base }
     }
 
+    /// Operation id of the present run of the installer.
+    pub(crate) fn newest_install(&self, rollout: &RolloutId, device: &DeviceId) -> String {
+        self.install_op(rollout, device, self.install_run)
+    }
+
     /// Operation id of the run of the installer before the present one.
     pub(crate) fn op_before(&self, rollout: &RolloutId, device: &DeviceId) -> Option<String> {
         (self.install_run > 1).then(|| self.install_op(rollout, device, self.install_run - 1))

@@ -169,7 +169,9 @@ impl NodeState {
                 Verb::Reboot { timeout: policy.reboot_timeout, again: deployment.resumed || deployment.tries > 0 }
             }
             Phase::Verify | Phase::Final | Phase::VerifyBack => Verb::Check { systems },
-            Phase::Uninstall => Verb::Uninstall { timeout: policy.install_timeout },
+            Phase::Uninstall => {
+                Verb::Uninstall { timeout: policy.install_timeout, install: deployment.newest_install(rollout, device) }
+            }
             Phase::Done if !deployment.cleaned => Verb::Cleanup { ops: deployment.ops(rollout, device) },
             Phase::Fetch | Phase::Stage | Phase::Ready | Phase::Soak | Phase::Done => return None,
         };

@@ -369,7 +369,11 @@ impl Deployment {
             (Phase::Ready | Phase::Preflight, _) => {
                 self.defer(env, Phase::Ready, Cause::new("unreachable", &fault.text), Evidence::default());
             }
-            (Phase::Install, FaultKind::NotBegun) => self.not_begun(env, Phase::Ready, "halted", fault),
+            (Phase::Install, FaultKind::NotBegun) => {
+                // That run is withdrawn for good: the next one needs an operation, and a payload, of its own.
+                self.install_run += 1;
+                self.not_begun(env, Phase::Stage, "halted", fault);
+            }
             (Phase::Install, FaultKind::NotStaged) => self.not_begun(env, Phase::Stage, "staging", fault),
             (Phase::Install, FaultKind::Unreachable) if waited < env.policy.install_timeout => self.again(env.now),
             (Phase::Install, kind) => {
@@ -397,7 +401,7 @@ impl Deployment {
             }
             (Phase::Uninstall, FaultKind::Unreachable) if waited < env.policy.reboot_timeout => self.again(env.now),
             (Phase::Uninstall, FaultKind::Unreachable) => {
-                let text = format!("the device does not answer, so the patch can't be taken back: {}", fault.text);
+                let text = format!("the patch can't be taken back: {}", fault.text);
                 let cause = Cause::new("unreachable", text);
                 self.give_up(env, DeploymentState::RollbackFailed, cause, Evidence::default());
             }

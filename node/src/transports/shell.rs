@@ -114,6 +114,8 @@ pub(crate) enum StepState {
     Running,
     /// It has begun, and its launcher is gone without a result.
     Dead,
+    /// It was withdrawn before it began: no launcher will ever begin it.
+    Withdrawn,
     /// It has ended with this exit code.
     Done(u32),
 }
@@ -174,26 +176,57 @@ pub(crate) fn step_files(
     })
 }
 
+/// What a state script does before it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing.
+    Only,
+    /// It claims the step as a launcher does. Whoever of the two comes second finds it claimed: so a launcher that was
+    /// started, but is late, does nothing any more.
+    Withdraw,
+}
+
+impl Look {
+    /// The script's name.
+    pub(crate) fn file(self, shell: Shell, step: &str) -> String {
+        let word = if self == Self::Withdraw { "withdraw" } else { "state" };
+        format!("wr-{step}.{word}.{}", shell.extension())
+    }
+}
+
 /// The script that tells a step that works from one that died: name and text. While a launcher runs it holds a file open,
 /// which Windows then refuses to delete (`cmd`), or its process id stands in a file (`sh`).
-pub(crate) fn state_script(shell: Shell, dir: &str, step: &str) -> Result<(String, String), Unquotable> {
+pub(crate) fn state_script(shell: Shell, dir: &str, step: &str, look: Look) -> Result<(String, String), Unquotable> {
     let at = |name: &str| quote(shell, &shell.join(dir, &format!("wr-{step}.{name}")));
-    let (started, rc) = (at("started")?, at("rc")?);
+    let (started, rc, withdrawn) = (at("started")?, at("rc")?, at("withdrawn")?);
+    let withdraw = look == Look::Withdraw;
     let lines = match shell {
         Shell::Sh => {
             let pid = at("pid")?;
-            vec![
+            let claim = withdraw.then(|| format!("if mkdir {started} 2>/dev/null; then echo 1 > {withdrawn}; fi"));
+            let look = [
+                format!("if test -e {withdrawn}; then echo WITHDRAWN; exit; fi"),
                 format!("if test -e {rc}; then echo DONE; cat {rc}; exit; fi"),
                 format!("if test ! -e {started}; then echo NONE; exit; fi"),
                 // No process id yet means that it has only just begun.
                 format!("if test ! -s {pid} || kill -0 `cat {pid}` 2>/dev/null; then echo RUNNING; exit; fi"),
                 format!("if test -e {rc}; then echo DONE; cat {rc}; else echo DEAD; fi"),
-            ]
+            ];
+            claim.into_iter().chain(look).collect()
         }
         Shell::Cmd => {
             let lock = at("lock")?;
-            vec![
-                "@echo off".into(),
+            let mut lines = vec!["@echo off".to_owned()];
+            if withdraw {
+                lines.extend([
+                    format!("md {started} 2>nul"),
+                    "if errorlevel 1 goto look".into(),
+                    format!(">{withdrawn} echo 1"),
+                    ":look".into(),
+                ]);
+            }
+            lines.extend([
+                format!("if exist {withdrawn} goto withdrawn"),
                 format!("if exist {rc} goto done"),
                 format!("if not exist {started} goto none"),
                 format!("del {lock} 2>nul"),
@@ -208,12 +241,16 @@ pub(crate) fn state_script(shell: Shell, dir: &str, step: &str) -> Result<(Strin
                 ":none".into(),
                 "echo NONE".into(),
                 "exit /b 0".into(),
+                ":withdrawn".into(),
+                "echo WITHDRAWN".into(),
+                "exit /b 0".into(),
                 ":running".into(),
                 "echo RUNNING".into(),
-            ]
+            ]);
+            lines
         }
     };
-    Ok((format!("wr-{step}.state.{}", shell.extension()), shell.file(&lines)))
+    Ok((look.file(shell, step), shell.file(&lines)))
 }
 
 /// Reads what a state script printed.
@@ -223,6 +260,7 @@ pub(crate) fn step_state(output: &str) -> Option<StepState> {
         "NONE" => StepState::None,
         "RUNNING" => StepState::Running,
         "DEAD" => StepState::Dead,
+        "WITHDRAWN" => StepState::Withdrawn,
         "DONE" => StepState::Done(crate::installers::parse_exit_code(lines.next()?)?),
         _ => return None,
     };
@@ -316,6 +354,7 @@ mod tests {
     #[test]
     fn states_are_read_or_refused() {
         assert_eq!(step_state("RUNNING \n"), Some(StepState::Running));
+        assert_eq!(step_state("WITHDRAWN\n"), Some(StepState::Withdrawn));
         assert_eq!(step_state("\nDONE\n-2145124329 \n"), Some(StepState::Done(0x8024_0017)));
         for bad in ["", "DONE", "DONE\n", "DONE\nx", "sh: not found"] {
             assert_eq!(step_state(bad), None, "{bad:?}");

@@ -11,10 +11,12 @@ use std::{
 use super::{Running, WineDevice, cache_dir, free_port, listens, peer_file, require, wait_until};
 
 /// What kind of server.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SshOptions {
     /// Speaks only what servers spoke around 2005: group1-sha1, ssh-rsa, 3des-cbc, hmac-sha1.
     pub legacy: bool,
+    /// A directory whose programs come before the system's in every session; without one, sshd's own list of places.
+    pub programs: Option<PathBuf>,
 }
 
 /// An sshd. It ends with the test.
@@ -90,6 +92,9 @@ impl SshDevice {
         ];
         if !force.is_empty() {
             lines.push(format!("ForceCommand {force}"));
+        }
+        if let Some(programs) = &options.programs {
+            lines.push(format!("SetEnv PATH={}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", programs.display()));
         }
         if options.legacy {
             lines.extend(

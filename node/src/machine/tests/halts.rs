@@ -108,8 +108,14 @@ fn an_install_that_is_tried_again_under_a_halt_begins_nothing() {
     rig.feed(Input::Halt(order(2, "halt")));
     rig.crash();
     assert!(matches!(rig.action("ct-01").unwrap().verb, Verb::Install { may_begin: false, .. }));
+    let withdrawn = rig.action("ct-01").unwrap().op.clone();
     rig.done("ct-01", fault(FaultKind::NotBegun));
     assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Deferred, "halted"));
+    // A run that was withdrawn on the device never begins there: after the resume it is another one.
+    rig.wish(|w| w.resumes = vec![3]);
+    rig.pass(DurationMs::from_secs(3_600));
+    rig.until("ct-01", "install");
+    assert_ne!(rig.action("ct-01").unwrap().op, withdrawn);
 
     // The device did not answer at the first try.
     let mut rig = Rig::wanting(Scope::Wave, &["ct-01"]);
