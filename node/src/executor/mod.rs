@@ -8,6 +8,7 @@ mod owner;
 mod site;
 mod store;
 mod tasks;
+mod turns;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -87,7 +88,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         site: site_receiver.clone(),
         work_dir: options.state_dir.join("devices"),
         stop: stop.clone(),
-        running: tasks::Running::default(),
+        turns: turns::Turns::default(),
     };
     let anchor = Arc::new(identity.anchor.clone());
     tracker.spawn(run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wakers), stop.clone()));

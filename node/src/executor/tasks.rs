@@ -1,20 +1,15 @@
 //! Tasks: what the machine wants done on a device.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{
-    Detected, DeviceId, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, RolloutId, SystemId, Variant,
+    Detected, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, SystemId, Variant,
 };
 use wardround_signing::{Digest, Verified};
 
-use super::{Owner, Site, now};
+use super::{Owner, Site, now, turns::Turns};
 use crate::{
     cache::{Cache, CacheError},
     device::{DeviceError, DeviceHandle, Ran, Withdrawal},
@@ -39,11 +34,8 @@ pub(super) struct Tasks {
     pub(super) site: watch::Receiver<Arc<Site>>,
     pub(super) work_dir: PathBuf,
     pub(super) stop: CancellationToken,
-    pub(super) running: Running,
+    pub(super) turns: Turns,
 }
-
-/// The newest task of each deployment.
-pub(super) type Running = Arc<Mutex<HashMap<(RolloutId, DeviceId), (u64, AbortHandle)>>>;
 
 impl Tasks {
     /// Begins an action. The machine gives out one per deployment at a time; one that it no longer waits for (a look or
@@ -53,12 +45,9 @@ impl Tasks {
         let (rollout, device, task) = (action.rollout.clone(), action.device.clone(), action.task);
         tracing::debug!(%rollout, %device, op = action.op, verb = ?action.verb, "begins");
         // A task of its own, so that a panic becomes an answer and the deployment does not wait for ever.
-        let work = tokio::spawn(async move { tasks.perform(&action).await });
+        let key = (rollout.clone(), device.clone());
+        let work = self.turns.begin(key.clone(), task, async move { tasks.perform(&action).await });
         let abort = work.abort_handle();
-        let overtaken = self.running().insert((rollout.clone(), device.clone()), (task, abort.clone()));
-        if let Some((_, overtaken)) = overtaken {
-            overtaken.abort();
-        }
         let tasks = self.clone();
         tokio::spawn(async move {
             let found = tokio::select! {
@@ -71,24 +60,12 @@ impl Tasks {
                     Err(error) => Found::Fault(other(format!("the task ended without an answer: {error}"))),
                 },
             };
-            tasks.ended(&rollout, &device, task);
+            tasks.turns.ended(&key, task);
             if let Found::Fault(fault) = &found {
                 tracing::warn!(%rollout, %device, why = fault.text, kind = ?fault.kind, "a step could not be done");
             }
             tasks.owner.done(rollout, device, task, found).await;
         });
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<(RolloutId, DeviceId), (u64, AbortHandle)>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ended(&self, rollout: &RolloutId, device: &DeviceId, task: u64) {
-        let key = (rollout.clone(), device.clone());
-        let mut running = self.running();
-        if running.get(&key).is_some_and(|(newest, _)| *newest == task) {
-            running.remove(&key);
-        }
     }
 
     async fn perform(&self, action: &Action) -> Result<Found, Fault> {

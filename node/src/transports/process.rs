@@ -4,7 +4,10 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     path::Path,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -151,9 +154,11 @@ pub(crate) fn tail(text: &str, bytes_max: usize) -> &str {
 pub(crate) async fn copy_into(dir: &Path, name: &str, source: &Path) -> Result<(), DeviceError> {
     let (dir, name, source) = (dir.to_owned(), name.to_owned(), source.to_owned());
     let what = format!("copy {} to {}", source.display(), dir.join(&name).display());
+    // A copy goes on when its caller is dropped: the next one of the same name must not share its file.
+    static COPIES: AtomicU64 = AtomicU64::new(0);
+    let part = dir.join(format!("{name}.{}.part", COPIES.fetch_add(1, Ordering::Relaxed)));
     let copied = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&dir)?;
-        let part = dir.join(format!("{name}.part"));
         std::fs::copy(&source, &part)?;
         std::fs::rename(&part, dir.join(&name))
     });
