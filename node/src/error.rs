@@ -113,6 +113,14 @@ pub enum NodeError {
         /// Folder.
         path: PathBuf,
     },
+    /// A task without which the node must not go on has ended.
+    #[error("{name} of the node ended unexpectedly: {why}")]
+    Task {
+        /// Which.
+        name: &'static str,
+        /// How.
+        why: String,
+    },
     /// Keys, certificates or randomness.
     #[error("{what} failed: {why}")]
     Crypto {
@@ -153,6 +161,7 @@ impl NodeError {
             Self::Vouch { .. } => {
                 "give the counter and the versions of root and timestamp, read from another node or from the audit log".into()
             }
+            Self::Task { .. } => "start the node again: what runs on devices is taken up; report this as a mistake of wardround".into(),
             Self::Site(_) | Self::Device(_) | Self::Crypto { .. } => String::new(),
         }
     }

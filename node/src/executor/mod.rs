@@ -3,6 +3,7 @@
 //! **Invariant:** only [`owner`] changes the state. An input is in the journal before it takes effect outside this
 //! process: actions, acknowledgements and reports leave only after the sync.
 
+mod essential;
 mod monitor;
 mod owner;
 mod site;
@@ -13,7 +14,7 @@ mod turns;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::Timestamp;
 
 pub(crate) use owner::Owner;
@@ -53,7 +54,7 @@ pub(crate) fn now() -> Timestamp {
 ///
 /// # Errors
 /// [`NodeError`]: no or a damaged identity, an expired certificate, a site file with mistakes, a second node on the same
-/// state, damaged floors, or a journal that no longer takes records.
+/// state, damaged floors, a journal that no longer takes records, or a task that ended though the node needs it.
 pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(), NodeError> {
     let identity = Arc::new(Identity::read(&options.state_dir)?);
     identity.require_valid(now())?;
@@ -77,7 +78,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let (monitored_sender, monitored_receiver) = watch::channel(Default::default());
     let wakers = Arc::new(Wakers::default());
     let owner = Owner::new(sender);
-    let tracker = TaskTracker::new();
+    let mut essential = essential::Essential::new(stop.clone());
 
     let tasks = tasks::Tasks {
         owner: owner.clone(),
@@ -91,9 +92,10 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         turns: turns::Turns::default(),
     };
     let anchor = Arc::new(identity.anchor.clone());
-    tracker.spawn(run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wakers), stop.clone()));
+    let watch = run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wakers), stop.clone());
+    essential.spawn("the watch stream", watch);
     let renewal = run_renewal(controller.clone(), Arc::clone(&identity), options.state_dir.clone(), stop.clone());
-    tracker.spawn(renewal);
+    essential.spawn("the renewal of the certificate", renewal);
     let check_ins = CheckIns {
         controller,
         identity: Arc::clone(&identity),
@@ -104,10 +106,11 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         every: options.check_in_every,
         done: None,
     };
-    tracker.spawn(run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));
-    tracker.spawn(monitor::run(monitored_receiver, site_receiver.clone(), owner.clone(), stop.clone()));
-    tracker.spawn(site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone()));
-    tracker.close();
+    essential.spawn("the check-ins", run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));
+    let monitor = monitor::run(monitored_receiver, site_receiver.clone(), owner.clone(), stop.clone());
+    essential.spawn("the health monitor", monitor);
+    let follow = site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone());
+    essential.spawn("the look at the site file", follow);
 
     let work = owner::Work {
         state,
@@ -121,9 +124,17 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         postponed: Vec::new(),
         full: false,
     };
-    let ended = work.run(receiver, site_receiver, stop.clone()).await;
+    let mut work = std::pin::pin!(work.run(receiver, site_receiver, stop.clone()));
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        dead = essential.dead() => {
+            tracing::error!(error = %dead, "the node ends");
+            stop.cancel();
+            work.await.and(Err(dead))
+        }
+    };
     stop.cancel();
-    if tokio::time::timeout(SHUTDOWN_MAX, tracker.wait()).await.is_err() {
+    if tokio::time::timeout(SHUTDOWN_MAX, essential.ended()).await.is_err() {
         tracing::warn!("a task did not end in time and is dropped");
     }
     ended

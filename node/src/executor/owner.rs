@@ -53,7 +53,7 @@ impl Message {
 /// Inputs that nobody says again. Without room in the journal they wait here instead of being forgotten: the answer of a
 /// task would leave its deployment waiting for ever, a halt would not hold, a changed site file would not count.
 fn is_said_once(input: &Input) -> bool {
-    matches!(input, Input::Restarted | Input::Site(_) | Input::Halt(_) | Input::Done { .. })
+    matches!(input, Input::Restarted | Input::Site(_) | Input::Halt(_) | Input::Alarm { .. } | Input::Done { .. })
 }
 
 /// The way to the loop. When the loop has ended nothing is listened to any more, and calls return at once.
@@ -100,6 +100,10 @@ impl Owner {
 
     pub(super) async fn probed(&self, system: SystemId, answers: Vec<ProbeAnswer>) {
         self.send(Input::Probed { system, answers }).await;
+    }
+
+    pub(super) async fn alarm(&self, code: &str, text: String) {
+        self.send(Input::Alarm { code: code.to_owned(), text }).await;
     }
 
     pub(super) async fn done(&self, rollout: RolloutId, device: DeviceId, task: u64, found: Found) {

@@ -44,6 +44,13 @@ pub(crate) enum Input {
         /// One answer per probe.
         answers: Vec<ProbeAnswer>,
     },
+    /// The node itself does not work as it should; a person must look at it.
+    Alarm {
+        /// Machine word.
+        code: String,
+        /// One sentence.
+        text: String,
+    },
     /// A task of a deployment ended.
     Done {
         /// Rollout.

@@ -113,6 +113,9 @@ impl NodeState {
             Input::Refused { what, why, rollout } => self.refuse(what, why, rollout.as_ref(), now),
             Input::Acked { seq } => self.outbox.ack(*seq),
             Input::Tick => {}
+            Input::Alarm { code, text } => {
+                self.outbox.push(now, ReportBody::Alarm { code: clip(code), text: clip(text), device: None });
+            }
             Input::Probed { system, answers } => self.probed(system, answers, now),
             Input::Done { rollout, device, task, found } => self.settle(rollout, device, *task, found, now),
         }
@@ -122,7 +125,7 @@ impl NodeState {
     /// False when the input would change nothing: such inputs are not journalled.
     pub(crate) fn is_news(&self, input: &Input, now: Timestamp) -> bool {
         match input {
-            Input::Restarted => true,
+            Input::Restarted | Input::Alarm { .. } => true,
             Input::Site(view) => self.site != **view,
             Input::Wishes(wishes) => wishes.counter >= self.counter && self.wishes != goals::identity(wishes),
             Input::Halt(order) => self.halts.get(&order.rollout).is_none_or(|h| !h.knows(&order.order)),
