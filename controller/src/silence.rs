@@ -16,6 +16,9 @@ use crate::{
 /// Check-ins that may be lost before a site counts as silent: links of small sites drop packets.
 const CHECK_INS_MISSED: u64 = 3;
 
+/// Silences written down together: a whole region may fall silent at once.
+const TOGETHER_MAX: usize = 1_000;
+
 /// When a site counts as silent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SilenceRule {
@@ -34,7 +37,13 @@ impl SilenceRule {
         if let Some(set) = self.silence_after {
             return Some(millis(set));
         }
-        Some(planned.max(DurationMs(millis(self.check_in_every).0.saturating_mul(CHECK_INS_MISSED))))
+        Some(planned.max(self.least()))
+    }
+
+    /// Nobody is silent before this.
+    fn least(&self) -> DurationMs {
+        let missed = || DurationMs(millis(self.check_in_every).0.saturating_mul(CHECK_INS_MISSED));
+        self.silence_after.map_or_else(missed, millis)
     }
 
     /// How often to look.
@@ -57,17 +66,22 @@ pub(crate) async fn watch(core: Core, rule: SilenceRule, stop: CancellationToken
             () = stop.cancelled() => return,
             () = tokio::time::sleep(rule.period()) => {}
         }
-        for site in silent(&core, rule, started, clock::now()) {
-            tracing::warn!(%site, "no word from this site's node");
-            if let Err(error) = core.submit(Event::SiteSilent { site: site.clone() }).await {
-                tracing::warn!(%site, %error, "the silence was not recorded");
+        for sites in silent(&core, rule, started, clock::now()).chunks(TOGETHER_MAX) {
+            let changes = sites.iter().map(|site| Event::SiteSilent { site: site.clone() }.into()).collect();
+            match core.submit_all(changes).await {
+                Ok(outcomes) => {
+                    for (site, outcome) in sites.iter().zip(outcomes) {
+                        tracing::warn!(%site, ?outcome, "no word from this site's node");
+                    }
+                }
+                Err(error) => tracing::warn!(sites = sites.len(), %error, "silences were not recorded"),
             }
         }
     }
 }
 
 fn silent(core: &Core, rule: SilenceRule, started: Timestamp, now: Timestamp) -> Vec<SiteId> {
-    let least = rule.silence_after.map_or(DurationMs(millis(rule.check_in_every).0 * CHECK_INS_MISSED), millis);
+    let least = rule.least();
     let quiet = |heard: Option<Timestamp>| now.since(heard.unwrap_or(started).max(started));
     let suspects: BTreeMap<SiteId, DurationMs> = core.read(|facts| {
         let nodes = facts.registry.nodes().filter(|(site, _)| !facts.registry.is_silent(site));
@@ -80,4 +94,18 @@ fn silent(core: &Core, rule: SilenceRule, started: Timestamp, now: Timestamp) ->
     let over =
         |site: &SiteId, quiet: DurationMs| core.read(|f| rule.limit(f, site).is_some_and(|limit| quiet >= limit));
     suspects.into_iter().filter(|(site, quiet)| over(site, *quiet)).map(|(site, _)| site).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_period_does_not_overflow() {
+        let rule = SilenceRule { check_in_every: Duration::MAX, silence_after: None };
+        assert_eq!(rule.least(), DurationMs(u64::MAX));
+        assert_eq!(SilenceRule { silence_after: Some(Duration::from_secs(2)), ..rule }.least(), DurationMs(2_000));
+        let rule = SilenceRule { check_in_every: Duration::from_secs(30), silence_after: None };
+        assert_eq!(rule.least(), DurationMs(90_000));
+    }
 }
