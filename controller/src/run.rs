@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use wardround_journal::{Journal, JournalError, Options};
@@ -11,7 +15,7 @@ use crate::{
     api::{Api, GuardLayer, routes},
     ca::{Acceptor, DoorLimits, ServerCertificate, keep_fresh},
     clock, console,
-    core::{CoreError, Limits, Writer},
+    core::{CoreError, Limits, RecoveryError, Writer},
     directive::Directives,
     payloads::Payloads,
     setup::{self, DataFiles, InitError},
@@ -62,8 +66,13 @@ pub enum RunError {
     #[error("can't open the journal: {0}")]
     Journal(#[from] JournalError),
     /// The journal was read, but its content can't be.
-    #[error("can't recover the state from the journal: {0}")]
-    Recovery(String),
+    #[error("can't recover the state from the journal: {why}")]
+    Recovery {
+        /// What and where.
+        why: String,
+        /// The way out.
+        hint: String,
+    },
     /// The address can't be used.
     #[error("can't listen on {address}: {source}")]
     Listen {
@@ -91,11 +100,28 @@ impl RunError {
         match self {
             Self::Data(error) => error.hint().to_owned(),
             Self::Journal(error) => error.hint().unwrap_or_default(),
-            Self::Recovery(_) => "restore the data directory from a copy (docs/operations.md)".to_owned(),
+            Self::Recovery { hint, .. } => hint.clone(),
             Self::Listen { .. } => "choose another address with --listen, or stop what uses this one".to_owned(),
             Self::Start(_) => "check the data directory's owner, permissions and free space".to_owned(),
-            Self::Serve(_) => String::new(),
+            Self::Serve(_) => "start it again; if it stops once more, the log says what failed".to_owned(),
             Self::Broken(_) => "mend the disk, then start again: nothing that was acknowledged is lost".to_owned(),
+        }
+    }
+}
+
+impl From<RecoveryError> for RunError {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Journal(error) => Self::Journal(error),
+            // The journal's checksums are right, so this is what was written. An older copy of the directory would lose
+            // what people and nodes were told since then.
+            RecoveryError::Content { .. } => Self::Recovery {
+                why: error.to_string(),
+                hint:
+                    "start the version of wardround that wrote it; nothing was changed, so don't go back to an older \
+                       copy, which would lose what was acknowledged since"
+                        .to_owned(),
+            },
         }
     }
 }
@@ -116,7 +142,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let (writer, core) =
         tokio::task::spawn_blocking(move || recover(opened, stored.free_bytes_min, stored.snapshot_every))
             .await
-            .map_err(|e| RunError::Recovery(e.to_string()))??;
+            .map_err(|e| RunError::Recovery { why: e.to_string(), hint: String::new() })??;
     let DataFiles { config: stored, ca, trust_bytes, trust, directive_key } = files;
     let payloads =
         Payloads::open(&data.join("payloads"), stored.free_bytes_min).map_err(|e| RunError::Start(e.to_string()))?;
@@ -148,11 +174,12 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
 
     let stop_writer = CancellationToken::new();
     let mut writing: JoinHandle<Result<(), CoreError>> = tokio::spawn(writer.run(stop_writer.clone()));
-    tokio::spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
-    tokio::spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));
+    let mut helpers = JoinSet::new();
+    helpers.spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
+    helpers.spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));
     let console_address = console.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = console {
-        tokio::spawn(serve_console(listener, Arc::clone(&api)));
+        helpers.spawn(serve_console(listener, Arc::clone(&api)));
     }
     let incoming = acceptor.incoming(listener, DoorLimits::default(), api.shutdown.clone());
     let mut serving = tokio::spawn(
@@ -167,19 +194,28 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     tracing::info!(%listen, console = ?console_address, "serving");
     let _ = ready.send(Ready { listen, console: console_address });
 
+    let mut writer_ended = false;
     let early = tokio::select! {
         // In order: at a stop the listener may have ended already, which is then no failure.
         biased;
         () = shutdown.cancelled() => None,
-        done = &mut writing => Some(match done {
-            Ok(Ok(())) => RunError::Serve("the writer ended".to_owned()),
-            Ok(Err(error)) => RunError::Broken(error.to_string()),
-            Err(panic) => RunError::Broken(panic.to_string()),
-        }),
+        done = &mut writing => {
+            writer_ended = true;
+            Some(match done {
+                Ok(Ok(())) => RunError::Serve("the writer ended".to_owned()),
+                Ok(Err(error)) => RunError::Broken(error.to_string()),
+                Err(panic) => RunError::Broken(panic.to_string()),
+            })
+        }
         done = &mut serving => Some(RunError::Serve(match done {
             Ok(Ok(())) => "the listener ended".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic.to_string(),
+        })),
+        // Without one of them sites fall silent unnoticed, or the certificate runs out: better a restart.
+        done = helpers.join_next() => Some(RunError::Serve(match done {
+            Some(Err(panic)) => format!("a background task failed: {panic}"),
+            _ => "a background task ended".to_owned(),
         })),
     };
     api.shutdown.cancel();
@@ -188,7 +224,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
         serving.abort();
     }
     stop_writer.cancel();
-    if !matches!(early, Some(RunError::Broken(_))) {
+    if !writer_ended {
         match tokio::time::timeout(SYNC_MAX, writing).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => return Err(RunError::Broken(error.to_string())),
@@ -204,7 +240,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
 fn recover(data: PathBuf, free_bytes_min: u64, snapshot_every: u64) -> Result<(Writer, crate::core::Core), RunError> {
     let options = Options { free_bytes_min, ..Options::default() };
     let journal = Arc::new(Journal::open(&data.join("journal"), &options)?);
-    Writer::recover(journal, data, Limits { free_bytes_min, snapshot_every }).map_err(RunError::Recovery)
+    Ok(Writer::recover(journal, Limits { snapshot_every })?)
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {

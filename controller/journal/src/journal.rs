@@ -128,9 +128,7 @@ impl Journal {
     /// [`JournalError::Full`] below the floor of free disk, [`JournalError::TooLarge`], [`JournalError::Stopped`] after an
     /// earlier failure, or what sled says; then nothing was added.
     pub fn append(&self, record: &[u8]) -> Result<u64, JournalError> {
-        if let Some(free) = self.is_low()? {
-            return Err(JournalError::Full { dir: self.dir.clone(), free, floor: self.options.free_bytes_min });
-        }
+        self.room()?;
         self.append_urgent(record)
     }
 
@@ -191,13 +189,14 @@ impl Journal {
         self.db.flush().map(drop).map_err(JournalError::store("flush the journal"))
     }
 
-    /// Bytes that are free for this process, when they are below the floor of [`Options::free_bytes_min`].
+    /// Is there room for new work?
     ///
     /// # Errors
-    /// What the system says.
-    pub fn is_low(&self) -> Result<Option<u64>, JournalError> {
+    /// [`JournalError::Full`] below the floor of free disk, or that the system can't say.
+    pub fn room(&self) -> Result<(), JournalError> {
         let free = disk::free_bytes(&self.dir).map_err(JournalError::io("ask for the free disk space"))?;
-        Ok((free < self.options.free_bytes_min).then_some(free))
+        let floor = self.options.free_bytes_min;
+        if free < floor { Err(JournalError::Full { dir: self.dir.clone(), free, floor }) } else { Ok(()) }
     }
 
     /// The number of the newest record; 0 when there never was one.

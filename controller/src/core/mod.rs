@@ -13,7 +13,7 @@ pub(crate) use audit::{AuditLeaf, read_audit};
 pub(crate) use facts::Facts;
 pub(crate) use hub::{Hub, NodeStream, Nudge};
 pub(crate) use record::{Change, Entry, Subject};
-pub(crate) use writer::{Limits, Writer};
+pub(crate) use writer::{Limits, RecoveryError, Writer};
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -26,7 +25,7 @@ const BATCH_MAX: usize = 100;
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Least time between two ticks: an engine that asked for a tick again and again would fill the journal.
 const TICK_PAUSE: Duration = Duration::from_millis(20);
-/// Pause before a tick is tried again on a full disk.
+/// Pause before a tick is tried again on a full disk, or after a write that failed.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Longest sleep without looking at the clock: the wall clock may be set.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -34,8 +33,6 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 /// Numbers of the writer.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    /// Below this much free space only what makes things safer is taken, bytes; the same number as the journal's floor.
-    pub(crate) free_bytes_min: u64,
     /// Records between two snapshots.
     pub(crate) snapshot_every: u64,
 }
@@ -46,7 +43,6 @@ pub(crate) struct Writer {
     changes: mpsc::Receiver<Command>,
     urgent: mpsc::Receiver<Command>,
     limits: Limits,
-    directory: PathBuf,
     snapshot_seq: u64,
     snapshot: Option<tokio::task::JoinHandle<()>>,
     tick_not_before: Instant,
@@ -63,18 +59,18 @@ struct Pending {
 }
 
 impl Writer {
-    /// Recovers the state from the journal in `directory`: the latest snapshot and all records after it.
-    pub(crate) fn recover(journal: Arc<Journal>, directory: PathBuf, limits: Limits) -> Result<(Self, Core), String> {
+    /// Recovers the state: the latest snapshot and all records after it.
+    pub(crate) fn recover(journal: Arc<Journal>, limits: Limits) -> Result<(Self, Core), RecoveryError> {
         let mut facts = Facts::default();
-        if let Some((seq, bytes)) = journal.latest_snapshot().map_err(|e| e.to_string())? {
-            facts = Facts::decode(&bytes).map_err(|e| format!("snapshot {seq}: {e}"))?;
+        if let Some((seq, bytes)) = journal.latest_snapshot()? {
+            facts = Facts::decode(&bytes).map_err(|why| RecoveryError::Content { what: "snapshot", seq, why })?;
         }
         let snapshot_seq = facts.seq();
         for item in journal.replay(facts.seq()) {
-            let (seq, bytes) = item.map_err(|e| e.to_string())?;
-            let record = Record::decode(&bytes).map_err(|e| format!("record {seq}: {e}"))?;
+            let (seq, bytes) = item?;
+            let record = Record::decode(&bytes).map_err(|why| RecoveryError::Content { what: "record", seq, why })?;
             let applied = facts.apply(seq, &record);
-            applied.audit.iter().try_for_each(|leaf| leaf.put(&journal)).map_err(|e| e.to_string())?;
+            applied.audit.iter().try_for_each(|leaf| leaf.put(&journal))?;
         }
         tracing::info!(seq = facts.seq(), snapshot = snapshot_seq, "journal replayed");
         let (sender, changes) = mpsc::channel(WAITING_MAX);
@@ -91,7 +87,6 @@ impl Writer {
             changes,
             urgent,
             limits,
-            directory,
             snapshot_seq,
             snapshot: None,
             tick_not_before: Instant::now(),
@@ -179,11 +174,13 @@ impl Writer {
 
     async fn commit_batch(&mut self, batch: Vec<Command>) -> Result<(), CoreError> {
         let now = clock::now().max(self.core.read(Facts::now));
-        let low = self.is_disk_low();
+        let low = self.low_disk();
         let mut events: Vec<Change> = Vec::new();
-        let mut batch = self.judge(batch, now, low, &mut events);
-        // A tick may offer new work, which a full disk must not begin.
-        if low.is_none() && self.tick_is_due(now) {
+        let mut batch = self.judge(batch, now, low.as_deref(), &mut events);
+        // A tick may begin a wave, which a full disk must not.
+        if low.is_some() {
+            self.tick_not_before = Instant::now() + FULL_PAUSE;
+        } else if self.tick_is_due(now) {
             events.push(Change::from(Event::Tick));
             self.tick_not_before = Instant::now() + TICK_PAUSE;
         }
@@ -191,9 +188,11 @@ impl Writer {
             batch.drain(..).for_each(|pending| pending.answer(&mut std::iter::empty()));
             return Ok(());
         }
+        // The disk may have filled since it was asked: a batch with a halt in it may not fail for that.
+        let urgent = low.is_some() || events.iter().any(Change::is_urgent);
         let record = Record::new(now, events);
         let written = match record.encode() {
-            Ok(bytes) => self.write(bytes, low.is_some()).await,
+            Ok(bytes) => self.write(bytes, urgent).await,
             Err(error) => Err(CoreError::Broken(error.to_string())),
         };
         match written {
@@ -218,17 +217,15 @@ impl Writer {
     }
 
     /// Judges what can be judged before the journal; the rest goes into `events` and is judged by its step.
-    fn judge(&self, batch: Vec<Command>, now: Timestamp, low: Option<u64>, events: &mut Vec<Change>) -> Vec<Pending> {
+    /// On a low disk only commands that are urgent as a whole are taken: their answer can't be told apart by change.
+    fn judge(&self, batch: Vec<Command>, now: Timestamp, low: Option<&str>, events: &mut Vec<Change>) -> Vec<Pending> {
         self.core.read(|facts| {
             let mut touched: HashSet<Subject> = HashSet::new();
             let mut judged = Vec::new();
             for mut command in batch {
-                if let Some(free) = low.filter(|_| !command.changes.iter().any(Change::is_urgent)) {
-                    let _ = command.reply.send(Err(CoreError::DiskFull(format!(
-                        "{free} bytes are free below {}, {} are needed; halt, pause and roll back still work",
-                        self.directory.display(),
-                        self.limits.free_bytes_min
-                    ))));
+                if let Some(why) = low.filter(|_| !command.changes.iter().all(Change::is_urgent)) {
+                    let why = format!("{why}; halt, pause and roll back still work");
+                    let _ = command.reply.send(Err(CoreError::DiskFull(why)));
                     continue;
                 }
                 let mut outcomes = Vec::new();
@@ -252,10 +249,9 @@ impl Writer {
         })
     }
 
-    fn is_disk_low(&self) -> Option<u64> {
-        let stat = nix::sys::statvfs::statvfs(&self.directory).ok()?;
-        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
-        (free < self.limits.free_bytes_min).then_some(free)
+    /// Why there is no room for new work. A disk that can't be asked counts as full.
+    fn low_disk(&self) -> Option<String> {
+        self.core.journal.room().err().map(|error| error.to_string())
     }
 
     /// Appends and syncs. A record that is refused for want of space is surely not there; any other failure leaves it
@@ -336,8 +332,84 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// Why the state could not be recovered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveryError {
+    /// The journal itself.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// It is there as it was written, but can't be understood.
+    #[error("{what} {seq}: {why}")]
+    Content {
+        /// "record" or "snapshot".
+        what: &'static str,
+        /// Which.
+        seq: u64,
+        /// Why.
+        why: RecordError,
+    },
+}
+
 impl From<RecordError> for CoreError {
     fn from(error: RecordError) -> Self {
         Self::Broken(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+    use wardround_journal::Options;
+    use wardround_rollout_plans::model::SiteId;
+
+    use super::*;
+    use crate::registry::RegistryEvent;
+
+    fn writer(dir: &std::path::Path, free_bytes_min: u64) -> (Writer, Core) {
+        let options = Options { free_bytes_min, ballast_bytes: 0, ..Options::default() };
+        let journal = Arc::new(Journal::open(dir, &options).unwrap());
+        Writer::recover(journal, Limits { snapshot_every: 100 }).unwrap()
+    }
+
+    fn alarm() -> Change {
+        RegistryEvent::Alarm { code: "test".to_owned(), text: "x".to_owned(), site: None }.into()
+    }
+
+    fn silent() -> Change {
+        Event::SiteSilent { site: SiteId::new("rx1").unwrap() }.into()
+    }
+
+    #[tokio::test]
+    async fn on_a_low_disk_a_tick_waits_instead_of_being_tried_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, _core) = writer(dir.path(), u64::MAX);
+        let before = Instant::now();
+        writer.tick().await.unwrap();
+        assert!(writer.tick_not_before >= before + FULL_PAUSE);
+        assert!(writer.tick_after() >= before + FULL_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn on_a_low_disk_an_urgent_change_takes_no_other_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, core) = writer(dir.path(), u64::MAX);
+        let (reply, answer) = oneshot::channel();
+        writer.commit(Command { changes: vec![silent(), alarm()], bytes: 100, reply }).await.unwrap();
+        let error = answer.await.unwrap().unwrap_err();
+        assert!(matches!(&error, CoreError::DiskFull(why) if why.contains("halt")), "{error}");
+        assert_eq!(core.read(Facts::seq), 0);
+        let (reply, answer) = oneshot::channel();
+        writer.commit(Command { changes: vec![silent()], bytes: 100, reply }).await.unwrap();
+        assert!(answer.await.unwrap().unwrap()[0].is_err(), "judged: there is no such site");
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_program_wrote_is_told_from_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { free_bytes_min: 0, ballast_bytes: 0, ..Options::default() };
+        let journal = Arc::new(Journal::open(dir.path(), &options).unwrap());
+        journal.append(br#"{"v":99}"#).unwrap();
+        let error = Writer::recover(journal, Limits { snapshot_every: 100 }).err().unwrap();
+        assert!(matches!(error, RecoveryError::Content { seq: 1, why: RecordError::Version(99), .. }), "{error}");
     }
 }
