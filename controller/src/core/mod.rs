@@ -7,6 +7,7 @@ mod audit;
 mod facts;
 mod hub;
 mod record;
+mod steady;
 mod writer;
 
 pub(crate) use audit::{AuditLeaf, read_audit};

@@ -16,8 +16,9 @@ use super::{
     audit::AuditLeaf,
     facts::Applied,
     record::{Record, RecordError},
+    steady::Steady,
 };
-use crate::clock;
+use crate::{clock, registry::RegistryEvent};
 
 /// Most commands of one journal record.
 const BATCH_MAX: usize = 100;
@@ -27,7 +28,7 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 const TICK_PAUSE: Duration = Duration::from_millis(20);
 /// Pause before a tick is tried again on a full disk, or after a write that failed.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
-/// Longest sleep without looking at the clock: the wall clock may be set.
+/// Longest sleep without looking at the wall clock: a person must hear within a minute that it was set.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// Numbers of the writer.
@@ -46,6 +47,7 @@ pub(crate) struct Writer {
     snapshot_seq: u64,
     snapshot: Option<tokio::task::JoinHandle<()>>,
     tick_not_before: Instant,
+    steady: Steady,
     /// Leaves that are derived but could not be written beside the journal yet; no snapshot before they are.
     audit_waiting: VecDeque<AuditLeaf>,
     /// A command that did not fit into the last batch.
@@ -73,6 +75,8 @@ impl Writer {
             applied.audit.iter().try_for_each(|leaf| leaf.put(&journal))?;
         }
         tracing::info!(seq = facts.seq(), snapshot = snapshot_seq, "journal replayed");
+        // Never before the newest record: what was counted stays counted.
+        let steady = Steady::new(clock::now().max(facts.now()), Instant::now());
         let (sender, changes) = mpsc::channel(WAITING_MAX);
         let (urgent_sender, urgent) = mpsc::channel(WAITING_MAX);
         let core = Core {
@@ -90,6 +94,7 @@ impl Writer {
             snapshot_seq,
             snapshot: None,
             tick_not_before: Instant::now(),
+            steady,
             audit_waiting: VecDeque::new(),
             held: None,
         };
@@ -135,9 +140,14 @@ impl Writer {
         blocking(move || journal.sync().map_err(|e| CoreError::Broken(e.to_string()))).await
     }
 
-    fn tick_after(&self) -> Instant {
+    fn now(&mut self) -> Timestamp {
+        self.steady.now(clock::now(), Instant::now()).max(self.core.read(Facts::now))
+    }
+
+    fn tick_after(&mut self) -> Instant {
+        let now = self.now();
         let wait = match self.core.read(|f| f.engine.next_wake()) {
-            Some(at) => Duration::from_millis(at.since(clock::now()).0).min(SLEEP_MAX),
+            Some(at) => Duration::from_millis(at.since(now).0).min(SLEEP_MAX),
             None => SLEEP_MAX,
         };
         (Instant::now() + wait).max(self.tick_not_before)
@@ -173,7 +183,7 @@ impl Writer {
     }
 
     async fn commit_batch(&mut self, batch: Vec<Command>) -> Result<(), CoreError> {
-        let now = clock::now().max(self.core.read(Facts::now));
+        let now = self.now();
         let low = self.low_disk();
         let mut events: Vec<Change> = Vec::new();
         let mut batch = self.judge(batch, now, low.as_deref(), &mut events);
@@ -184,7 +194,14 @@ impl Writer {
             events.push(Change::from(Event::Tick));
             self.tick_not_before = Instant::now() + TICK_PAUSE;
         }
+        let warning = self.steady.warning().filter(|_| low.is_none());
+        let warned = warning.is_some();
+        events.extend(warning.map(|text| {
+            tracing::error!(text, "alarm");
+            Change::from(RegistryEvent::Alarm { code: "clock_set".to_owned(), text, site: None })
+        }));
         if events.is_empty() {
+            self.steady.settled();
             batch.drain(..).for_each(|pending| pending.answer(&mut std::iter::empty()));
             return Ok(());
         }
@@ -197,6 +214,9 @@ impl Writer {
         };
         match written {
             Ok(seq) => {
+                if warned {
+                    self.steady.told();
+                }
                 let applied = self.apply(seq, &record);
                 self.core.hub.perform(&applied.effects);
                 self.put_audit(applied.audit);
@@ -401,6 +421,22 @@ mod tests {
         let (reply, answer) = oneshot::channel();
         writer.commit(Command { changes: vec![silent()], bytes: 100, reply }).await.unwrap();
         assert!(answer.await.unwrap().unwrap()[0].is_err(), "judged: there is no such site");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_forward_moves_no_time_and_a_person_hears_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut writer, core) = writer(dir.path(), 0);
+        let hour = wardround_rollout_plans::model::DurationMs::from_secs(3_600);
+        // As if the wall clock had stood an hour earlier when this process began.
+        let began = Timestamp(clock::now().0 - 3_600_000);
+        writer.steady = Steady::new(began, Instant::now());
+        for _ in 0..3 {
+            writer.tick().await.unwrap();
+        }
+        let alarms: Vec<String> = core.read(|f| f.alarms.newest().map(|a| a.code.clone()).collect());
+        assert_eq!(alarms, ["clock_set"], "once");
+        assert!(core.read(Facts::now) < began.after(hour), "the engine's time did not jump");
     }
 
     #[tokio::test]
