@@ -12,7 +12,8 @@ use crate::core::Core;
 
 /// Life of a directive: a node begins nothing new when the controller has been out of reach for longer.
 const LIFE: DurationMs = DurationMs::from_secs(60 * 60);
-/// A cached directive is used again while at least this much of its life is left.
+/// A cached directive is used again while at least this much of its life is left, and no more than [`LIFE`]: one that was
+/// signed while the clock ran ahead would let a node begin things for longer than an hour without a word from here.
 const LEFT_MIN: DurationMs = DurationMs::from_secs(30 * 60);
 
 struct Cached {
@@ -56,7 +57,7 @@ impl Directives {
         let counter = self.counter_base.saturating_add(seq);
         if let Some(cached) = cache.get(site)
             && (cached.counter > counter || cached.content == content)
-            && cached.expires_at.since(now) >= LEFT_MIN
+            && (LEFT_MIN..=LIFE).contains(&cached.expires_at.since(now))
         {
             return Ok(cached.envelope.clone());
         }
@@ -65,5 +66,38 @@ impl Directives {
         let envelope = Envelope::seal(&directive, &self.key)?;
         cache.insert(site.clone(), Cached { content, counter, expires_at, envelope: envelope.clone() });
         Ok(envelope)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use wardround_journal::{Journal, Options};
+    use wardround_signing::{Policy, verify};
+
+    use super::*;
+    use crate::core::{Limits, Writer};
+
+    #[test]
+    fn a_directive_is_used_again_for_half_its_life_and_never_lives_longer() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options { free_bytes_min: 0, ballast_bytes: 0, ..Options::default() };
+        let journal = Arc::new(Journal::open(dir.path(), &options).unwrap());
+        let (_writer, core) = Writer::recover(journal, Limits { snapshot_every: 100 }).unwrap();
+        let directives = Directives::new(SecretKey::from_seed(&[1; 32]), 0);
+        let site = SiteId::new("rx1").unwrap();
+        let expiry = |now: Timestamp| {
+            let envelope = directives.for_site(&core, &site, now).unwrap();
+            verify::<Directive>(&envelope, &Policy::controller(directives.public())).unwrap().document().expires_at
+        };
+        let start = Timestamp(0);
+        assert_eq!(expiry(start), start.after(LIFE));
+        assert_eq!(expiry(start.after(LEFT_MIN)), start.after(LIFE), "used again");
+        let later = start.after(LEFT_MIN).after(DurationMs(1));
+        assert_eq!(expiry(later), later.after(LIFE), "half its life is over");
+        let ahead = start.after(DurationMs::from_secs(365 * 24 * 3_600));
+        assert_eq!(expiry(ahead), ahead.after(LIFE));
+        assert_eq!(expiry(later), later.after(LIFE), "the clock was set back");
     }
 }
