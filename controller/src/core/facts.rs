@@ -95,8 +95,13 @@ impl Facts {
         Ok(facts)
     }
 
-    /// Would every entry of `change` be accepted, each by itself?
+    /// Would `change` be accepted? Each entry is checked against the present state, which is exact only while no fold has
+    /// more than one of them: two in one fold are refused.
     pub(crate) fn check(&self, change: &Change, now: Timestamp) -> Result<(), Refusal> {
+        let engine = change.0.iter().filter(|entry| matches!(entry, Entry::Engine(_))).count();
+        if engine > 1 || change.0.len() - engine > 1 {
+            return Err(Refusal::Invalid { why: "a change holds at most one event of each kind".to_owned() });
+        }
         change.0.iter().try_for_each(|entry| match entry {
             Entry::Engine(event) => self.engine.check(event, now),
             Entry::Registry(event) => self.registry.check(event, now),
@@ -180,6 +185,16 @@ mod tests {
             assert_eq!(facts.encode().unwrap(), straight.encode().unwrap());
             assert_eq!(audit, leaves);
         }
+    }
+
+    #[test]
+    fn two_entries_of_one_fold_are_no_change() {
+        let mut both = alarm("a");
+        both.0.extend(alarm("b").0);
+        let mut facts = Facts::default();
+        let applied = facts.apply(1, &Record::new(Timestamp(1), vec![both, alarm("c")]));
+        assert!(matches!(applied.outcomes[..], [Err(Refusal::Invalid { .. }), Ok(())]), "{:?}", applied.outcomes);
+        assert_eq!(facts.alarms.next(), 1, "nothing of it was taken in");
     }
 
     #[test]
