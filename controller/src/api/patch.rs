@@ -196,6 +196,8 @@ fn check_payload(payloads: &Payloads, payload: &Payload) -> Result<(), Status> {
         let text = format!("chunk {missing} of payload {} has not been uploaded", payload.file_name);
         return Err(status::precondition("CHUNK_MISSING", &subject, &text, "upload the missing chunks first"));
     }
+    // Some may have been put there by a call that was never answered.
+    payloads.settle(&payload.chunks).map_err(|e| status::payload(&e))?;
     let (mut whole, mut length) = (DigestWriter::new(), 0_u64);
     for digest in &payload.chunks {
         let data = payloads.get(digest).map_err(|e| status::payload(&e))?;

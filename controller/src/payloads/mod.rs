@@ -1,6 +1,7 @@
 //! Payload chunks on disk: `payloads/ab/abcd…`, named by their SHA-256, checked when written and when read.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -60,11 +61,18 @@ impl Payloads {
     /// The store in `directory`; `free_bytes_min` stays free for the journal. Left-overs of interrupted writes are removed.
     pub(crate) fn open(directory: &Path, free_bytes_min: u64) -> Result<Self, PayloadError> {
         let made = || -> io::Result<()> {
+            // All folders now, so that no chunk is ever acknowledged in one that a power cut could take away.
+            for folder in 0..=u8::MAX {
+                fs::create_dir_all(directory.join(format!("{folder:02x}")))?;
+            }
             fs::create_dir_all(directory.join("tmp"))?;
             for entry in fs::read_dir(directory.join("tmp"))? {
                 fs::remove_file(entry?.path())?;
             }
-            File::open(directory)?.sync_all()
+            sync_folder(directory)?;
+            // "" is what a relative path of one component has for a parent.
+            let parent = directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            sync_folder(parent)
         };
         made().map_err(io_error(format!("open the payload store {}", directory.display())))?;
         Ok(Self { directory: directory.to_owned(), free_bytes_min })
@@ -87,24 +95,32 @@ impl Payloads {
         }
         let digest = Digest::of(data);
         if self.get(&digest).is_ok() {
+            // It may have been put there by another call a moment ago.
+            self.settle(std::slice::from_ref(&digest))?;
             return Ok((digest, false));
         }
         self.check_space()?;
         let path = self.path(&digest);
         let written = || -> io::Result<()> {
-            let folder = path.parent().unwrap_or(&self.directory);
-            if !folder.is_dir() {
-                fs::create_dir_all(folder)?;
-                File::open(&self.directory)?.sync_all()?;
-            }
             let mut file = tempfile::NamedTempFile::new_in(self.directory.join("tmp"))?;
             file.write_all(data)?;
             file.as_file().sync_all()?;
             file.persist(&path).map_err(|e| e.error)?;
-            File::open(folder)?.sync_all()
+            Ok(())
         };
         written().map_err(io_error(format!("write chunk {digest}")))?;
+        self.settle(std::slice::from_ref(&digest))?;
         Ok((digest, true))
+    }
+
+    /// Makes chunks that are here survive a power cut. Their content is synced before they get their name; this syncs the
+    /// names, also of those whose own call has not come that far.
+    pub(crate) fn settle(&self, digests: &[Digest]) -> Result<(), PayloadError> {
+        let folders: BTreeSet<PathBuf> =
+            digests.iter().filter_map(|digest| self.path(digest).parent().map(Path::to_owned)).collect();
+        folders.iter().try_for_each(|folder| {
+            sync_folder(folder).map_err(io_error(format!("sync the payload folder {}", folder.display())))
+        })
     }
 
     /// A chunk, checked.
@@ -139,6 +155,11 @@ impl Payloads {
     }
 }
 
+/// Makes the names in a folder survive a power cut.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
 fn io_error(what: String) -> impl FnOnce(io::Error) -> PayloadError {
     move |source| PayloadError::Io { what, source }
 }
@@ -163,6 +184,17 @@ mod tests {
         assert!(matches!(error, PayloadError::Damaged { .. }), "{error}");
         assert!(store.put(b"payload").unwrap().1, "stored anew");
         assert_eq!(store.get(&digest).unwrap(), b"payload");
+    }
+
+    #[test]
+    fn every_folder_is_there_from_the_beginning() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Payloads::open(&dir.path().join("payloads"), 0).unwrap();
+        for n in 0..64_u8 {
+            let digest = Digest::of(&[n]);
+            assert!(store.path(&digest).parent().unwrap().is_dir(), "{digest}");
+        }
+        store.settle(&[Digest::of(b"a"), Digest::of(b"b")]).unwrap();
     }
 
     #[test]
