@@ -1,7 +1,7 @@
 //! Making a data directory, and operators' profiles.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     os::unix::fs::OpenOptionsExt as _,
@@ -278,7 +278,9 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitError> {
     let written = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        file.sync_all()?;
+        // The name too: a key that was shown to be there must survive a power cut.
+        File::open(path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
     };
     written().map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => InitError::Exists { path: path.to_owned() },

@@ -9,6 +9,8 @@ async function refresh() {
     try {
       const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(5000) });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // A proxy's own page is no answer of the controller.
+      if (!page.querySelector("main")) throw new Error("no answer");
       for (const part of ["main", "header"]) {
         const fresh = page.querySelector(part);
         if (fresh) document.querySelector(part).replaceWith(fresh);
