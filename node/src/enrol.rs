@@ -7,6 +7,7 @@
 
 use std::{path::PathBuf, sync::Arc, sync::Mutex, time::Duration};
 
+use rcgen::PublicKeyData as _;
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -17,6 +18,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use wardround_proto::v1::{EnrolRequest, enrolment_service_client::EnrolmentServiceClient};
 use wardround_rollout_plans::model::SiteId;
 use wardround_signing::{Digest, PublicKey, SecretKey, Signer as _, TrustAnchor};
+use x509_parser::extensions::GeneralName;
 
 use crate::{
     NodeError,
@@ -25,6 +27,8 @@ use crate::{
 
 /// How long one contact may take.
 const CONTACT_TIMEOUT: Duration = Duration::from_secs(15);
+/// What a node's certificate names it by, before the site.
+const NODE_URI: &str = "wardround://node/";
 /// Longest token accepted, bytes; real ones have about 200.
 const TOKEN_BYTES_MAX: usize = 1_000;
 
@@ -106,9 +110,11 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
                 .timeout(CONTACT_TIMEOUT)
                 .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&ca_pem)))
         })
-        .map_err(|e| unreachable(causes(&e)))?
-        .connect()
+        .map_err(|e| unreachable(causes(&e)))?;
+    // The limit of the endpoint is that of the TCP connection; a handshake that never ends has none.
+    let channel = tokio::time::timeout(CONTACT_TIMEOUT, channel.connect())
         .await
+        .map_err(|_| unreachable(format!("no connection within {} s", CONTACT_TIMEOUT.as_secs())))?
         .map_err(|e| unreachable(causes(&e)))?;
     let crypto = |what| move |e: rcgen::Error| NodeError::Crypto { what, why: e.to_string() };
     let tls_key = rcgen::KeyPair::generate().map_err(crypto("making a TLS key"))?;
@@ -117,13 +123,17 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
         .map_err(crypto("making a certificate request"))?;
     let report_key =
         SecretKey::generate().map_err(|e| NodeError::Crypto { what: "making a report key", why: e.to_string() })?;
-    let answer = EnrolmentServiceClient::new(channel)
-        .enrol(EnrolRequest {
-            token: token.ticket,
-            csr_der: csr.der().to_vec(),
-            report_public_key: report_key.public().to_bytes().to_vec(),
-        })
+    // A token works once: it must not be used up for a folder that can't be filled.
+    identity::require_writable(&options.state_dir)?;
+    let mut client = EnrolmentServiceClient::new(channel);
+    let call = client.enrol(EnrolRequest {
+        token: token.ticket,
+        csr_der: csr.der().to_vec(),
+        report_public_key: report_key.public().to_bytes().to_vec(),
+    });
+    let answer = tokio::time::timeout(CONTACT_TIMEOUT, call)
         .await
+        .map_err(|_| NodeError::Answer(format!("it was not whole within {} s", CONTACT_TIMEOUT.as_secs())))?
         .map_err(|status| NodeError::Refused { endpoint: endpoint.clone(), status: Box::new(status) })?
         .into_inner();
 
@@ -138,10 +148,12 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
         return Err(NodeError::Pin("it sent other root metadata than the token pins".into()));
     }
     serde_json::from_slice::<TrustAnchor>(&answer.trust_anchor)
-        .map_err(|e| NodeError::Pin(format!("its trust anchor can't be used: {e}")))?;
+        .map_err(|e| NodeError::Answer(format!("the trust anchor: {e}")))?;
     let directive_key = PublicKey::from_bytes(&answer.directive_public_key)
-        .map_err(|e| NodeError::Pin(format!("its directive key can't be used: {e}")))?;
-    let site = SiteId::new(&answer.site).map_err(|e| NodeError::Pin(e.to_string()))?;
+        .map_err(|e| NodeError::Answer(format!("the directive key: {e}")))?;
+    let site = SiteId::new(&answer.site).map_err(|e| NodeError::Answer(e.to_string()))?;
+    check_certificate(&answer.certificate_pem, &ca, &tls_key, &site)
+        .map_err(|why| NodeError::Answer(format!("the certificate {why}")))?;
     identity::create(
         &options.state_dir,
         &NewIdentity {
@@ -156,6 +168,37 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
         },
     )?;
     Ok(Enrolled { site })
+}
+
+/// A certificate that could not be used would be found out only when the node runs, and the token is gone by then: it must
+/// be for our own key and this site, and count under the pinned CA now.
+fn check_certificate(
+    certificate_pem: &str,
+    ca: &CertificateDer<'_>,
+    key: &rcgen::KeyPair,
+    site: &SiteId,
+) -> Result<(), String> {
+    let der = der_of(certificate_pem).ok_or("can't be read")?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).map_err(|e| format!("can't be read: {e}"))?;
+    if certificate.public_key().raw != key.subject_public_key_info() {
+        return Err("is for another key than the one of this node".to_owned());
+    }
+    let uri = format!("{NODE_URI}{site}");
+    let names = certificate.subject_alternative_name().ok().flatten().map(|names| &names.value.general_names);
+    let ours = |name: &GeneralName<'_>| matches!(name, GeneralName::URI(found) if *found == uri);
+    if !names.is_some_and(|names| names.iter().any(ours)) {
+        return Err(format!("does not name this node ({uri})"));
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.clone()).map_err(|e| format!("can't be checked, since its CA can't be used: {e}"))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|e| format!("can't be checked: {e}"))?;
+    verifier
+        .verify_client_cert(&CertificateDer::from(der.as_slice()), &[], UnixTime::now())
+        .map(drop)
+        .map_err(|e| format!("does not count under the pinned CA: {e}"))
 }
 
 /// The chain that a server shows. Nothing is sent to it and nothing is believed: the caller compares hashes.
@@ -268,6 +311,43 @@ mod tests {
         for bad in ["", "id.secret", &format!("id.secret.{pin}"), &format!(".s.{pin}.{pin}"), &format!("i.s.{pin}.zz")]
         {
             assert!(matches!(Token::parse(bad), Err(NodeError::Token)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_certificate_for_this_key_and_site_under_the_pinned_ca_is_taken() {
+        use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+        let authority = || {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let key = KeyPair::generate().unwrap();
+            let der = params.self_signed(&key).unwrap().der().clone();
+            (der, Issuer::new(params, key))
+        };
+        let (ca, issuer) = authority();
+        let (_, stranger) = authority();
+        let (own, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let issue = |site: &str, key: &KeyPair, by: &Issuer<'_, KeyPair>, to: i32| {
+            let mut params = CertificateParams::default();
+            let uri = format!("{NODE_URI}{site}").try_into().unwrap();
+            params.subject_alt_names = vec![SanType::URI(uri)];
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            params.not_after = rcgen::date_time_ymd(to, 1, 1);
+            params.signed_by(key, by).unwrap().pem()
+        };
+        let site = SiteId::new("rx1").unwrap();
+        let check = |pem: &str| check_certificate(pem, &ca, &own, &site);
+        assert_eq!(check(&issue("rx1", &own, &issuer, 2100)), Ok(()));
+        for (bad, why) in [
+            ("rubbish".to_owned(), "can't be read"),
+            (pem(b"rubbish"), "can't be read"),
+            (issue("rx1", &other, &issuer, 2100), "another key"),
+            (issue("rx2", &own, &issuer, 2100), "does not name this node"),
+            (issue("rx1", &own, &stranger, 2100), "under the pinned CA"),
+            (issue("rx1", &own, &issuer, 2001), "under the pinned CA"),
+        ] {
+            let found = check(&bad).unwrap_err();
+            assert!(found.contains(why), "{why}: {found}");
         }
     }
 

@@ -67,6 +67,9 @@ pub enum NodeError {
     /// The controller answered something that contradicts the token's pins.
     #[error("the controller does not match the token: {0}")]
     Pin(String),
+    /// The controller gave a node something that it can't use.
+    #[error("what the controller sent can't be used: {0}")]
+    Answer(String),
     /// The controller can't be reached.
     #[error("controller {endpoint} can't be reached: {why}")]
     Unreachable {
@@ -149,6 +152,9 @@ impl NodeError {
             }
             Self::Token => "copy the whole line that wardround site token printed".into(),
             Self::Pin(_) => "someone may stand between you and the controller; check the address, or make a new token".into(),
+            Self::Answer(_) => {
+                "nothing was written, and the token is used up: compare the clocks, look at the controller's log, then make a new token with wardround site token SITE".into()
+            }
             Self::Unreachable { .. } => "check the address, that the controller runs, and the firewall towards it".into(),
             Self::Refused { .. } => "tokens work once and expire: make a new one with wardround site token SITE".into(),
             Self::OtherSite { .. } => "give the site file that belongs to this node".into(),

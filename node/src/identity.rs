@@ -78,6 +78,14 @@ pub(crate) fn require_vacant(state_dir: &Path) -> Result<(), NodeError> {
     Err(NodeError::Enrolled { path, site })
 }
 
+/// Refuses a state folder in which nothing can be written; makes it where it is missing.
+pub(crate) fn require_writable(state_dir: &Path) -> Result<(), NodeError> {
+    let fail = |source: io::Error| NodeError::File { path: state_dir.to_owned(), verb: "written", source };
+    fs::create_dir_all(state_dir).map_err(fail)?;
+    let temporary = tempfile::TempDir::with_prefix_in("identity.", state_dir).map_err(fail)?;
+    files::replace(&temporary.path().join("try"), b"is there room?", SECRET)
+}
+
 /// Writes an identity: the folder appears whole or not at all.
 pub(crate) fn create(state_dir: &Path, new: &NewIdentity<'_>) -> Result<(), NodeError> {
     let target = folder(state_dir);
@@ -200,4 +208,22 @@ impl Life {
 /// Replaces the certificate of an identity: the one file of it that changes.
 pub(crate) fn replace_certificate(state_dir: &Path, certificate_pem: &str) -> Result<(), NodeError> {
     files::replace(&folder(state_dir).join("cert.pem"), certificate_pem.as_bytes(), PUBLIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_that_can_not_be_filled_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let vacant = dir.path().join("a/b");
+        require_writable(&vacant).unwrap();
+        assert_eq!(fs::read_dir(&vacant).unwrap().count(), 0, "nothing stays behind");
+        // A file where the folder should be: root may write into a folder that forbids it.
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = require_writable(&file.join("node")).unwrap_err();
+        assert!(matches!(error, NodeError::File { .. }) && !error.hint().is_empty(), "{error}");
+    }
 }
