@@ -32,8 +32,8 @@ pub(super) async fn probe(host: &str, port: u16, target: &str, status: u16, cont
                     return Err(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes: {}", quoted(&answer)));
                 }
             }
-            Err(error) if answer.is_empty() => return Err(format!("the connection broke: {error}")),
-            Err(_) => break,
+            // An answer that is known to be whole has ended the reading above.
+            Err(error) => return Err(format!("the connection broke: {error}: {}", quoted(&answer))),
         }
     }
     judge(&answer, status, contains)
@@ -44,15 +44,69 @@ fn header_end(answer: &[u8]) -> Option<usize> {
     answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// True when a `Content-Length` says that nothing more will come: some servers keep the connection open all the same.
+/// How the end of a body is known (RFC 9112 section 6.3).
+#[derive(Debug, PartialEq, Eq)]
+enum Framing {
+    Chunked,
+    Length(usize),
+    /// The server closes the connection.
+    Close,
+}
+
+fn framing(header: &[u8]) -> Result<Framing, String> {
+    let header = String::from_utf8_lossy(header);
+    let values = |wanted: &str| {
+        let fields = header.lines().filter_map(|line| line.split_once(':'));
+        let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.trim());
+        values.map(str::to_owned).collect::<Vec<_>>()
+    };
+    if values("transfer-encoding").iter().any(|value| value.to_ascii_lowercase().ends_with("chunked")) {
+        return Ok(Framing::Chunked);
+    }
+    match values("content-length").as_slice() {
+        [] => Ok(Framing::Close),
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => {
+            first.parse().map(Framing::Length).map_err(|_| format!("its Content-Length {first:?} is no number"))
+        }
+        several => Err(format!("its Content-Lengths contradict each other: {}", several.join(", "))),
+    }
+}
+
+/// The body behind a header; says how much is there when it was cut off.
+fn body(header: &[u8], rest: &[u8]) -> Result<Vec<u8>, String> {
+    match framing(header)? {
+        Framing::Close => Ok(rest.to_vec()),
+        Framing::Length(length) => match rest.get(..length) {
+            Some(body) => Ok(body.to_vec()),
+            None => Err(format!("the body was cut off: {} of {length} bytes: {}", rest.len(), quoted(rest))),
+        },
+        Framing::Chunked => {
+            dechunked(rest).ok_or_else(|| format!("the chunked body was cut off or is damaged: {}", quoted(rest)))
+        }
+    }
+}
+
+/// A whole chunked body (RFC 9112 section 7.1); `None` until its last chunk is there.
+fn dechunked(mut rest: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n")?;
+        let line = std::str::from_utf8(&rest[..end]).ok()?;
+        let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
+        rest = &rest[end + 2..];
+        if size == 0 {
+            return Some(body);
+        }
+        body.extend_from_slice(rest.get(..size)?);
+        rest = rest.get(size..)?.strip_prefix(b"\r\n")?;
+    }
+}
+
+/// True when the answer itself says that nothing more will come: some servers keep the connection open all the same.
 fn complete(answer: &[u8]) -> bool {
     let Some(end) = header_end(answer) else { return false };
-    let header = String::from_utf8_lossy(&answer[..end]);
-    let length = header.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-    });
-    length.is_some_and(|length| answer.len() - end >= length)
+    let (header, rest) = answer.split_at(end);
+    !matches!(framing(header), Ok(Framing::Close)) && body(header, rest).is_ok()
 }
 
 fn judge(answer: &[u8], status: u16, contains: Option<&str>) -> Finding {
@@ -65,16 +119,18 @@ fn judge(answer: &[u8], status: u16, contains: Option<&str>) -> Finding {
     let Some(end) = header_end(answer) else {
         return Err(format!("the header was cut off: {}", quoted(answer)));
     };
-    let body = &answer[end..];
+    let (header, rest) = answer.split_at(end);
     if found != status {
-        return Err(format!("status {found} instead of {status}: {}", quoted(body)));
+        return Err(format!("status {found} instead of {status}: {}", quoted(rest)));
     }
+    // These two have no body, whatever length their header names (RFC 9112 section 6.3).
+    let body = if matches!(found, 204 | 304) { Ok(Vec::new()) } else { body(header, rest) };
+    let body = body.map_err(|why| format!("status {found}, but {why}"))?;
     match contains {
-        // Chunk sizes may stand in the middle of a chunked body; a text that a chunk border cuts is not found.
-        Some(text) if !String::from_utf8_lossy(body).contains(text) => {
-            Err(format!("status {found}, but {text:?} is not in the body: {}", quoted(body)))
+        Some(text) if !String::from_utf8_lossy(&body).contains(text) => {
+            Err(format!("status {found}, but {text:?} is not in the body: {}", quoted(&body)))
         }
-        _ => Ok(format!("status {found}: {}", quoted(body))),
+        _ => Ok(format!("status {found}: {}", quoted(&body))),
     }
 }
 
@@ -105,10 +161,23 @@ mod tests {
             (b"HTTP/1.1 200 OK\r\nA: b\r\n", "cut off"),
             (b"HTTP/1.1 500 No\r\n\r\nboom", "status 500 instead of 200: boom"),
             (b"HTTP/1.1 200 OK\r\n\r\nfine", "is not in the body"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok so far", "cut off: 9 of 20 bytes"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nok", "is no number"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "contradict"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", "cut off or is damaged"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nok", "cut off or is damaged"),
         ] {
             let found = judge(answer, 200, Some("ok")).unwrap_err();
             assert!(found.contains(why), "{found}");
         }
+    }
+
+    #[test]
+    fn a_chunked_body_is_read_across_its_chunks() {
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=y\r\no\r\n1\r\nk\r\n0\r\n\r\n";
+        assert_eq!(judge(answer, 200, Some("ok")), Ok("status 200: ok".to_owned()));
+        assert!(complete(answer) && !complete(&answer[..answer.len() - 6]));
+        assert!(judge(b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", 204, None).is_ok());
     }
 
     #[test]
