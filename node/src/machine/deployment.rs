@@ -108,8 +108,11 @@ pub(crate) struct Deployment {
     pub(crate) resumed: bool,
     /// Not before this.
     pub(crate) retry_at: Option<Timestamp>,
-    /// Since when it has been put off.
+    /// Since when it has been put off, without the time for which others made it wait.
     pub(crate) deferred_since: Option<Timestamp>,
+    /// Since when it waits for a resume, a place or the controller: that is not the device's doing.
+    #[serde(default)]
+    pub(crate) excused_since: Option<Timestamp>,
     /// Failures of the present phase.
     pub(crate) tries: u32,
     /// Since when the present phase has been tried.
@@ -165,6 +168,7 @@ impl Deployment {
             resumed: false,
             retry_at: None,
             deferred_since: None,
+            excused_since: None,
             tries: 0,
             phase_since: now,
             install_run: 1,
@@ -226,7 +230,13 @@ impl Deployment {
     /// The clock was set back by so much.
     pub(crate) fn set_back(&mut self, by: DurationMs) {
         let by = i64::try_from(by.0).unwrap_or(i64::MAX);
-        let optional = [&mut self.retry_at, &mut self.deferred_since, &mut self.disrupted_at, &mut self.soak_until];
+        let optional = [
+            &mut self.retry_at,
+            &mut self.deferred_since,
+            &mut self.excused_since,
+            &mut self.disrupted_at,
+            &mut self.soak_until,
+        ];
         for at in [&mut self.since, &mut self.phase_since].into_iter().chain(optional.into_iter().flatten()) {
             at.0 = at.0.saturating_sub(by);
         }
@@ -302,6 +312,16 @@ impl Deployment {
         // The same reason again is no news, whatever the probes' times say.
         if self.state != DeploymentState::Deferred || self.cause != cause {
             self.show(env, DeploymentState::Deferred, cause, evidence);
+        }
+    }
+
+    /// Time for which a halt, a limit or the controller makes it wait does not count as being put off: after a halt of a
+    /// week a device would be given up at its first busy minute.
+    pub(crate) fn excuse(&mut self, waits: bool, now: Timestamp) {
+        if waits {
+            self.excused_since.get_or_insert(now);
+        } else if let Some(since) = self.excused_since.take() {
+            self.deferred_since = self.deferred_since.map(|put_off| put_off.after(now.since(since)));
         }
     }
 

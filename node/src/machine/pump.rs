@@ -116,6 +116,7 @@ impl NodeState {
     fn pump_one(&mut self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) -> Option<Action> {
         let may_begin = self.hold(rollout, now).is_none();
         let known = self.rollouts.get_mut(rollout)?.deployments.get_mut(device)?;
+        known.excuse(!may_begin && known.phase.is_untouched(), now);
         if known.retry_at.is_some_and(|at| at > now) {
             return None;
         }
@@ -124,6 +125,7 @@ impl NodeState {
         if phase == Phase::Ready && may_begin {
             if let Some(cause) = self.no_room(rollout, device) {
                 self.with(rollout, device, now, |d, env| {
+                    d.excuse(true, now);
                     d.show(env, DeploymentState::Deferred, cause, Evidence::default());
                 });
                 return None;

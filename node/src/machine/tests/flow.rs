@@ -2,8 +2,8 @@
 
 use wardround_rollout_plans::model::{DeploymentState as S, Detected, DurationMs, GoalAction, RebootNeed, Scope};
 
-use super::rig::{Rig, checked, device, fault, goal, installed, preflight, present, ready, unknown};
-use crate::machine::{FaultKind, Found, InstallOutcome, PreflightFound, Verb};
+use super::rig::{Rig, checked, device, fault, goal, installed, order, preflight, present, ready, unknown};
+use crate::machine::{FaultKind, Found, Input, InstallOutcome, PreflightFound, Verb};
 
 fn one() -> Rig {
     Rig::wanting(Scope::Wave, &["ct-01"])
@@ -80,6 +80,42 @@ fn put_off_for_too_long_goes_to_a_person() {
     assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Failed, "in_use"));
     assert_eq!(rig.alarms(), ["needs_person"]);
     assert_eq!((rig.installs("ct-01"), rig.path("ct-01").len()), (0, 5), "one report for one reason");
+}
+
+#[test]
+fn time_under_a_halt_does_not_count_as_being_put_off() {
+    let mut rig = one();
+    rig.until("ct-01", "preflight");
+    let busy = || preflight(PreflightFound { in_use: Some("scan running".into()), ..ready("ct-01") });
+    rig.done("ct-01", busy());
+    rig.feed(Input::Halt(order(5, "halt")));
+    rig.pass(DurationMs::from_secs(7 * 24 * 3_600));
+    rig.wish(|w| w.resumes = vec![6]);
+    rig.pass(DurationMs::from_secs(60));
+    assert_eq!(rig.verb("ct-01"), "preflight");
+    rig.done("ct-01", busy());
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Deferred, "in_use"), "it is not given up");
+    assert_eq!(rig.alarms(), [""; 0]);
+}
+
+#[test]
+fn time_without_a_place_does_not_count_as_being_put_off() {
+    let mut rig = Rig::new(Scope::Device);
+    rig.wish(|w| {
+        w.policy.per_site = 1;
+        w.goals = vec![goal("ct-01", GoalAction::Install, 1), goal("ct-02", GoalAction::Install, 1)];
+    });
+    rig.until("ct-01", "preflight");
+    let busy = |name: &str| preflight(PreflightFound { in_use: Some("scan running".into()), ..ready(name) });
+    rig.done("ct-01", busy("ct-01"));
+    // The other one has the place for longer than a device may be put off.
+    rig.until("ct-02", "install");
+    rig.pass(DurationMs::from_secs(7 * 24 * 3_600));
+    assert_eq!(rig.code("ct-01"), "concurrency");
+    rig.done("ct-02", fault(FaultKind::NotStaged));
+    rig.until("ct-01", "preflight");
+    rig.done("ct-01", busy("ct-01"));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Deferred, "in_use"), "it is not given up");
 }
 
 #[test]
