@@ -55,7 +55,7 @@ const NODE_MESSAGE_MAX: usize = 8 * 1024 * 1024;
 const OPERATOR_MESSAGE_MAX: usize = 12 * 1024 * 1024;
 /// Largest message of anyone else.
 const STRANGER_MESSAGE_MAX: usize = 64 * 1024;
-/// Largest answer: a directive or document of 8 MiB.
+/// Largest answer: a directive of 12 MiB or a document of 8 MiB.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 /// The same alarm about the same site is raised once in this time: a broken node must not fill the record.
 const ALARM_PAUSE: DurationMs = DurationMs::from_secs(10 * 60);

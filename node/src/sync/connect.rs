@@ -23,7 +23,7 @@ const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::fro
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest silence within a stream of chunks: 256 KiB over 2 Mbit/s take about one second.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest message that is accepted: a directive of 5000 devices, in base64, with room.
+/// Largest message that is accepted: a directive of at most 12 MiB, with its signatures and room.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Why something could not be fetched.

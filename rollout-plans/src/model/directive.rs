@@ -26,8 +26,9 @@ pub struct Directive {
 
 impl Document for Directive {
     const PAYLOAD_TYPE: &'static str = "application/vnd.wardround.directive.v1+json";
-    /// 5000 devices with a 17-hash proof each, in hex.
-    const BYTES_MAX: usize = 8 * 1024 * 1024;
+    /// One rollout of the largest site ([`super::SITE_DEVICES_MAX`] devices) with the longest ids and proofs, and orders
+    /// beside them, come to 10 MB; a test below computes it. It goes over the wire in messages of at most 16 MiB.
+    const BYTES_MAX: usize = 12 * 1024 * 1024;
 }
 
 /// One rollout's part of a directive.
@@ -80,4 +81,61 @@ pub enum GoalAction {
     Install,
     /// The device as it was before.
     RollBack,
+}
+
+#[cfg(test)]
+mod tests {
+    use wardround_signing::{SecretKey, Signature, Signer as _};
+
+    use super::*;
+    use crate::model::{DeviceId, ID_LEN_MAX, Order, REASON_BYTES_MAX, SITE_DEVICES_MAX, VariantId, WaveName};
+
+    /// As many devices as the largest rollout has: a proof in it has 18 hashes.
+    const ROLLOUT_DEVICES: u64 = 1_500_000;
+
+    #[test]
+    fn the_largest_site_fits_into_a_directive() {
+        let long = |n: usize| format!("{n:a<ID_LEN_MAX$}");
+        let depth = ROLLOUT_DEVICES.ilog2() as usize + 1;
+        let goal = |n: usize| Goal {
+            member: Member {
+                wave: WaveName::new(&long(0)).unwrap(),
+                device: DeviceId::new(&format!("{}/{}", long(0), long(n))).unwrap(),
+                variant: VariantId::new(&long(0)).unwrap(),
+            },
+            proof: InclusionProof {
+                index: ROLLOUT_DEVICES - 1,
+                size: ROLLOUT_DEVICES,
+                hashes: vec![Digest::of(b"x"); depth],
+            },
+            action: GoalAction::RollBack,
+            attempt: u32::MAX,
+        };
+        // As large as one order may be: its envelope stands in the directive in base64.
+        let signature = Signature { keyid: SecretKey::generate().unwrap().public().id(), sig: vec![0; 64] };
+        let order = Envelope {
+            payload_type: Order::PAYLOAD_TYPE.to_owned(),
+            payload: vec![b'x'; REASON_BYTES_MAX + 4_096],
+            signatures: vec![signature; 2],
+        };
+        let directive = Directive {
+            site: SiteId::new(&long(0)).unwrap(),
+            counter: u64::MAX,
+            issued_at: Timestamp(i64::MAX),
+            expires_at: Timestamp(i64::MAX),
+            rollouts: vec![SiteRollout {
+                rollout: RolloutId::new(&long(0)).unwrap(),
+                digest: Digest::of(b"x"),
+                mode: Mode::Proceed,
+                orders: vec![order; 2 * crate::model::WAVES_MAX],
+                goals: (0..SITE_DEVICES_MAX).map(goal).collect(),
+            }],
+        };
+        let sealed = Envelope::seal(&directive, &SecretKey::generate().unwrap()).unwrap();
+        assert!(
+            sealed.payload.len() > 8 * 1024 * 1024,
+            "{} bytes: the test is no longer the worst case",
+            sealed.payload.len()
+        );
+    }
 }
