@@ -30,6 +30,11 @@ pub enum InvalidKey {
     /// Wrong form.
     #[error("not a public key: expected \"ed25519:\" and the base64 of 32 bytes")]
     Form,
+    /// Wrong form in metadata.
+    #[error(
+        "not a key that is used here: expected keytype and scheme ed25519, and a value of 64 lower-case hex digits"
+    )]
+    Metadata,
     /// The bytes are no point of the curve.
     #[error("not a public key: the bytes are not a point on edwards25519")]
     Point,

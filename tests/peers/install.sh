@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the real peers that the tests talk to: legacy Windows (Wine), SSH servers, DICOM services. Debian 12 or later,
-# as root; run it as often as you like. Without a peer its tests say "skipped"; with WARDROUND_REQUIRE_PEERS=1 they fail.
+# Installs the real peers that the tests talk to: legacy Windows (Wine), SSH servers, DICOM services, python-tuf.
+# Debian 12 or later, as root; run it as often as you like. Without a peer its tests say "skipped"; with
+# WARDROUND_REQUIRE_PEERS=1 they fail.
 set -eu
 
 packages="
@@ -30,8 +31,22 @@ fi
 # sshd wants it even in the foreground; /run is empty after each start of the machine.
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 
+# python-tuf, the other implementation of TUF. Pinned: the tests say what this version does.
+tuf_peer=/opt/wardround-peers/tuf
+tuf_wanted='tuf==7.0.1 securesystemslib==1.6.0 cryptography==50.0.2'
+if [ "$(cat "$tuf_peer/installed" 2>/dev/null)" != "$tuf_wanted" ]; then
+    python3 -m venv --clear "$tuf_peer"
+    # shellcheck disable=SC2086 # a list of words
+    "$tuf_peer/bin/pip" install -q --disable-pip-version-check $tuf_wanted
+    printf '%s\n' "$tuf_wanted" > "$tuf_peer/installed"
+fi
+# Not a link: an interpreter finds its environment by the path that it is called by.
+rm -f /usr/local/bin/wardround-tuf-python
+printf '#!/bin/sh\nexec %s "$@"\n' "$tuf_peer/bin/python3" > /usr/local/bin/wardround-tuf-python
+chmod 755 /usr/local/bin/wardround-tuf-python
+
 for program in /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
-    mkfs.ext4 mount python3; do
+    mkfs.ext4 mount python3 wardround-tuf-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"

@@ -100,8 +100,8 @@ impl TufKey {
         let ed25519 = self.keytype == "ed25519" && self.scheme == "ed25519" && self.keyval.unknown.is_empty();
         let lower = self.keyval.public.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !ed25519 || !lower {
-            return Err(InvalidKey::Form);
+            return Err(InvalidKey::Metadata);
         }
-        PublicKey::from_bytes(&hex::decode(&self.keyval.public).map_err(|_| InvalidKey::Form)?)
+        PublicKey::from_bytes(&hex::decode(&self.keyval.public).map_err(|_| InvalidKey::Metadata)?)
     }
 }

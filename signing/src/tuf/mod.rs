@@ -26,6 +26,7 @@ mod build;
 mod canonical;
 mod error;
 mod floors;
+mod foreign;
 mod images;
 mod key;
 mod metadata;
@@ -43,6 +44,7 @@ pub use build::next_version;
 pub use canonical::{NotAnInteger, canonical};
 pub use error::TufError;
 pub use floors::{Floor, Floors};
+pub use foreign::Foreign;
 pub use images::{Agreed, Images, NotAgreed, Refreshed};
 pub use key::{TufKey, TufKeyId, TufKeyValue};
 pub use metadata::{

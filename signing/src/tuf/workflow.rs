@@ -12,7 +12,7 @@ use sigstore_tuf::{
     Error, MetadataStore, Repository, TrustedMetadataSet, Updater, UpdaterConfig, transport::FetchFuture,
 };
 
-use super::{Moment, RoleName, Root, Rules, Signed, Snapshot, TufError, check_root, provider};
+use super::{Moment, RoleName, Root, Rules, Signed, Snapshot, TufError, check_root, policy::check_foreign, provider};
 use crate::Digest;
 
 /// Verified metadata files by name: `N.root.json`, and the other roles' without version.
@@ -26,12 +26,24 @@ pub trait Fetch: Send + Sync {
     /// The file `name`, such as `timestamp.json` or `3.release.json`. It should stop reading after `max` bytes; more
     /// are refused.
     fn metadata<'a>(&'a self, name: &'a str, max: u64) -> Fetched<'a>;
+
+    /// A document of a foreign repository. Ours are fetched by their hash elsewhere, never through the client.
+    fn target<'a>(&'a self, path: &'a str, max: u64) -> Fetched<'a> {
+        let _ = max;
+        Box::pin(async move { Err(format!("{path} is not fetched through this client")) })
+    }
 }
 
+/// Where the client keeps documents, among the files.
+pub(super) const TARGETS_FOLDER: &str = "targets/";
 /// Most root versions that one refresh walks through; the next goes on from there.
 const ROOTS_PER_REFRESH_MAX: u32 = 64;
 /// Most targets files of a foreign repository that one search visits.
 const DELEGATIONS_MAX: u32 = 32;
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
 
 /// The kept files as the client sees them.
 #[derive(Clone)]
@@ -46,8 +58,9 @@ impl Kept {
     fn name(theirs: &str) -> Option<&str> {
         match theirs.strip_prefix("root_history/") {
             Some(root) => Some(root),
+            None if theirs.starts_with(TARGETS_FOLDER) => Some(theirs),
             None if theirs == "root.json" || theirs.contains('/') => None,
-            None if theirs.ends_with(".snapshot.json") => None,
+            None if theirs.strip_suffix(".snapshot.json").is_some_and(is_number) => None,
             None => Some(theirs),
         }
     }
@@ -92,25 +105,37 @@ impl Repository for Gate {
             if let Some(bytes) = self.kept.pinned(name) {
                 return Ok(Some(bytes));
             }
-            let refuse = |error: TufError| Error::transport_with_source(name, error);
-            let fetched = self.from.metadata(name, max).await;
-            let Some(bytes) = fetched.map_err(|why| refuse(TufError::Fetch { name: name.to_owned(), why }))? else {
+            let Some(bytes) = bounded(name, max, self.from.metadata(name, max)).await? else {
                 return Ok(None);
             };
-            if bytes.len() as u64 > max {
-                return Err(refuse(TufError::TooLarge { what: name.to_owned(), bytes: bytes.len() as u64, max }));
-            }
             if name.ends_with(".root.json") {
                 let root = Signed::<Root>::parse(RoleName::Root, &bytes).map_err(refuse)?;
                 check_root(root.metadata(), self.rules).map_err(|e| refuse(e.into()))?;
+            } else if self.rules == Rules::ForeignRepository {
+                // Ours are checked as a whole, together with their root, before the view is made.
+                check_foreign(&bytes).map_err(|e| refuse(e.into()))?;
             }
             Ok(Some(bytes))
         })
     }
 
-    /// Documents are fetched by their hash elsewhere, never through the client.
-    fn fetch_target<'a>(&'a self, path: &'a str, _: u64) -> FetchFuture<'a> {
-        Box::pin(async move { Err(Error::transport(format!("{path}: documents are not fetched through this client"))) })
+    fn fetch_target<'a>(&'a self, path: &'a str, max: u64) -> FetchFuture<'a> {
+        Box::pin(async move { bounded(path, max, self.from.target(path, max)).await })
+    }
+}
+
+fn refuse(error: TufError) -> Error {
+    Error::transport_with_source(error.to_string(), error)
+}
+
+/// What was fetched, if it is no longer than it may be.
+async fn bounded(name: &str, max: u64, fetched: Fetched<'_>) -> Result<Option<Vec<u8>>, Error> {
+    let bytes = fetched.await.map_err(|why| refuse(TufError::Fetch { name: name.to_owned(), why }))?;
+    match bytes {
+        Some(bytes) if bytes.len() as u64 > max => {
+            Err(refuse(TufError::TooLarge { what: name.to_owned(), bytes: bytes.len() as u64, max }))
+        }
+        other => Ok(other),
     }
 }
 
@@ -159,12 +184,24 @@ impl Workflow {
         self.updater.get_target_info(path, at).await.map_err(translate)
     }
 
+    /// A document of a foreign repository: searched, fetched unless the lent copy is the right one, verified.
+    pub(super) async fn download(&mut self, path: &str, now: Moment) -> Result<Vec<u8>, TufError> {
+        let at = now.to_string().parse().map_err(|_| TufError::Refused(format!("{now} is no time")))?;
+        self.updater.get_target(path, at).await.map_err(translate)
+    }
+
+    /// Puts a document where the client looks for a copy of it.
+    pub(super) fn lend(&self, name: &str, bytes: Vec<u8>) {
+        self.kept.lock().insert(name.to_owned(), bytes);
+    }
+
     pub(super) fn trusted(&self) -> &TrustedMetadataSet {
         self.updater.trusted()
     }
 
     pub(super) fn files(&self) -> Files {
-        self.kept.lock().clone()
+        let metadata = |(name, _): &(&String, &Vec<u8>)| !name.starts_with(TARGETS_FOLDER);
+        self.kept.lock().iter().filter(metadata).map(|(name, bytes)| (name.clone(), bytes.clone())).collect()
     }
 }
 
@@ -229,7 +266,7 @@ impl Fetch for InMemory {
     fn metadata<'a>(&'a self, name: &'a str, _: u64) -> Fetched<'a> {
         let kept = || {
             let (version, file) = name.split_once('.')?;
-            (version.bytes().all(|b| b.is_ascii_digit()) && file != "root.json").then(|| self.0.get(file))?
+            (is_number(version) && file != "root.json").then(|| self.0.get(file))?
         };
         let bytes = self.0.get(name).or_else(kept).cloned();
         Box::pin(async move { Ok(bytes) })
