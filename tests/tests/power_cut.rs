@@ -57,6 +57,11 @@ fn lost(dir: &Path, acknowledged: u64, snapshot: Option<u64>) -> Option<String> 
             found.map(|(s, _)| s)
         ));
     }
+    if let Some((seq, bytes)) = &found
+        && *bytes != record(*seq)
+    {
+        return Some(format!("the snapshot of record {seq} is another than was written"));
+    }
     let after = found.map_or(0, |(seq, _)| seq);
     for entry in journal.replay(after) {
         match entry {
