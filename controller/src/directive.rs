@@ -2,13 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use wardround_rollout_plans::model::{Directive, DurationMs, SiteId, SiteRollout, Timestamp};
 use wardround_signing::{Digest, Envelope, EnvelopeError, PublicKey, SecretKey, Signer as _};
 
-use crate::core::Core;
+use crate::{core::Core, images::Repository};
 
 /// Life of a directive: a node begins nothing new when the controller has been out of reach for longer.
 const LIFE: DurationMs = DurationMs::from_secs(60 * 60);
@@ -17,6 +17,7 @@ const LIFE: DurationMs = DurationMs::from_secs(60 * 60);
 const LEFT_MIN: DurationMs = DurationMs::from_secs(30 * 60);
 
 struct Cached {
+    key: PublicKey,
     content: Digest,
     counter: u64,
     expires_at: Timestamp,
@@ -25,7 +26,9 @@ struct Cached {
 
 /// The signer with what it signed last for each site.
 pub(crate) struct Directives {
-    key: SecretKey,
+    images: Option<Arc<Repository>>,
+    /// While there is no image repository.
+    key: Arc<SecretKey>,
     counter_base: u64,
     cache: Mutex<HashMap<SiteId, Cached>>,
 }
@@ -34,12 +37,23 @@ impl Directives {
     /// `counter_base` is added to the journal's sequence number: it is raised after a restore from an old copy, so that
     /// counters still rise.
     pub(crate) fn new(key: SecretKey, counter_base: u64) -> Self {
-        Self { key, counter_base, cache: Mutex::default() }
+        Self { images: None, key: Arc::new(key), counter_base, cache: Mutex::default() }
+    }
+
+    /// From now on the image repository says which key signs.
+    pub(crate) fn with_images(self, images: Arc<Repository>) -> Self {
+        Self { images: Some(images), ..self }
     }
 
     /// The key that nodes verify with.
     pub(crate) fn public(&self) -> PublicKey {
-        self.key.public()
+        self.key().public()
+    }
+
+    /// The present key: people change it with new targets.
+    fn key(&self) -> Arc<SecretKey> {
+        let view = self.images.as_ref().and_then(|images| images.view());
+        view.map_or_else(|| Arc::clone(&self.key), |view| Arc::clone(&view.directives))
     }
 
     /// The counter that a directive made now would carry: the number of the last applied journal record. It rises with
@@ -52,10 +66,12 @@ impl Directives {
     pub(crate) fn for_site(&self, core: &Core, site: &SiteId, now: Timestamp) -> Result<Envelope, EnvelopeError> {
         // Content and counter out of one state: a lower counter can then never carry newer content.
         let (rollouts, seq): (Vec<SiteRollout>, u64) = core.read(|facts| (facts.engine.directive(site), facts.seq()));
+        let key = self.key();
         let content = Digest::of(&serde_json::to_vec(&rollouts)?);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter_base.saturating_add(seq);
         if let Some(cached) = cache.get(site)
+            && cached.key == key.public()
             && (cached.counter > counter || cached.content == content)
             && (LEFT_MIN..=LIFE).contains(&cached.expires_at.since(now))
         {
@@ -63,8 +79,11 @@ impl Directives {
         }
         let expires_at = now.after(LIFE);
         let directive = Directive { site: site.clone(), counter, issued_at: now, expires_at, rollouts };
-        let envelope = Envelope::seal(&directive, &self.key)?;
-        cache.insert(site.clone(), Cached { content, counter, expires_at, envelope: envelope.clone() });
+        let envelope = Envelope::seal(&directive, &*key)?;
+        cache.insert(
+            site.clone(),
+            Cached { key: key.public(), content, counter, expires_at, envelope: envelope.clone() },
+        );
         Ok(envelope)
     }
 }

@@ -4,7 +4,7 @@
 //! - [`run()`] serves until it is told to stop.
 //!
 //! Rooms: `ca` (who is calling), `core` (the one owner of the state: journal first, then act), `registry` (tokens, node
-//! keys, signatures gathered so far), `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`.
+//! keys, documents), `images` (the TUF repository), `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`.
 //!
 //! **Invariant:** nothing is answered, shown or sent that is not on disk.
 //! **Invariant:** this crate decides nothing about a rollout; `wardround-rollout-plans` does.
@@ -15,11 +15,13 @@ mod clock;
 mod console;
 mod core;
 mod directive;
+mod images;
 mod payloads;
 mod registry;
 mod run;
 mod setup;
 mod silence;
 
+pub use images::{import_root, make_online_keys};
 pub use run::{Config, Ready, RunError, run};
 pub use setup::{InitError, InitOptions, init, issue_operator};

@@ -17,6 +17,7 @@ use crate::{
     clock, console,
     core::{CoreError, Limits, RecoveryError, Writer},
     directive::Directives,
+    images::{Repository, keep_timestamp_fresh},
     payloads::Payloads,
     setup::{self, DataFiles, InitError},
     silence::{self, SilenceRule},
@@ -85,6 +86,14 @@ pub enum RunError {
     /// The payload store or a certificate could not be prepared.
     #[error("can't start: {0}")]
     Start(String),
+    /// The image repository is damaged, or can't begin.
+    #[error("can't open the image repository: {why}")]
+    Images {
+        /// Why.
+        why: String,
+        /// The way out.
+        hint: String,
+    },
     /// The server ended by itself.
     #[error("the server stopped: {0}")]
     Serve(String),
@@ -103,6 +112,7 @@ impl RunError {
             Self::Recovery { hint, .. } => hint.clone(),
             Self::Listen { .. } => "choose another address with --listen, or stop what uses this one".to_owned(),
             Self::Start(_) => "check the data directory's owner, permissions and free space".to_owned(),
+            Self::Images { hint, .. } => hint.clone(),
             Self::Serve(_) => "start it again; if it stops once more, the log says what failed".to_owned(),
             Self::Broken(_) => "mend the disk, then start again: nothing that was acknowledged is lost".to_owned(),
         }
@@ -146,13 +156,20 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let DataFiles { config: stored, ca, trust_bytes, trust, directive_key } = files;
     let payloads =
         Payloads::open(&data.join("payloads"), stored.free_bytes_min).map_err(|e| RunError::Start(e.to_string()))?;
+    let (opened, of) = (data.clone(), core.clone());
+    let images = tokio::task::spawn_blocking(move || Repository::open(&opened, of))
+        .await
+        .map_err(|e| RunError::Start(e.to_string()))?
+        .map_err(|e| RunError::Images { why: e.to_string(), hint: e.hint() })?;
+    let images = Arc::new(images);
     let check_in_every = config.check_in_every.unwrap_or(Duration::from_millis(stored.check_in_every_ms));
     let silence_after = config.silence_after.or(stored.silence_after_ms.map(Duration::from_millis));
     let ca = Arc::new(ca);
     let api = Arc::new(Api {
         core: core.clone(),
         payloads,
-        directives: Directives::new(directive_key, stored.directive_counter_base),
+        directives: Directives::new(directive_key, stored.directive_counter_base).with_images(Arc::clone(&images)),
+        images: Arc::clone(&images),
         ca: Arc::clone(&ca),
         trust,
         trust_bytes,
@@ -174,7 +191,9 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
 
     let stop_writer = CancellationToken::new();
     let mut writing: JoinHandle<Result<(), CoreError>> = tokio::spawn(writer.run(stop_writer.clone()));
+    images.begin().await.map_err(|e| RunError::Images { why: e.to_string(), hint: e.hint() })?;
     let mut helpers = JoinSet::new();
+    helpers.spawn(keep_timestamp_fresh(images, api.shutdown.clone()));
     helpers.spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
     helpers.spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));
     let console_address = console.as_ref().map(|(_, address)| *address);

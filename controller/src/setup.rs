@@ -66,6 +66,14 @@ pub enum InitError {
     /// A server name that can't stand in a certificate, a key that can't be made.
     #[error("{0}")]
     Certificate(String),
+    /// The result of the root ceremony can't be used.
+    #[error("the root can't be used: {why}")]
+    Root {
+        /// Why.
+        why: String,
+        /// The way out.
+        hint: String,
+    },
     /// The file system said no.
     #[error("can't write {}: {source}", .path.display())]
     Io {
@@ -80,8 +88,9 @@ pub enum InitError {
 impl InitError {
     /// The way out, one sentence; empty when there is none to name.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
+            Self::Root { hint, .. } => hint,
             Self::Exists { .. } => "choose another directory, or remove this one if nothing in it is needed any more",
             Self::NotOurs { .. } => "make one with `wardround init`",
             Self::OperatorName { .. } => "use a short name such as ann.lee",
@@ -270,11 +279,11 @@ fn json<T: Serialize>(value: &T) -> Result<Vec<u8>, InitError> {
     Ok(bytes)
 }
 
-fn make_folder(path: &Path) -> Result<(), InitError> {
+pub(crate) fn make_folder(path: &Path) -> Result<(), InitError> {
     fs::create_dir_all(path).map_err(|source| InitError::Io { path: path.to_owned(), source })
 }
 
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitError> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), InitError> {
     let written = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
         file.write_all(bytes)?;

@@ -108,7 +108,7 @@ impl Api {
             ca_pem: self.ca.certificate_pem().to_owned(),
             trust_anchor: self.trust_bytes.clone(),
             directive_public_key: self.directives.public().to_bytes().to_vec(),
-            root_json: Vec::new(),
+            root_json: self.images.first_root().unwrap_or_default(),
         })
     }
 

@@ -8,6 +8,7 @@ mod convert;
 mod enrolment;
 mod estate;
 mod guard;
+mod image;
 mod node;
 mod order;
 mod page;
@@ -34,8 +35,9 @@ use tonic::{Request, Status, service::Routes};
 use wardround_proto::v1::{
     audit_service_server::AuditServiceServer, certificate_service_server::CertificateServiceServer,
     enrolment_service_server::EnrolmentServiceServer, estate_service_server::EstateServiceServer,
-    node_service_server::NodeServiceServer, patch_service_server::PatchServiceServer,
-    rollout_service_server::RolloutServiceServer, token_service_server::TokenServiceServer,
+    image_service_server::ImageServiceServer, node_service_server::NodeServiceServer,
+    patch_service_server::PatchServiceServer, rollout_service_server::RolloutServiceServer,
+    token_service_server::TokenServiceServer,
 };
 use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
 use wardround_signing::{Digest, TrustAnchor};
@@ -45,6 +47,7 @@ use crate::{
     clock,
     core::Core,
     directive::Directives,
+    images::Repository,
     payloads::Payloads,
     registry::RegistryEvent,
 };
@@ -70,9 +73,11 @@ pub(crate) struct Api {
     pub(crate) payloads: Payloads,
     /// Directives' signer.
     pub(crate) directives: Directives,
+    /// The image repository.
+    pub(crate) images: Arc<Repository>,
     /// Certificates.
     pub(crate) ca: Arc<Authority>,
-    /// People's keys.
+    /// People's keys while there is no image repository.
     pub(crate) trust: TrustAnchor,
     /// Their file's bytes, which tokens pin.
     pub(crate) trust_bytes: Vec<u8>,
@@ -89,6 +94,11 @@ pub(crate) struct Api {
 }
 
 impl Api {
+    /// People's keys and roles.
+    fn people(&self) -> TrustAnchor {
+        self.images.view().map_or_else(|| self.trust.clone(), |view| view.images.people().clone())
+    }
+
     /// SHA-256 of the trust anchor's file.
     fn trust_pin(&self) -> Digest {
         TrustAnchor::pin(&self.trust_bytes)
@@ -127,6 +137,7 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
     health.set_serving::<EnrolmentServiceServer<Service>>().await;
     health.set_serving::<CertificateServiceServer<Service>>().await;
     health.set_serving::<TokenServiceServer<Service>>().await;
+    health.set_serving::<ImageServiceServer<Service>>().await;
     health.set_serving::<NodeServiceServer<Service>>().await;
     health.set_serving::<PatchServiceServer<Service>>().await;
     health.set_serving::<RolloutServiceServer<Service>>().await;
@@ -144,6 +155,11 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
         .add_service(
             NodeServiceServer::new(service())
                 .max_decoding_message_size(NODE_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
+        .add_service(
+            ImageServiceServer::new(service())
+                .max_decoding_message_size(OPERATOR_MESSAGE_MAX)
                 .max_encoding_message_size(ANSWER_MAX),
         )
         .add_service(

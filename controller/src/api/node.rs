@@ -65,7 +65,7 @@ impl NodeService for Service {
             directive: Some(convert::envelope(&directive)),
             now_ms: now.0,
             check_in_after_ms: jittered(api.check_in_every),
-            timestamp_version: 0,
+            timestamp_version: api.images.timestamp_version(),
         }))
     }
 

@@ -31,7 +31,7 @@ impl Api {
         }
         let roles = draft.command.permitted_roles();
         let verified: Verified<Order> =
-            verify(&envelope, &Policy::any_of(&self.trust, roles)).map_err(|e| status::verify("this order", &e))?;
+            verify(&envelope, &Policy::any_of(&self.people(), roles)).map_err(|e| status::verify("this order", &e))?;
         let signers = verified.signers();
         let roles: BTreeSet<_> = signers.iter().flat_map(|s| s.roles.iter().copied()).collect();
         let holders = signers.iter().map(|s| s.holder.clone()).collect();

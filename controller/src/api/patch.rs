@@ -173,7 +173,7 @@ impl Api {
     /// The caller holds the `drafting` turn.
     async fn sign_patch(&self, id: &PatchId, signatures: Vec<Signature>) -> Result<(), Status> {
         let record = self.patch_record(id)?;
-        let gathered = gather::<Patch>(&record.envelope, &signatures, &self.trust)
+        let gathered = gather::<Patch>(&record.envelope, &signatures, &self.people())
             .map_err(|e| status::signatures(&format!("patch {id}"), &e))?;
         match gathered {
             Gathered::Nothing => Ok(()),

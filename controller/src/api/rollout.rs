@@ -223,7 +223,7 @@ impl Api {
     async fn sign_rollout(&self, id: &RolloutId, signatures: &[Signature]) -> Result<(), Status> {
         let _turn = self.drafting.lock().await;
         let record = self.core.read(|facts| facts.registry.rollout(id).cloned()).ok_or_else(|| unknown(id))?;
-        let gathered = gather::<Rollout>(&record.envelope, signatures, &self.trust)
+        let gathered = gather::<Rollout>(&record.envelope, signatures, &self.people())
             .map_err(|e| status::signatures(&format!("rollout {id}"), &e))?;
         let Gathered::New(signed) = gathered else { return Ok(()) };
         let becomes_ready = signed.ready && !record.ready;

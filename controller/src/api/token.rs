@@ -32,7 +32,11 @@ impl TokenService for Service {
         let event =
             RegistryEvent::TokenMade { id: id.clone(), site, secret: Digest::of(secret.as_bytes()), expires_at, by };
         self.0.core.submit(event).await.map_err(|e| status::core(&e))?;
-        let token = format!("{id}.{secret}.{}.{}", self.0.ca.pin().hex(), self.0.trust_pin().hex());
+        let mut token = format!("{id}.{secret}.{}.{}", self.0.ca.pin().hex(), self.0.trust_pin().hex());
+        if let Ok(root) = self.0.images.first_root() {
+            token.push('.');
+            token.push_str(&Digest::of(&root).hex());
+        }
         Ok(Response::new(CreateTokenResponse { token, expires_at_ms: expires_at.0 }))
     }
 }

@@ -115,6 +115,8 @@ pub(crate) enum Subject {
     Patch(PatchId),
     /// A token.
     Token(String),
+    /// The image repository.
+    Images,
     /// Nothing in particular.
     None,
 }

@@ -1,11 +1,15 @@
 //! Events of the registry. They are journalled: their form is a contract.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{PatchId, RolloutId, SiteId, Timestamp};
-use wardround_signing::{Digest, Envelope, PublicKey, Role, Signature};
+use wardround_signing::{Digest, Envelope, PublicKey, Role, Signature, tuf::RoleName};
 
+use super::FilePin;
 use crate::core::Subject;
 
 /// Something that happened.
@@ -72,6 +76,22 @@ pub(crate) enum RegistryEvent {
         /// What was added.
         signed: Signed,
     },
+    /// A new version of metadata waits for more signatures, or for another role's new version.
+    MetadataStaged {
+        /// Role.
+        role: RoleName,
+        /// The file with the signatures so far.
+        file: FilePin,
+        /// One sentence: who signed, what is missing.
+        text: String,
+    },
+    /// The image repository got new files, which were verified as a whole before.
+    ImagesPublished {
+        /// The new files.
+        files: BTreeMap<RoleName, FilePin>,
+        /// One sentence: what is new and who signed it.
+        text: String,
+    },
     /// The controller itself noticed something that a person must look at.
     Alarm {
         /// Machine word.
@@ -105,11 +125,14 @@ impl Signed {
             envelope.add(signature.clone());
         }
         roles.clone_from(&self.roles);
-        *ready |= self.ready;
+        *ready = self.ready;
     }
 
     /// For the audit record.
     pub(super) fn sentence(&self, what: &str) -> String {
+        if self.roles.is_empty() {
+            return format!("{} took the signatures on {what} back", self.holders.join(" and "));
+        }
         let now = if self.ready { "; both roles have signed" } else { "" };
         format!("{} signed {what}{now}", self.holders.join(" and "))
     }
@@ -123,6 +146,7 @@ impl RegistryEvent {
             Self::NodeEnrolled { token, .. } => Subject::Token(token.clone()),
             Self::PatchCreated { id, .. } | Self::PatchSigned { id, .. } => Subject::Patch(id.clone()),
             Self::RolloutDrafted { id, .. } | Self::RolloutSigned { id, .. } => Subject::Rollout(id.clone()),
+            Self::MetadataStaged { .. } | Self::ImagesPublished { .. } => Subject::Images,
             Self::Alarm { .. } => Subject::None,
         }
     }

@@ -6,11 +6,13 @@
 mod alarms;
 mod event;
 mod facts;
+mod images;
 mod signatures;
 
 pub(crate) use alarms::{Alarm, Alarms};
-pub(crate) use event::RegistryEvent;
+pub(crate) use event::{RegistryEvent, Signed};
 pub(crate) use facts::SystemFinding;
+pub(crate) use images::{FilePin, ImageRecord};
 pub(crate) use signatures::{Gathered, SignatureError, gather};
 
 use std::{
@@ -100,6 +102,8 @@ pub(crate) struct Registry {
     silent: BTreeSet<SiteId>,
     systems: BTreeMap<SystemId, SystemFinding>,
     installed: BTreeMap<DeviceId, BTreeSet<PatchId>>,
+    #[serde(default)]
+    images: ImageRecord,
     /// Chunks that some patch names; derived.
     #[serde(skip)]
     chunks: HashSet<Digest>,
@@ -176,6 +180,11 @@ impl Registry {
         ready.then(|| Arc::clone(envelope))
     }
 
+    /// The image repository.
+    pub(crate) fn images(&self) -> &ImageRecord {
+        &self.images
+    }
+
     /// True while a site counts as silent.
     pub(crate) fn is_silent(&self, site: &SiteId) -> bool {
         self.silent.contains(site)
@@ -226,7 +235,9 @@ impl Registry {
             RegistryEvent::RolloutSigned { id, .. } => {
                 self.rollouts.get(id).map(|_| ()).ok_or_else(|| not_found("rollout", id.as_str()))
             }
-            RegistryEvent::Alarm { .. } => Ok(()),
+            RegistryEvent::MetadataStaged { .. }
+            | RegistryEvent::ImagesPublished { .. }
+            | RegistryEvent::Alarm { .. } => Ok(()),
         }
     }
 
@@ -291,6 +302,14 @@ impl Registry {
                     audit("rollout_signed", signed.sentence(&format!("rollout {id}")), Some(id)),
                     Effect::RolloutChanged { rollout: id.clone() },
                 ])
+            }
+            RegistryEvent::MetadataStaged { role, file, text } => {
+                self.images.stage(*role, *file, now);
+                Ok(vec![audit("metadata_staged", text.clone(), None)])
+            }
+            RegistryEvent::ImagesPublished { files, text } => {
+                self.images.publish(files);
+                Ok(vec![audit("images_published", text.clone(), None)])
             }
             RegistryEvent::Alarm { code, text, site } => Ok(vec![
                 audit("alarm", text.clone(), None),

@@ -24,6 +24,7 @@
 
 mod build;
 mod canonical;
+mod ceremony;
 mod error;
 mod floors;
 mod foreign;
@@ -42,6 +43,7 @@ mod workflow;
 
 pub use build::next_version;
 pub use canonical::{NotAnInteger, canonical};
+pub use ceremony::{Ceremony, Member, OnlineKeys};
 pub use error::TufError;
 pub use floors::{Floor, Floors};
 pub use foreign::Foreign;
