@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Plan(commands::plan::Plan),
     Rollout(commands::rollout::Rollout),
     Site(commands::site::Site),
+    Operator(commands::operator::Operator),
     Audit(commands::audit::Audit),
     Alarms(commands::alarms::Alarms),
     Quickstart(quickstart::Quickstart),

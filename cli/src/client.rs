@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use wardround_proto::v1::{
-    self, audit_service_client::AuditServiceClient, estate_service_client::EstateServiceClient,
-    patch_service_client::PatchServiceClient, rollout_service_client::RolloutServiceClient,
-    token_service_client::TokenServiceClient,
+    self, access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
+    estate_service_client::EstateServiceClient, patch_service_client::PatchServiceClient,
+    rollout_service_client::RolloutServiceClient, token_service_client::TokenServiceClient,
 };
 use wardround_signing::{Envelope, KeyId, Signature};
 
@@ -87,6 +87,10 @@ impl Controller {
         TokenServiceClient::new(self.channel.clone())
     }
 
+    pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
     pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {
         AuditServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
@@ -128,7 +132,7 @@ fn expired(certificate_pem: &str) -> Option<Failure> {
     let day = crate::when::rfc3339(not_after.saturating_mul(1000)).unwrap_or_default();
     Some(
         Failure::refused(format!("your operator's certificate expired on {}", day.get(..10).unwrap_or(&day)))
-            .hint("ask whoever runs the controller for a new profile folder, or correct this machine's clock"),
+            .hint("have a new profile folder made on the controller's machine (`wardround operator issue`), or correct this machine's clock"),
     )
 }
 

@@ -22,6 +22,7 @@ mod run;
 mod setup;
 mod silence;
 
+pub use ca::{OperatorRole, OperatorRoles, UnknownRole};
 pub use images::{import_root, make_online_keys};
 pub use run::{Config, Ready, RunError, run};
-pub use setup::{InitError, InitOptions, init, issue_operator};
+pub use setup::{InitError, InitOptions, IssuedOperator, init, issue_operator};

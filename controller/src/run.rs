@@ -171,6 +171,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
         directives: Directives::new(directive_key, stored.directive_counter_base).with_images(Arc::clone(&images)),
         images: Arc::clone(&images),
         ca: Arc::clone(&ca),
+        operators: setup::operators(&data),
         trust,
         trust_bytes,
         check_in_every,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::{SecretKey, TrustAnchor};
 
 use crate::{
-    ca::{Authority, CaError, valid_operator_name},
+    ca::{Authority, CaError, OperatorRoles, Peer, valid_operator_name},
     clock,
 };
 
@@ -38,6 +38,17 @@ pub struct InitOptions {
     pub names: Vec<String>,
     /// The first operator's name.
     pub operator_name: String,
+    /// The first operator's roles.
+    pub operator_roles: OperatorRoles,
+}
+
+/// What [`issue_operator`] made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedOperator {
+    /// Serial number of the certificate, lower-case hex: by it this one can be revoked.
+    pub serial: String,
+    /// Where the controller is, as the profile names it.
+    pub endpoint: String,
 }
 
 /// Why a directory could not be made.
@@ -63,6 +74,9 @@ pub enum InitError {
         /// As given.
         name: String,
     },
+    /// A certificate without a role would open nothing.
+    #[error("an operator needs at least one role")]
+    NoRole,
     /// A server name that can't stand in a certificate, a key that can't be made.
     #[error("{0}")]
     Certificate(String),
@@ -94,6 +108,7 @@ impl InitError {
             Self::Exists { .. } => "choose another directory, or remove this one if nothing in it is needed any more",
             Self::NotOurs { .. } => "make one with `wardround init`",
             Self::OperatorName { .. } => "use a short name such as ann.lee",
+            Self::NoRole => "give --role release, clinical, on-call, site-engineer or auditor; several may be given",
             Self::Certificate(_) => "name the controller as nodes reach it, for example --name wardround.example.org",
             Self::Io { .. } => "check the path, its owner and the free space",
         }
@@ -191,7 +206,7 @@ pub fn init(options: &InitOptions) -> Result<(), InitError> {
             return Err(InitError::Exists { path });
         }
     }
-    check_name(&options.operator_name)?;
+    check(&options.operator_name, &options.operator_roles)?;
     let (ca, ca_key) = Authority::create(clock::now())?;
     let config = StoredConfig {
         version: VERSION,
@@ -218,25 +233,40 @@ pub fn init(options: &InitOptions) -> Result<(), InitError> {
     write_new(&data.join("trust.json"), &json(&options.trust)?, 0o644)?;
     // Last: a directory with a config.json is whole.
     write_new(&data.join("config.json"), &json(&config)?, 0o644)?;
-    write_profile(&ca, &config, &options.operator, &options.operator_name)
+    let files = Issuing { data, ca: &ca, config: &config };
+    files.operator(&options.operator, &options.operator_name, &options.operator_roles).map(drop)
 }
 
-/// Issues a certificate for another operator and writes a profile directory.
+/// Issues a certificate for another operator and writes a profile directory. For the controller's own machine: it needs the CA's
+/// key. The controller may be running.
 ///
 /// # Errors
 /// [`InitError`]; nothing that exists is overwritten.
-pub fn issue_operator(data: &Path, operator: &Path, name: &str) -> Result<(), InitError> {
-    check_name(name)?;
+pub fn issue_operator(
+    data: &Path,
+    operator: &Path,
+    name: &str,
+    roles: &OperatorRoles,
+) -> Result<IssuedOperator, InitError> {
+    check(name, roles)?;
     let path = operator.join("profile.json");
     if path.exists() {
         return Err(InitError::Exists { path });
     }
     let files = load(data)?;
-    write_profile(&files.ca, &files.config, operator, name)
+    Issuing { data, ca: &files.ca, config: &files.config }.operator(operator, name, roles)
 }
 
-fn check_name(name: &str) -> Result<(), InitError> {
-    if valid_operator_name(name) { Ok(()) } else { Err(InitError::OperatorName { name: name.to_owned() }) }
+/// Folder of the certificates that were issued to operators.
+pub(crate) fn operators(data: &Path) -> PathBuf {
+    data.join("operators")
+}
+
+fn check(name: &str, roles: &OperatorRoles) -> Result<(), InitError> {
+    if !valid_operator_name(name) {
+        return Err(InitError::OperatorName { name: name.to_owned() });
+    }
+    if roles.is_empty() { Err(InitError::NoRole) } else { Ok(()) }
 }
 
 #[derive(Serialize)]
@@ -244,14 +274,29 @@ struct Profile {
     endpoint: String,
 }
 
-fn write_profile(ca: &Authority, config: &StoredConfig, operator: &Path, name: &str) -> Result<(), InitError> {
-    let issued = ca.operator(name, clock::now())?;
-    make_folder(operator)?;
-    write_new(&operator.join("key.pem"), issued.key_pem.as_bytes(), 0o600)?;
-    write_new(&operator.join("cert.pem"), issued.certificate_pem.as_bytes(), 0o644)?;
-    write_new(&operator.join("ca.pem"), ca.certificate_pem().as_bytes(), 0o644)?;
-    let profile = Profile { endpoint: endpoint(config) };
-    write_new(&operator.join("profile.json"), &json(&profile)?, 0o644)
+struct Issuing<'a> {
+    data: &'a Path,
+    ca: &'a Authority,
+    config: &'a StoredConfig,
+}
+
+impl Issuing<'_> {
+    fn operator(&self, profile: &Path, name: &str, roles: &OperatorRoles) -> Result<IssuedOperator, InitError> {
+        let issued = self.ca.operator(name, roles, clock::now())?;
+        let peer = Peer::issued(&issued.certificate_der).map_err(|e| InitError::Certificate(e.to_string()))?;
+        let record = operators(self.data);
+        make_folder(&record)?;
+        make_folder(profile)?;
+        // On record before anybody holds its key: what is in use can be listed, and revoked by its name.
+        let file = record.join(format!("{name}-{}.pem", peer.serial));
+        write_new(&file, issued.certificate_pem.as_bytes(), 0o644)?;
+        write_new(&profile.join("key.pem"), issued.key_pem.as_bytes(), 0o600)?;
+        write_new(&profile.join("cert.pem"), issued.certificate_pem.as_bytes(), 0o644)?;
+        write_new(&profile.join("ca.pem"), self.ca.certificate_pem().as_bytes(), 0o644)?;
+        let endpoint = endpoint(self.config);
+        write_new(&profile.join("profile.json"), &json(&Profile { endpoint: endpoint.clone() })?, 0o644)?;
+        Ok(IssuedOperator { serial: peer.serial, endpoint })
+    }
 }
 
 fn endpoint(config: &StoredConfig) -> String {
@@ -304,6 +349,7 @@ mod tests {
     use wardround_signing::{Role, Signer as _, TrustedKey};
 
     use super::*;
+    use crate::ca::OperatorRole;
 
     fn trust() -> TrustAnchor {
         let key = |seed: u8, holder: &str, role| TrustedKey {
@@ -325,6 +371,7 @@ mod tests {
             console: None,
             names: vec!["controller.example.org".to_owned(), "10.0.0.1".to_owned()],
             operator_name: "ann".to_owned(),
+            operator_roles: OperatorRole::ALL.into(),
         };
         init(&options).unwrap();
         let files = load(&options.data).unwrap();
@@ -337,12 +384,17 @@ mod tests {
         assert!(profile.contains("https://controller.example.org:7443"), "{profile}");
         let error = init(&options).unwrap_err();
         assert!(matches!(error, InitError::Exists { .. }) && !error.hint().is_empty(), "{error}");
-        issue_operator(&options.data, &dir.path().join("ben"), "ben").unwrap();
-        assert!(matches!(issue_operator(&options.data, &dir.path().join("ben"), "ben"), Err(InitError::Exists { .. })));
-        assert!(matches!(
-            issue_operator(&options.data, &dir.path().join("x"), "a b"),
-            Err(InitError::OperatorName { .. })
-        ));
-        assert!(matches!(issue_operator(dir.path(), &dir.path().join("x"), "ann"), Err(InitError::NotOurs { .. })));
+        let roles = OperatorRoles::from([OperatorRole::Auditor]);
+        let issue = |data: &Path, to: &str, name: &str| issue_operator(data, &dir.path().join(to), name, &roles);
+        let issued = issue(&options.data, "ben", "ben").unwrap();
+        assert_eq!(issued.endpoint, "https://controller.example.org:7443");
+        let record = fs::read_to_string(options.data.join(format!("operators/ben-{}.pem", issued.serial))).unwrap();
+        assert_eq!(record, fs::read_to_string(dir.path().join("ben/cert.pem")).unwrap());
+        assert_eq!(fs::read_dir(options.data.join("operators")).unwrap().count(), 2, "the first one is on record too");
+        assert!(matches!(issue(&options.data, "ben", "ben"), Err(InitError::Exists { .. })));
+        assert!(matches!(issue(&options.data, "x", "a b"), Err(InitError::OperatorName { .. })));
+        assert!(matches!(issue(dir.path(), "x", "ann"), Err(InitError::NotOurs { .. })));
+        let none = issue_operator(&options.data, &dir.path().join("x"), "cy", &OperatorRoles::new());
+        assert!(matches!(none, Err(InitError::NoRole)));
     }
 }

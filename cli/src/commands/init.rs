@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use wardround_controller::{InitError, InitOptions};
+use wardround_controller::{InitError, InitOptions, OperatorRole, OperatorRoles};
 use wardround_signing::TrustAnchor;
 
 use crate::{
@@ -42,6 +42,9 @@ pub(crate) struct Init {
     /// Whom the first operator's certificate is for
     #[arg(long, default_value = "operator", value_name = "NAME")]
     operator_name: String,
+    /// A role of the first operator's certificate; may be given several times; all of them if not given
+    #[arg(long = "operator-role", value_name = "ROLE")]
+    operator_roles: Vec<OperatorRole>,
     /// The controller's data folder; HOME/controller if not given
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -51,6 +54,7 @@ pub(crate) struct Init {
 struct Done {
     data: String,
     operator: String,
+    operator_roles: Vec<String>,
     listen: SocketAddr,
     console: Option<SocketAddr>,
     people: usize,
@@ -65,6 +69,10 @@ impl Init {
                 .hint("give a --trust file of a release manager and one of a clinical safety officer")
         })?;
         let home = session.home()?;
+        let roles: OperatorRoles = match self.operator_roles.as_slice() {
+            [] => OperatorRole::ALL.into(),
+            given => given.iter().copied().collect(),
+        };
         let options = InitOptions {
             data: self.data.clone().unwrap_or_else(|| home.join("controller")),
             operator: home.join("operator"),
@@ -73,10 +81,12 @@ impl Init {
             console: (!self.no_console).then_some(self.console),
             names: self.names.clone(),
             operator_name: self.operator_name.clone(),
+            operator_roles: roles.clone(),
         };
         let done = Done {
             data: options.data.display().to_string(),
             operator: options.operator.display().to_string(),
+            operator_roles: roles.iter().map(ToString::to_string).collect(),
             listen: options.listen,
             console: options.console,
             people,
@@ -84,10 +94,18 @@ impl Init {
         init(options).await?;
         output::emit(session.format(), &done, || {
             format!(
-                "controller data:    {}\noperator's profile: {}\ntrusted people:     {}",
-                done.data, done.operator, done.people
+                "controller data:    {}\noperator's profile: {}\noperator's roles:   {}\ntrusted people:     {}",
+                done.data,
+                done.operator,
+                done.operator_roles.join(", "),
+                done.people
             )
         })?;
+        if self.operator_roles.is_empty() {
+            eprintln!(
+                "this first operator may call everything; `wardround operator issue NAME --role ROLE` makes the next ones"
+            );
+        }
         eprintln!("next: `wardround controller run`");
         Ok(Exit::Ok)
     }
@@ -103,7 +121,7 @@ pub(crate) async fn init(options: InitOptions) -> Result<(), Failure> {
         }
         Ok(Err(error)) => {
             let exit = match error {
-                InitError::OperatorName { .. } | InitError::Certificate(_) => Exit::Usage,
+                InitError::OperatorName { .. } | InitError::NoRole | InitError::Certificate(_) => Exit::Usage,
                 _ => Exit::Failure,
             };
             Err(Failure::with(exit, chain(&error)).hint(error.hint()))

@@ -8,6 +8,7 @@ pub(crate) mod exit_codes;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod node;
+pub(crate) mod operator;
 pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod rollout;
@@ -33,6 +34,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Plan(plan) => plan.run(session).await,
         Command::Rollout(rollout) => Box::pin(rollout.run(session)).await,
         Command::Site(site) => site.run(session).await,
+        Command::Operator(operator) => operator.run(session).await,
         Command::Audit(audit) => audit.run(session).await,
         Command::Alarms(alarms) => alarms.run(session).await,
         Command::Quickstart(quickstart) => Box::pin(quickstart.run(session)).await,

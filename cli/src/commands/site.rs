@@ -8,6 +8,7 @@ use wardround_proto::v1;
 use wardround_rollout_plans::model::{DurationMs, SiteId};
 
 use crate::{
+    ask,
     client::{Controller, PAGE, all_pages, call, incomplete},
     commands::alarms,
     failure::{Exit, Failure},
@@ -28,6 +29,7 @@ enum SiteCommand {
     List(List),
     Show(Show),
     Token(Token),
+    Revoke(Revoke),
 }
 
 /// List sites
@@ -57,6 +59,29 @@ struct Token {
     ttl: DurationMs,
 }
 
+/// Shut a site's node out: its certificate and report key count no more
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wardround site revoke rx1 --reason \"stolen from the plant room\"
+  wardround site token rx1     for the node that takes its place")]
+struct Revoke {
+    /// Site id
+    site: SiteId,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Ask nothing
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct RevokedNode {
+    site: String,
+    revoked: bool,
+}
+
 #[derive(Serialize)]
 struct ShownSite {
     id: String,
@@ -65,6 +90,10 @@ struct ShownSite {
     labels: BTreeMap<String, String>,
     devices: u32,
     clinical_systems: u32,
+    /// "enrolled", "revoked" or "none".
+    node: String,
+    node_since: Option<String>,
+    node_revoked_why: String,
     connected: bool,
     last_seen: Option<String>,
     directive_counter: u64,
@@ -114,6 +143,7 @@ impl Site {
             SiteCommand::List(_) => return show_list(session, &list(&controller).await?),
             SiteCommand::Show(show) => show.run(session, &controller).await?,
             SiteCommand::Token(token) => token.run(session, &controller).await?,
+            SiteCommand::Revoke(revoke) => revoke.run(session, &controller).await?,
         }
         Ok(Exit::Ok)
     }
@@ -161,6 +191,9 @@ fn show_list(session: &Session, sites: &[v1::Site]) -> Result<Exit, Failure> {
 }
 
 fn link(site: &v1::Site) -> String {
+    if site.node == "revoked" {
+        return format!("none: revoked {} ago by {}", when::ago(site.node_since_ms), site.node_revoked_why);
+    }
     match (site.connected, site.last_seen_ms) {
         (true, _) => "connected".into(),
         (false, 0) => "never seen".into(),
@@ -219,6 +252,25 @@ impl Token {
     }
 }
 
+impl Revoke {
+    async fn run(&self, session: &Session, controller: &Controller) -> Result<(), Failure> {
+        let question = format!(
+            "shut out the node of site {}: its devices in hand become unknown, and no halt reaches it any more",
+            self.site
+        );
+        ask::confirm(&question, self.yes).await?;
+        let request = v1::RevokeNodeRequest { site: self.site.to_string(), reason: self.reason.clone() };
+        controller.access().revoke_node(call(request)).await?;
+        let shown = RevokedNode { site: self.site.to_string(), revoked: true };
+        output::emit(session.format(), &shown, || format!("the node of site {} is shut out", self.site))?;
+        eprintln!(
+            "next: switch that machine off, change what it could log in with, and `wardround site token {}`",
+            self.site
+        );
+        Ok(())
+    }
+}
+
 fn labels<'a>(labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
     let mut words: Vec<String> = labels.into_iter().map(|(k, v)| format!("{k}={v}")).collect();
     words.sort();
@@ -238,6 +290,9 @@ impl ShownSite {
             labels: sorted(&s.labels),
             devices: s.device_count,
             clinical_systems: s.clinical_system_count,
+            node: s.node.clone(),
+            node_since: when::rfc3339(s.node_since_ms),
+            node_revoked_why: s.node_revoked_why.clone(),
             connected: s.connected,
             last_seen: when::rfc3339(s.last_seen_ms),
             directive_counter: s.directive_counter,

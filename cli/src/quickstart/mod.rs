@@ -26,7 +26,7 @@ use std::{
 use clap::Args;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use wardround_controller::InitOptions;
+use wardround_controller::{InitOptions, OperatorRole};
 use wardround_rollout_plans::model::DurationMs;
 
 pub(crate) use viewer::{Viewer, serve_viewer};
@@ -258,6 +258,7 @@ async fn start_controller(
         console: Some(console),
         names: vec!["127.0.0.1".into(), "localhost".into()],
         operator_name: "quickstart".into(),
+        operator_roles: OperatorRole::ALL.into(),
     };
     init::init(options).await?;
     people::sign_orders_as_on_call(&operator, &home.join("people"))?;

@@ -1,66 +1,100 @@
 //! Who may call what: the one table.
+//!
+//! It decides who may *talk*. A certificate's role never stands in for a signature: a patch, a rollout or an order counts by the
+//! keys of the people who signed it, whoever carried it here (DESIGN "Trust", 6).
+
+use crate::ca::{OperatorRole, OperatorRoles};
 
 /// Whom a method is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Anyone, without a certificate.
     Anyone,
-    /// Anyone with a valid client certificate.
+    /// Any operator and the present node of any site.
     AnyCertificate,
     /// The present node of a site.
     Node,
-    /// The present node of a site, or an operator.
-    NodeOrOperator,
-    /// An operator. What an order may do is decided by its signature, not here.
-    Operator,
+    /// The present node of a site, or an operator with one of these roles.
+    NodeOr(Roles),
+    /// An operator with one of these roles.
+    Operator(Roles),
 }
 
-use Access::{AnyCertificate, Anyone, Node, NodeOrOperator, Operator};
+/// For each role whether it may, in the order of [`OperatorRole::ALL`].
+pub(crate) type Roles = [bool; OperatorRole::ALL.len()];
+
+use Access::{AnyCertificate, Anyone, Node, NodeOr, Operator};
+
+/// May.
+const Y: bool = true;
+/// May not.
+const N: bool = false;
+/// Whoever works here may look at everything, the auditor too.
+const READ: Roles = [Y, Y, Y, Y, Y];
 
 /// Method, whom it is for, and whether it may take as long as it needs (the others are cut off after a time).
+///
+/// The columns: release manager, clinical safety officer, on-call, site engineer, auditor.
 const TABLE: &[(&str, Access, bool)] = &[
+    // Nodes and who wants to become one.
     ("wardround.v1.EnrolmentService/Enrol", Anyone, false),
     ("wardround.v1.CertificateService/RenewCertificate", Node, false),
-    ("wardround.v1.TokenService/CreateToken", Operator, false),
     ("wardround.v1.NodeService/CheckIn", Node, false),
     ("wardround.v1.NodeService/Watch", Node, false),
     ("wardround.v1.NodeService/FetchChunks", Node, false),
     ("wardround.v1.NodeService/FetchDocument", Node, false),
-    ("wardround.v1.ImageService/FetchMetadata", NodeOrOperator, false),
-    ("wardround.v1.ImageService/FetchStaged", Operator, false),
-    ("wardround.v1.ImageService/GetRepository", Operator, false),
-    ("wardround.v1.ImageService/SubmitMetadata", Operator, false),
-    ("wardround.v1.PatchService/FindMissingChunks", Operator, true),
-    ("wardround.v1.PatchService/UploadChunks", Operator, true),
-    ("wardround.v1.PatchService/CreatePatch", Operator, true),
-    ("wardround.v1.PatchService/SignPatch", Operator, false),
-    ("wardround.v1.PatchService/GetPatch", Operator, false),
-    ("wardround.v1.PatchService/ListPatches", Operator, false),
-    ("wardround.v1.RolloutService/PreviewPlan", Operator, false),
-    ("wardround.v1.RolloutService/CreateRollout", Operator, false),
-    ("wardround.v1.RolloutService/SignRollout", Operator, false),
-    ("wardround.v1.RolloutService/GetRollout", Operator, false),
-    ("wardround.v1.RolloutService/ListRollouts", Operator, false),
-    ("wardround.v1.RolloutService/WatchRollout", Operator, false),
-    ("wardround.v1.RolloutService/ListMembers", Operator, false),
-    ("wardround.v1.RolloutService/ListDeployments", Operator, false),
-    ("wardround.v1.RolloutService/StartRollout", Operator, false),
-    ("wardround.v1.RolloutService/ApproveWave", Operator, false),
-    ("wardround.v1.RolloutService/PauseRollout", Operator, false),
-    ("wardround.v1.RolloutService/ResumeRollout", Operator, false),
-    ("wardround.v1.RolloutService/HaltRollout", Operator, false),
-    ("wardround.v1.RolloutService/RollBackRollout", Operator, false),
-    ("wardround.v1.RolloutService/CancelRollout", Operator, false),
-    ("wardround.v1.EstateService/GetSite", Operator, false),
-    ("wardround.v1.EstateService/ListSites", Operator, false),
-    ("wardround.v1.EstateService/ListDevices", Operator, false),
-    ("wardround.v1.EstateService/ListClinicalSystems", Operator, false),
-    ("wardround.v1.EstateService/ListAlarms", Operator, false),
-    ("wardround.v1.AuditService/ListRecords", Operator, false),
+    // A token takes over a site. Shutting a node out is wanted at 3 a.m. too.
+    ("wardround.v1.TokenService/CreateToken", Operator([N, N, N, Y, N]), false),
+    ("wardround.v1.AccessService/RevokeNode", Operator([N, N, Y, Y, N]), false),
+    // Those who decide about patches shut out operators; who only enrols or reads does not.
+    ("wardround.v1.AccessService/RevokeOperator", Operator([Y, Y, Y, N, N]), false),
+    ("wardround.v1.AccessService/ListOperators", Operator(READ), false),
+    // Signed metadata comes from the people who sign.
+    ("wardround.v1.ImageService/FetchMetadata", NodeOr(READ), false),
+    ("wardround.v1.ImageService/FetchStaged", Operator(READ), false),
+    ("wardround.v1.ImageService/GetRepository", Operator(READ), false),
+    ("wardround.v1.ImageService/SubmitMetadata", Operator([Y, Y, N, N, N]), false),
+    // A release manager imports and drafts; both signing roles bring their signatures.
+    ("wardround.v1.PatchService/FindMissingChunks", Operator([Y, N, N, N, N]), true),
+    ("wardround.v1.PatchService/UploadChunks", Operator([Y, N, N, N, N]), true),
+    ("wardround.v1.PatchService/CreatePatch", Operator([Y, N, N, N, N]), true),
+    ("wardround.v1.PatchService/SignPatch", Operator([Y, Y, N, N, N]), false),
+    ("wardround.v1.PatchService/GetPatch", Operator(READ), false),
+    ("wardround.v1.PatchService/ListPatches", Operator(READ), false),
+    ("wardround.v1.RolloutService/PreviewPlan", Operator(READ), false),
+    ("wardround.v1.RolloutService/CreateRollout", Operator([Y, N, N, N, N]), false),
+    ("wardround.v1.RolloutService/SignRollout", Operator([Y, Y, N, N, N]), false),
+    ("wardround.v1.RolloutService/GetRollout", Operator(READ), false),
+    ("wardround.v1.RolloutService/ListRollouts", Operator(READ), false),
+    ("wardround.v1.RolloutService/WatchRollout", Operator(READ), false),
+    ("wardround.v1.RolloutService/ListMembers", Operator(READ), false),
+    ("wardround.v1.RolloutService/ListDeployments", Operator(READ), false),
+    // What makes more happen.
+    ("wardround.v1.RolloutService/StartRollout", Operator([Y, N, N, N, N]), false),
+    ("wardround.v1.RolloutService/ApproveWave", Operator([Y, Y, Y, N, N]), false),
+    ("wardround.v1.RolloutService/ResumeRollout", Operator([Y, Y, Y, N, N]), false),
+    ("wardround.v1.RolloutService/CancelRollout", Operator([Y, N, N, N, N]), false),
+    ("wardround.v1.RolloutService/RollBackRollout", Operator([Y, Y, Y, N, N]), false),
+    // What makes less happen is open to everybody who works here: a signed halt in a site engineer's hand must not fail for
+    // want of a certificate. The auditor stands outside.
+    ("wardround.v1.RolloutService/PauseRollout", Operator([Y, Y, Y, Y, N]), false),
+    ("wardround.v1.RolloutService/HaltRollout", Operator([Y, Y, Y, Y, N]), false),
+    // Looking.
+    ("wardround.v1.EstateService/GetSite", Operator(READ), false),
+    ("wardround.v1.EstateService/ListSites", Operator(READ), false),
+    ("wardround.v1.EstateService/ListDevices", Operator(READ), false),
+    ("wardround.v1.EstateService/ListClinicalSystems", Operator(READ), false),
+    ("wardround.v1.EstateService/ListAlarms", Operator(READ), false),
+    ("wardround.v1.AuditService/ListRecords", Operator(READ), false),
     ("grpc.health.v1.Health/Check", Anyone, false),
     ("grpc.health.v1.Health/Watch", Anyone, false),
     ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", AnyCertificate, true),
 ];
+
+/// The roles of a row.
+pub(crate) fn named(row: Roles) -> OperatorRoles {
+    OperatorRole::ALL.into_iter().zip(row).filter_map(|(role, may)| may.then_some(role)).collect()
+}
 
 /// What the table says of an HTTP path; `None` for a method that is not there: nobody may call it.
 pub(crate) fn of(path: &str) -> Option<(Access, bool)> {

@@ -18,12 +18,12 @@ impl EstateService for Service {
         let id: SiteId = id("id", &request.into_inner().id)?;
         let answer = self.0.core.read(|facts| {
             let inventory = facts.engine.estate().site(&id);
-            if inventory.is_none() && facts.registry.node(&id).is_none() {
+            if inventory.is_none() && facts.registry.node(&id).is_none() && facts.registry.revoked_node(&id).is_none() {
                 return Err(status::not_found("site", id.as_str(), "see `wardround site list`"));
             }
             let ours = facts.alarms.newest().filter(|a| a.site.as_ref() == Some(&id));
             Ok(v1::GetSiteResponse {
-                site: Some(self.0.site(&id, inventory)),
+                site: Some(self.0.site(facts, &id, inventory)),
                 devices: inventory.into_iter().flat_map(sorted_devices).map(|d| device(facts, d)).collect(),
                 clinical_systems: inventory.into_iter().flat_map(sorted_systems).map(|s| system(facts, s)).collect(),
                 alarms: ours.take(ALARMS_MAX).map(convert::alarm).collect(),
@@ -42,11 +42,11 @@ impl EstateService for Service {
         let found = self.0.core.read(|facts| {
             // A site counts from its enrolment on, before its first inventory has come.
             let reported = facts.engine.estate().sites().map(|s| &s.site);
-            let enrolled = facts.registry.nodes().map(|(site, _)| site);
+            let enrolled = facts.registry.nodes().map(|(site, _)| site).chain(facts.registry.revoked_nodes());
             let ids: BTreeSet<&SiteId> =
                 reported.chain(enrolled).filter(|id| after.as_ref().is_none_or(|a| *id > a)).collect();
             let ids = ids.into_iter().take(size + 1);
-            ids.map(|id| self.0.site(id, facts.engine.estate().site(id))).collect()
+            ids.map(|id| self.0.site(facts, id, facts.engine.estate().site(id))).collect()
         });
         let (sites, next_page_token) = page::cut(found, size, |s: &v1::Site| s.id.clone());
         Ok(Response::new(v1::ListSitesResponse { sites, next_page_token }))
@@ -134,9 +134,15 @@ fn sorted_systems(site: &SiteInventory) -> Vec<&ClinicalSystem> {
 }
 
 impl Api {
-    fn site(&self, id: &SiteId, inventory: Option<&SiteInventory>) -> v1::Site {
+    fn site(&self, facts: &Facts, id: &SiteId, inventory: Option<&SiteInventory>) -> v1::Site {
         let link = self.core.hub().link(id);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let revoked = facts.registry.revoked_node(id);
+        let (node, since) = match (facts.registry.node(id), revoked) {
+            (Some(node), _) => ("enrolled", node.enrolled_at.0),
+            (None, Some(revoked)) => ("revoked", revoked.at.0),
+            (None, None) => ("none", 0),
+        };
         v1::Site {
             id: id.to_string(),
             display_name: inventory.map(|i| i.display_name.clone()).unwrap_or_default(),
@@ -147,6 +153,9 @@ impl Api {
             connected: link.connected,
             last_seen_ms: link.heard.map_or(0, |t| t.0),
             directive_counter: link.directive_counter,
+            node: node.to_owned(),
+            node_since_ms: since,
+            node_revoked_why: revoked.map(|r| r.text.clone()).unwrap_or_default(),
         }
     }
 }

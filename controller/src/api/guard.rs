@@ -18,11 +18,12 @@ use tower::{Layer, Service};
 use super::{
     access,
     access::Access,
+    caller::Caller,
     calls::{Calls, Permit},
     status,
 };
 use crate::{
-    ca::{Identity, IdentityError, Peer},
+    ca::{Identity, IdentityError, OperatorRole, Peer},
     clock,
     core::Core,
 };
@@ -77,67 +78,67 @@ where
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         Box::pin(async move {
-            let (long, _permit) = match admitted {
+            let Admitted { long, caller, _permit } = match admitted {
                 Ok(admitted) => admitted,
                 Err(refusal) => return Ok(refusal.into_http()),
             };
-            if long {
-                return inner.call(request).await;
-            }
-            match tokio::time::timeout(CALL_MAX, inner.call(request)).await {
-                Ok(answer) => answer,
-                Err(_) => Ok(Status::deadline_exceeded(format!(
-                    "the controller did not answer within {} s",
-                    CALL_MAX.as_secs()
-                ))
-                .into_http()),
+            let answered = async {
+                if long {
+                    return inner.call(request).await;
+                }
+                match tokio::time::timeout(CALL_MAX, inner.call(request)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Ok(Status::deadline_exceeded(format!(
+                        "the controller did not answer within {} s",
+                        CALL_MAX.as_secs()
+                    ))
+                    .into_http()),
+                }
+            };
+            let Some(caller) = caller else { return answered.await };
+            let ended = caller.presence.ended();
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => Ok(caller.refusal().into_http()),
+                answer = answered => Ok(answer?.map(|body| caller.guard(body))),
             }
         })
     }
 }
 
+/// A call that may begin.
+struct Admitted {
+    long: bool,
+    caller: Option<Caller>,
+    _permit: Option<Permit>,
+}
+
 impl GuardLayer {
-    fn admit(&self, request: &mut http::Request<Body>) -> Result<(bool, Option<Permit>), Status> {
+    fn admit(&self, request: &mut http::Request<Body>) -> Result<Admitted, Status> {
         let path = request.uri().path();
         let Some((access, long)) = access::of(path) else {
             return Err(Status::unimplemented(format!("there is no method {path}")));
         };
-        let peer = peer(request.extensions());
-        let allowed = match (access, &peer) {
-            (Access::Anyone, _) | (Access::AnyCertificate, Ok(Some(_))) => Ok(()),
-            (_, Err(error)) => Err(unauthenticated(error)),
-            (_, Ok(None)) => Err(status::make(
-                Code::Unauthenticated,
-                "NO_CERTIFICATE",
-                "this method needs a client certificate",
-                "nodes get one by enrolling, operators with the profile that `wardround init` wrote",
-            )),
-            (Access::Operator | Access::NodeOrOperator, Ok(Some(Peer { identity: Identity::Operator(_), .. }))) => {
-                Ok(())
+        let peer = match (access, peer(request.extensions())) {
+            (_, Ok(Some(peer))) => Some(peer),
+            (Access::Anyone, _) => None,
+            (_, Err(error)) => return Err(unauthenticated(&error)),
+            (_, Ok(None)) => {
+                return Err(status::make(
+                    Code::Unauthenticated,
+                    "NO_CERTIFICATE",
+                    "this method needs a client certificate",
+                    "nodes get one by enrolling, operators with a profile (`wardround init`, `wardround operator issue`)",
+                ));
             }
-            (Access::Node | Access::NodeOrOperator, Ok(Some(Peer { identity: Identity::Node(site), tls_key, .. }))) => {
-                let present = self.core.read(|facts| facts.registry.node(site).map(|node| node.tls_key));
-                if present == Some(*tls_key) {
-                    Ok(())
-                } else {
-                    Err(status::make(
-                        Code::PermissionDenied,
-                        "NODE_REPLACED",
-                        &format!("another node has enrolled for site {site} since this certificate was issued"),
-                        "enrol this node anew if it is the one that should serve the site",
-                    ))
-                }
-            }
-            (_, Ok(Some(peer))) => Err(status::make(
-                Code::PermissionDenied,
-                "WRONG_ROLE",
-                &format!("{} may not call {path}", peer.identity),
-                "",
-            )),
         };
-        allowed?;
-        let peer = peer.ok().flatten();
-        let counted = match peer.as_ref().map(|peer| &peer.identity) {
+        // Entered before it is looked at: a revocation after the look ends the call.
+        let caller = peer.map(|peer| Caller::new(&self.core, peer)).filter(|_| access != Access::Anyone);
+        if let Some(caller) = &caller {
+            caller.stands()?;
+            may(access, &caller.peer, path.trim_start_matches('/'))?;
+        }
+        let counted = match caller.as_ref().map(|caller| &caller.peer.identity) {
             Some(Identity::Operator(_)) => None,
             Some(Identity::Node(site)) => Some(self.calls.begin(Some(site))),
             None => Some(self.calls.begin(None)),
@@ -146,12 +147,45 @@ impl GuardLayer {
             let text = "the controller has too many calls of this kind in hand";
             return Err(status::make(Code::ResourceExhausted, "BUSY", text, "try again"));
         }
-        let permit = counted.flatten();
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(peer);
+        if let Some(caller) = &caller {
+            request.extensions_mut().insert(caller.peer.clone());
         }
-        Ok((long, permit))
+        Ok(Admitted { long, caller, _permit: counted.flatten() })
     }
+}
+
+/// May this caller, whose certificate counts, call this method?
+fn may(access: Access, peer: &Peer, method: &str) -> Result<(), Status> {
+    let (node, roles) = match access {
+        Access::Anyone | Access::AnyCertificate => return Ok(()),
+        Access::Node => (true, None),
+        Access::NodeOr(row) => (true, Some(access::named(row))),
+        Access::Operator(row) => (false, Some(access::named(row))),
+    };
+    let (whom, hint) = match (&peer.identity, &roles) {
+        (Identity::Node(_), _) if node => return Ok(()),
+        (Identity::Operator(_), Some(roles)) if roles.intersection(&peer.roles).next().is_some() => return Ok(()),
+        (Identity::Node(_), _) => ("operators", "use an operator's profile".to_owned()),
+        (Identity::Operator(_), None) => ("sites' nodes", "a site's node does this by itself".to_owned()),
+        (Identity::Operator(name), Some(roles)) => {
+            let role = roles.first().map_or("", |role| role.word());
+            let text = format!(
+                "ask somebody who has one of these roles, or have a certificate with it issued on the controller's machine: \
+                 `wardround operator issue {name} --role {role}`"
+            );
+            ("operators", text)
+        }
+    };
+    let whom = match &roles {
+        Some(roles) => format!("{whom} with the roles {}", OperatorRole::list(roles)),
+        None => whom.to_owned(),
+    };
+    let who = match &peer.identity {
+        Identity::Operator(_) => format!("{} (roles: {})", peer.identity, OperatorRole::list(&peer.roles)),
+        Identity::Node(_) => peer.identity.to_string(),
+    };
+    let text = format!("{who} may not call {method}: it is for {whom}");
+    Err(status::make(Code::PermissionDenied, "WRONG_ROLE", &text, &hint))
 }
 
 fn peer(extensions: &http::Extensions) -> Result<Option<Peer>, IdentityError> {

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod caller;
 mod calls;
 mod certificate;
 mod convert;
@@ -14,6 +15,7 @@ mod order;
 mod page;
 mod patch;
 mod plan;
+mod revocation;
 mod rollout;
 mod status;
 mod token;
@@ -25,6 +27,7 @@ pub(crate) use vitals::Vitals;
 use std::{
     collections::HashMap,
     net::IpAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -33,11 +36,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, service::Routes};
 use wardround_proto::v1::{
-    audit_service_server::AuditServiceServer, certificate_service_server::CertificateServiceServer,
-    enrolment_service_server::EnrolmentServiceServer, estate_service_server::EstateServiceServer,
-    image_service_server::ImageServiceServer, node_service_server::NodeServiceServer,
-    patch_service_server::PatchServiceServer, rollout_service_server::RolloutServiceServer,
-    token_service_server::TokenServiceServer,
+    access_service_server::AccessServiceServer, audit_service_server::AuditServiceServer,
+    certificate_service_server::CertificateServiceServer, enrolment_service_server::EnrolmentServiceServer,
+    estate_service_server::EstateServiceServer, image_service_server::ImageServiceServer,
+    node_service_server::NodeServiceServer, patch_service_server::PatchServiceServer,
+    rollout_service_server::RolloutServiceServer, token_service_server::TokenServiceServer,
 };
 use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
 use wardround_signing::{Digest, TrustAnchor};
@@ -77,6 +80,8 @@ pub(crate) struct Api {
     pub(crate) images: Arc<Repository>,
     /// Certificates.
     pub(crate) ca: Arc<Authority>,
+    /// Folder of the certificates that were issued to operators.
+    pub(crate) operators: PathBuf,
     /// People's keys while there is no image repository.
     pub(crate) trust: TrustAnchor,
     /// Their file's bytes, which tokens pin.
@@ -138,6 +143,7 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
     health.set_serving::<CertificateServiceServer<Service>>().await;
     health.set_serving::<TokenServiceServer<Service>>().await;
     health.set_serving::<ImageServiceServer<Service>>().await;
+    health.set_serving::<AccessServiceServer<Service>>().await;
     health.set_serving::<NodeServiceServer<Service>>().await;
     health.set_serving::<PatchServiceServer<Service>>().await;
     health.set_serving::<RolloutServiceServer<Service>>().await;
@@ -152,6 +158,11 @@ pub(crate) async fn routes(api: &Arc<Api>) -> Result<Routes, tonic_reflection::s
         .add_service(EnrolmentServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
         .add_service(CertificateServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
         .add_service(TokenServiceServer::new(service()).max_decoding_message_size(STRANGER_MESSAGE_MAX))
+        .add_service(
+            AccessServiceServer::new(service())
+                .max_decoding_message_size(STRANGER_MESSAGE_MAX)
+                .max_encoding_message_size(ANSWER_MAX),
+        )
         .add_service(
             NodeServiceServer::new(service())
                 .max_decoding_message_size(NODE_MESSAGE_MAX)

@@ -4,11 +4,15 @@
 
 mod doors;
 mod identity;
+mod role;
 mod tls;
 
 pub(crate) use doors::DoorLimits;
 pub(crate) use identity::{Identity, IdentityError, Peer, day, valid_operator_name};
+pub use role::{OperatorRole, OperatorRoles, UnknownRole};
 pub(crate) use tls::{Acceptor, ServerCertificate, keep_fresh};
+
+use identity::role_uri;
 
 use std::{net::IpAddr, time::Duration};
 
@@ -127,9 +131,12 @@ impl Authority {
     }
 
     /// An operator's certificate.
-    pub(crate) fn operator(&self, name: &str, now: Timestamp) -> Result<Issued, CaError> {
+    pub(crate) fn operator(&self, name: &str, roles: &OperatorRoles, now: Timestamp) -> Result<Issued, CaError> {
         let mut params = params(now, OPERATOR_LIFE, name)?;
         client(&mut params, &Identity::Operator(name.to_owned()))?;
+        for role in roles {
+            params.subject_alt_names.push(SanType::URI(ia5(&role_uri(*role))?));
+        }
         self.issue(params)
     }
 
@@ -225,7 +232,7 @@ mod tests {
     fn an_expired_certificate_is_refused_with_its_date() {
         let (ca, _) = Authority::create(clock::now()).unwrap();
         let now = clock::now();
-        let issued = ca.operator("ann", now).unwrap();
+        let issued = ca.operator("ann", &OperatorRoles::new(), now).unwrap();
         let later = Timestamp(now.0 + i64::try_from(OPERATOR_LIFE.as_millis()).unwrap() + 1000);
         let error = Peer::read(&issued.certificate_der, later).unwrap_err().to_string();
         assert!(error.contains("expired on 20"), "{error}");

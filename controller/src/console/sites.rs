@@ -49,7 +49,11 @@ pub(super) async fn list(State(console): State<Console>, uri: Uri) -> Result<imp
 }
 
 fn node(site: &v1::Site) -> Markup {
-    html! { @if site.connected { span.state.good { "connected" } } @else { span.state.warn { "not connected" } } }
+    html! {
+        @if site.node == "revoked" { span.state.warn title=(site.node_revoked_why) { "no node: revoked" } }
+        @else if site.connected { span.state.good { "connected" } }
+        @else { span.state.warn { "not connected" } }
+    }
 }
 
 /// `/sites/{id}`

@@ -6,6 +6,7 @@
 mod audit;
 mod facts;
 mod hub;
+mod peers;
 mod record;
 mod steady;
 mod writer;
@@ -13,6 +14,7 @@ mod writer;
 pub(crate) use audit::{AuditLeaf, read_audit};
 pub(crate) use facts::Facts;
 pub(crate) use hub::{Hub, NodeStream, Nudge};
+pub(crate) use peers::{Peers, Presence};
 pub(crate) use record::{Change, Entry, Subject};
 pub(crate) use writer::{Limits, RecoveryError, Writer};
 
@@ -63,6 +65,7 @@ pub(crate) struct Command {
 pub(crate) struct Core {
     facts: Arc<RwLock<Facts>>,
     hub: Arc<Hub>,
+    peers: Arc<Peers>,
     journal: Arc<Journal>,
     changes: mpsc::Sender<Command>,
     urgent: mpsc::Sender<Command>,
@@ -77,6 +80,11 @@ impl Core {
     /// Connections and watchers.
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// Calls under way.
+    pub(crate) fn peers(&self) -> &Arc<Peers> {
+        &self.peers
     }
 
     /// The journal's side trees, for reading.

@@ -93,7 +93,10 @@ impl Change {
 
     /// True when it must not wait behind the reports of the whole estate.
     pub(crate) fn is_order(&self) -> bool {
-        self.0.iter().any(|entry| matches!(entry, Entry::Engine(e) if matches!(**e, Event::Order { .. })))
+        self.0.iter().any(|entry| match entry {
+            Entry::Engine(event) => matches!(**event, Event::Order { .. }),
+            Entry::Registry(event) => event.is_revocation(),
+        })
     }
 
     /// With one more entry.
@@ -152,7 +155,7 @@ impl Entry {
                 Event::Report { .. } | Event::SiteSilent { .. } | Event::SiteHeard { .. } => true,
                 _ => false,
             },
-            Self::Registry(_) => false,
+            Self::Registry(event) => event.is_revocation(),
         }
     }
 }

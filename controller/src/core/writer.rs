@@ -12,7 +12,7 @@ use wardround_journal::{Journal, JournalError};
 use wardround_rollout_plans::{engine::Event, model::Timestamp};
 
 use super::{
-    Change, Command, Core, CoreError, Facts, Hub, Outcomes, Subject, WAITING_MAX,
+    Change, Command, Core, CoreError, Entry, Facts, Hub, Outcomes, Subject, WAITING_MAX,
     audit::AuditLeaf,
     facts::Applied,
     record::{Record, RecordError},
@@ -82,6 +82,7 @@ impl Writer {
         let core = Core {
             facts: Arc::new(RwLock::new(facts)),
             hub: Arc::new(Hub::default()),
+            peers: Arc::default(),
             journal,
             changes: sender,
             urgent: urgent_sender,
@@ -219,6 +220,7 @@ impl Writer {
                 }
                 let applied = self.apply(seq, &record);
                 self.core.hub.perform(&applied.effects);
+                self.end_calls(&record);
                 self.put_audit(applied.audit);
                 let mut outcomes = applied.outcomes.into_iter();
                 batch.into_iter().for_each(|pending| pending.answer(&mut outcomes));
@@ -293,6 +295,24 @@ impl Writer {
 
     fn apply(&self, seq: u64, record: &Record) -> Applied {
         self.core.facts.write().unwrap_or_else(PoisonError::into_inner).apply(seq, record)
+    }
+
+    /// Ends the calls under way of those who may no longer talk.
+    fn end_calls(&self, record: &Record) {
+        for entry in record.events.iter().flat_map(|change| &change.0) {
+            let Entry::Registry(event) = entry else { continue };
+            let peers = &self.core.peers;
+            match &**event {
+                RegistryEvent::NodeEnrolled { site, .. } | RegistryEvent::NodeRevoked { site, .. } => {
+                    let present = self.core.read(|facts| facts.registry.node(site).map(|node| node.tls_key));
+                    peers.end_at_site(site, |peer| present == Some(peer.tls_key));
+                }
+                RegistryEvent::OperatorRevoked { .. } => {
+                    self.core.read(|facts| peers.end_of_operators(|peer| facts.registry.revoked(peer).is_none()));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Leaves are derived from records that are on disk, so one that can't be written now is written later.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{PatchId, RolloutId, SiteId, Timestamp};
 use wardround_signing::{Digest, Envelope, PublicKey, Role, Signature, tuf::RoleName};
 
-use super::FilePin;
+use super::{FilePin, Revocation};
 use crate::core::Subject;
 
 /// Something that happened.
@@ -39,6 +39,22 @@ pub(crate) enum RegistryEvent {
         report_key: PublicKey,
         /// SHA-256 of the node's TLS key.
         tls_key: Digest,
+    },
+    /// A site's node was revoked; the engine hears of it in the same change.
+    NodeRevoked {
+        /// Its site.
+        site: SiteId,
+        /// SHA-256 of the TLS key that is revoked.
+        tls_key: Digest,
+        /// Who did it, and why.
+        text: String,
+    },
+    /// Certificates of an operator were revoked.
+    OperatorRevoked {
+        /// Which.
+        what: Revocation,
+        /// Who did it, and why.
+        text: String,
     },
     /// A patch document was registered, unsigned.
     PatchCreated {
@@ -139,6 +155,11 @@ impl Signed {
 }
 
 impl RegistryEvent {
+    /// True for what shuts somebody out: it waits for nobody's reports and for no room on the disk.
+    pub(crate) fn is_revocation(&self) -> bool {
+        matches!(self, Self::NodeRevoked { .. } | Self::OperatorRevoked { .. })
+    }
+
     /// What it is about.
     pub(crate) fn subject(&self) -> Subject {
         match self {
@@ -147,7 +168,8 @@ impl RegistryEvent {
             Self::PatchCreated { id, .. } | Self::PatchSigned { id, .. } => Subject::Patch(id.clone()),
             Self::RolloutDrafted { id, .. } | Self::RolloutSigned { id, .. } => Subject::Rollout(id.clone()),
             Self::MetadataStaged { .. } | Self::ImagesPublished { .. } => Subject::Images,
-            Self::Alarm { .. } => Subject::None,
+            Self::NodeRevoked { site, .. } => Subject::Site(site.clone()),
+            Self::OperatorRevoked { .. } | Self::Alarm { .. } => Subject::None,
         }
     }
 }

@@ -3,12 +3,15 @@
 //! A pure fold like the engine: [`Registry::check`] says whether an event is acceptable, [`Registry::step`] takes it in.
 //! Both folds share one journal. Signatures are verified before an event is made ([`signatures`]), never again in a replay.
 
+mod access;
 mod alarms;
 mod event;
 mod facts;
 mod images;
 mod signatures;
 
+use access::Revocations;
+pub(crate) use access::{Revocation, Revoked};
 pub(crate) use alarms::{Alarm, Alarms};
 pub(crate) use event::{RegistryEvent, Signed};
 pub(crate) use facts::SystemFinding;
@@ -26,6 +29,8 @@ use wardround_rollout_plans::{
     model::{DeviceId, DurationMs, Member, Patch, PatchId, RolloutId, SiteId, SystemId, Timestamp},
 };
 use wardround_signing::{Digest, Envelope, PublicKey, Role};
+
+use crate::ca::{Identity, Peer};
 
 /// Most tokens that are neither used nor expired.
 const TOKENS_OPEN_MAX: usize = 10_000;
@@ -104,6 +109,12 @@ pub(crate) struct Registry {
     installed: BTreeMap<DeviceId, BTreeSet<PatchId>>,
     #[serde(default)]
     images: ImageRecord,
+    /// Sites whose node was revoked and that have no other yet.
+    #[serde(default)]
+    revoked_nodes: BTreeMap<SiteId, Revoked>,
+    /// Operators' certificates that count no more.
+    #[serde(default)]
+    revocations: Revocations,
     /// Chunks that some patch names; derived.
     #[serde(skip)]
     chunks: HashSet<Digest>,
@@ -144,6 +155,24 @@ impl Registry {
     /// A site's present node.
     pub(crate) fn node(&self, site: &SiteId) -> Option<&Node> {
         self.nodes.get(site)
+    }
+
+    /// The revocation of a site's node, as long as no other has enrolled.
+    pub(crate) fn revoked_node(&self, site: &SiteId) -> Option<&Revoked> {
+        self.revoked_nodes.get(site)
+    }
+
+    /// The revocation of an operator's certificate.
+    pub(crate) fn revoked(&self, peer: &Peer) -> Option<&Revoked> {
+        match &peer.identity {
+            Identity::Operator(name) => self.revocations.of(name, &peer.serial, peer.issued_at),
+            Identity::Node(_) => None,
+        }
+    }
+
+    /// Sites whose node was revoked and that have no other yet.
+    pub(crate) fn revoked_nodes(&self) -> impl Iterator<Item = &SiteId> {
+        self.revoked_nodes.keys()
     }
 
     /// All sites that have a node, by id.
@@ -227,6 +256,14 @@ impl Registry {
                     hint: format!("make a new one with `wardround site token {site}`"),
                 })
             }
+            RegistryEvent::NodeRevoked { site, tls_key, .. } => match self.nodes.get(site) {
+                Some(node) if node.tls_key == *tls_key => Ok(()),
+                Some(_) => Err(Refusal::Invalid {
+                    why: format!("another node has enrolled for site {site} meanwhile: look, and revoke again"),
+                }),
+                None => Err(not_found("node of site", site.as_str())),
+            },
+            RegistryEvent::OperatorRevoked { .. } => self.revocations.check(now),
             RegistryEvent::PatchCreated { id, .. } => absent("patch", id.as_str(), self.patches.contains_key(id)),
             RegistryEvent::PatchSigned { id, .. } => {
                 self.patches.get(id).map(|_| ()).ok_or_else(|| not_found("patch", id.as_str()))
@@ -257,8 +294,19 @@ impl Registry {
                 }
                 let node = Node { report_key: *report_key, tls_key: *tls_key, enrolled_at: now };
                 self.nodes.insert(site.clone(), node);
+                self.revoked_nodes.remove(site);
                 // The engine, which hears of it in the same change, writes the audit leaf.
                 Ok(vec![Effect::SiteChanged { site: site.clone() }])
+            }
+            RegistryEvent::NodeRevoked { site, text, .. } => {
+                self.nodes.remove(site);
+                self.revoked_nodes.insert(site.clone(), Revoked { at: now, text: text.clone() });
+                // As above: the engine writes the audit leaf.
+                Ok(vec![Effect::SiteChanged { site: site.clone() }])
+            }
+            RegistryEvent::OperatorRevoked { what, text } => {
+                self.revocations.revoke(what, Revoked { at: now, text: text.clone() });
+                Ok(vec![audit("operator_revoked", format!("{what} revoked: {text}"), None)])
             }
             RegistryEvent::PatchCreated { id, title, envelope, by } => {
                 let digest = envelope.digest();

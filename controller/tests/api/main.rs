@@ -10,4 +10,6 @@ mod orders;
 mod reports;
 mod repository;
 mod restart;
+mod revocation;
+mod roles;
 mod world;

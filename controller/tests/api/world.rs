@@ -12,12 +12,12 @@ use tempfile::TempDir;
 use tokio::{runtime::Runtime, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use wardround_controller::{Config, InitOptions, Ready, RunError, init, run};
+use wardround_controller::{Config, InitOptions, OperatorRole, Ready, RunError, init, issue_operator, run};
 use wardround_proto::v1::{
-    self, audit_service_client::AuditServiceClient, enrolment_service_client::EnrolmentServiceClient,
-    estate_service_client::EstateServiceClient, node_service_client::NodeServiceClient,
-    patch_service_client::PatchServiceClient, rollout_service_client::RolloutServiceClient,
-    token_service_client::TokenServiceClient,
+    self, access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
+    enrolment_service_client::EnrolmentServiceClient, estate_service_client::EstateServiceClient,
+    node_service_client::NodeServiceClient, patch_service_client::PatchServiceClient,
+    rollout_service_client::RolloutServiceClient, token_service_client::TokenServiceClient,
 };
 use wardround_rollout_plans::model::{
     CHUNK_BYTES, ClinicalSystem, Command, Device, DeviceId, Directive, Installer, Interpreter, Labels, Order, Patch,
@@ -103,6 +103,7 @@ impl World {
             console: None,
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
             operator_name: "ann".to_owned(),
+            operator_roles: OperatorRole::ALL.into(),
         };
         init(&options).unwrap();
         let world = Self { dir };
@@ -140,7 +141,23 @@ impl World {
     }
 
     pub(crate) async fn operator(&self, controller: &Controller) -> Operator {
-        let folder = self.dir.path().join("ann");
+        self.operator_of(controller, "ann").await
+    }
+
+    /// Another operator, with these roles; gives the serial number of the certificate.
+    pub(crate) async fn issue(
+        &self,
+        controller: &Controller,
+        name: &str,
+        roles: &[OperatorRole],
+    ) -> (Operator, String) {
+        let issued = issue_operator(&self.data(), &self.dir.path().join(name), name, &roles.iter().copied().collect());
+        (self.operator_of(controller, name).await, issued.unwrap().serial)
+    }
+
+    /// The operator whose profile is in this folder.
+    pub(crate) async fn operator_of(&self, controller: &Controller, folder: &str) -> Operator {
+        let folder = self.dir.path().join(folder);
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         let channel = controller.connect(&read("ca.pem"), Some((&read("cert.pem"), &read("key.pem")))).await.unwrap();
         Operator { channel }
@@ -305,6 +322,33 @@ impl Operator {
     pub(crate) async fn token(&self, site: &str, ttl_seconds: u32) -> v1::CreateTokenResponse {
         let request = v1::CreateTokenRequest { site: site.to_owned(), ttl_seconds };
         TokenServiceClient::new(self.channel.clone()).create_token(request).await.unwrap().into_inner()
+    }
+
+    /// The audit record.
+    pub(crate) async fn records(&self) -> Vec<v1::AuditRecord> {
+        let request = v1::ListRecordsRequest { from_index: 0, page_size: 1000 };
+        self.audit().list_records(request).await.unwrap().into_inner().records
+    }
+
+    pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
+        AccessServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) async fn revoke_node(&self, site: &str, reason: &str) -> Result<(), tonic::Status> {
+        let request = v1::RevokeNodeRequest { site: site.to_owned(), reason: reason.to_owned() };
+        self.access().revoke_node(request).await.map(drop)
+    }
+
+    /// By name or by serial number.
+    pub(crate) async fn revoke_operator(
+        &self,
+        name: &str,
+        serial: &str,
+        reason: &str,
+    ) -> Result<v1::RevokeOperatorResponse, tonic::Status> {
+        let (name, serial, reason) = (name.to_owned(), serial.to_owned(), reason.to_owned());
+        let request = v1::RevokeOperatorRequest { name, serial, reason, even_if_unknown: false };
+        Ok(self.access().revoke_operator(request).await?.into_inner())
     }
 
     pub(crate) async fn upload(&self) {
