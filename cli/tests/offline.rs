@@ -16,6 +16,7 @@ fn help_names_every_command_with_an_example() {
         &["controller", "run"],
         &["node", "enrol"],
         &["node", "run"],
+        &["node", "reanchor"],
         &["key", "create"],
         &["key", "show"],
         &["key", "check"],
@@ -196,4 +197,26 @@ fn the_quickstart_keeps_out_of_folders_that_are_in_use() {
     let bench = Bench::new();
     bench.write("home/something", "");
     assert_snapshot!("quickstart_not_empty", bench.run(&["quickstart", "--exit"]));
+}
+
+/// The way out that a node with damaged files names.
+#[test]
+fn a_damaged_node_is_reanchored_by_a_person() {
+    let bench = Bench::new();
+    let state = bench.path().join("state");
+    std::fs::create_dir_all(state.join("floor")).unwrap();
+    for name in ["floor-made", "floor-a.json", "floor-b.json"] {
+        std::fs::write(state.join("floor").join(name), "{").unwrap();
+    }
+    let reanchor = ["node", "reanchor", "--state", state.to_str().unwrap()];
+    let unvouched = bench.run(&reanchor);
+    assert!(unvouched.contains("exit 1") && unvouched.contains("hint: give the counter"), "{unvouched}");
+    let wrong = bench.run(&[&reanchor[..], &["--version", "people=3"]].concat());
+    assert!(wrong.contains("exit 2") && wrong.contains("is not one of root, timestamp"), "{wrong}");
+    let vouched = ["--counter", "812", "--version", "root=3", "--version", "timestamp=20411"];
+    let done = bench.run(&[&reanchor[..], &vouched].concat());
+    assert!(done.contains("exit 0") && done.contains("only what you vouched for holds"), "{done}");
+    assert!(state.join("trust-damaged-1/floor/floor-a.json").is_file());
+    let again = bench.run(&reanchor);
+    assert!(again.contains("what it has seen still holds"), "{again}");
 }

@@ -5,8 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use wardround_node::{EnrolOptions, RunOptions};
+use wardround_node::{EnrolOptions, RunOptions, Vouched};
 use wardround_rollout_plans::model::DurationMs;
+use wardround_signing::tuf::RoleName;
 
 use crate::{
     commands::stop_signal,
@@ -26,6 +27,7 @@ pub(crate) struct Node {
 enum NodeCommand {
     Enrol(Enrol),
     Run(Run),
+    Reanchor(Reanchor),
 }
 
 /// Turn a single-use token into this node's identity
@@ -65,6 +67,43 @@ struct Run {
     stop_with_stdin: bool,
 }
 
+/// Let a node with a damaged trust store start again
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wardround node reanchor --state /var/lib/wardround
+  wardround node reanchor --state /var/lib/wardround --counter 812 --version root=3 --version timestamp=20411
+
+Stop the node first, and find out what damaged its disk. The metadata is set aside and fetched anew; what the node has
+seen still holds. Only where that is lost too must you vouch for the counter and the versions: read them from another
+node or from the audit log, not from the controller alone.")]
+struct Reanchor {
+    /// Where this node keeps its state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// The lowest directive counter to accept
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    counter: u64,
+    /// The lowest metadata version of a role to accept
+    #[arg(long = "version", value_name = "ROLE=NUMBER", value_parser = version)]
+    versions: Vec<(RoleName, u64)>,
+}
+
+fn version(text: &str) -> Result<(RoleName, u64), String> {
+    let (role, number) = text.split_once('=').ok_or("expected ROLE=NUMBER, such as timestamp=20411")?;
+    let role = RoleName::from_word(role).filter(|role| RoleName::FILES.contains(role)).ok_or_else(|| {
+        let words: Vec<&str> = RoleName::FILES.iter().map(|role| role.word()).collect();
+        format!("{role:?} is not one of {}", words.join(", "))
+    })?;
+    Ok((role, number.parse().map_err(|_| format!("{number:?} is not a version"))?))
+}
+
+#[derive(Serialize)]
+struct Anchored {
+    set_aside: String,
+    floors_kept: bool,
+}
+
 #[derive(Serialize)]
 struct Done {
     site: String,
@@ -76,6 +115,7 @@ impl Node {
         match &self.command {
             NodeCommand::Enrol(enrol) => enrol.run(session).await,
             NodeCommand::Run(run) => run.run().await,
+            NodeCommand::Reanchor(reanchor) => reanchor.run(session),
         }
     }
 }
@@ -105,6 +145,21 @@ impl Run {
         let stop = CancellationToken::new();
         tokio::spawn(stop_signal(stop.clone(), self.stop_with_stdin));
         Box::pin(wardround_node::run(options, stop)).await.map_err(|e| failure(&e))?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Reanchor {
+    fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let vouched =
+            Vouched { counter: self.counter, versions: self.versions.iter().copied().collect(), ..Vouched::default() };
+        let done = wardround_node::reanchor(&self.state, &vouched).map_err(|e| failure(&e))?;
+        let anchored = Anchored { set_aside: done.set_aside.display().to_string(), floors_kept: done.floors_kept };
+        output::emit(session.format(), &anchored, || {
+            let floors =
+                if done.floors_kept { "what it has seen still holds" } else { "only what you vouched for holds" };
+            format!("the damaged files are in {}; {floors}", anchored.set_aside)
+        })?;
         Ok(Exit::Ok)
     }
 }
