@@ -51,6 +51,7 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Init(commands::init::Init),
+    Root(commands::root::Root),
     Controller(commands::controller::Controller),
     Node(commands::node::Node),
     Key(commands::key::Key),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use wardround_proto::v1::{
     self, access_service_client::AccessServiceClient, audit_service_client::AuditServiceClient,
-    estate_service_client::EstateServiceClient, patch_service_client::PatchServiceClient,
-    rollout_service_client::RolloutServiceClient, token_service_client::TokenServiceClient,
+    estate_service_client::EstateServiceClient, image_service_client::ImageServiceClient,
+    patch_service_client::PatchServiceClient, rollout_service_client::RolloutServiceClient,
+    token_service_client::TokenServiceClient,
 };
 use wardround_signing::{Envelope, KeyId, Signature};
 
@@ -89,6 +90,10 @@ impl Controller {
 
     pub(crate) fn access(&self) -> AccessServiceClient<Channel> {
         AccessServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+
+    pub(crate) fn images(&self) -> ImageServiceClient<Channel> {
+        ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn audit(&self) -> AuditServiceClient<Channel> {

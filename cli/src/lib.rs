@@ -16,6 +16,7 @@ mod failure;
 mod output;
 mod profile;
 mod quickstart;
+mod repository;
 mod session;
 mod signer;
 mod when;

@@ -230,6 +230,8 @@ pub fn init(options: &InitOptions) -> Result<(), InitError> {
     write_new(&data.join("ca.key"), ca_key.as_bytes(), 0o600)?;
     write_new(&data.join("ca.pem"), ca.certificate_pem().as_bytes(), 0o644)?;
     write_new(&data.join("directive.key"), directive_pem.as_bytes(), 0o600)?;
+    // The image repository's online keys, for the root ceremony.
+    crate::images::make_online_keys(data)?;
     write_new(&data.join("trust.json"), &json(&options.trust)?, 0o644)?;
     // Last: a directory with a config.json is whole.
     write_new(&data.join("config.json"), &json(&config)?, 0o644)?;

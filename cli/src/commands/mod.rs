@@ -12,6 +12,7 @@ pub(crate) mod operator;
 pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod rollout;
+pub(crate) mod root;
 pub(crate) mod site;
 
 use crate::{
@@ -27,6 +28,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let session = &session;
     match cli.command {
         Command::Init(init) => init.run(session).await,
+        Command::Root(root) => root.run(session).await,
         Command::Controller(controller) => controller.run(session).await,
         Command::Node(node) => node.run(session).await,
         Command::Key(key) => key.run(session).await,

@@ -164,7 +164,8 @@ impl Quickstart {
             sites.len()
         ));
         let plan = patches::plan(home, self.pace.soak_ms())?;
-        let stage = Stage { controller: &controller, people: &people, voice, plan: &plan };
+        let operator = home.join("operator");
+        let stage = Stage { controller: &controller, operator: &operator, people: &people, voice, plan: &plan };
 
         voice.plain("\nRound 1: a good patch");
         let good = patches::good(home)?;
@@ -261,6 +262,7 @@ async fn start_controller(
         operator_roles: OperatorRole::ALL.into(),
     };
     init::init(options).await?;
+    people.begin(&data, &home.join("repository")).await?;
     people::sign_orders_as_on_call(&operator, &home.join("people"))?;
     let mut words = args(["controller", "run", "--stop-with-stdin", "--check-in-every", CHECK_IN_EVERY, "--data"]);
     words.push(data.into());

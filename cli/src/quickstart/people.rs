@@ -1,16 +1,20 @@
 //! The quickstart's three people. A hospital's are not in one program: here it signs in their names, and says so.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
-use wardround_signing::{Role, TrustAnchor, TrustedKey};
+use wardround_signing::{
+    Role, TrustAnchor, TrustedKey,
+    tuf::{Ceremony, Member, Metadata, Moment, RoleName, Signed, TufError},
+};
 use zeroize::Zeroizing;
 
 use super::estate::write;
 use crate::{
-    commands::key::create_key,
+    commands::{key::create_key, root},
     failure::Failure,
     profile,
     signer::{self, Person},
+    when,
 };
 
 /// Everyone with their opened key.
@@ -42,7 +46,48 @@ pub(super) async fn make(folder: &Path) -> Result<People, Failure> {
     Ok(People { release, clinical, on_call })
 }
 
+/// Life of the quickstart's root and targets, seconds.
+const METADATA_LIFE_S: u32 = 30 * 24 * 60 * 60;
+
 impl People {
+    /// The root ceremony: all three hold keys of root and targets beside their roles, and two of them must sign.
+    pub(super) async fn begin(&self, data: &Path, repository: &Path) -> Result<(), Failure> {
+        let online = profile::read_text(&data.join("online.pub.json"))?;
+        let online = serde_json::from_str(&online).map_err(|e| Failure::new(format!("online.pub.json: {e}")))?;
+        let everyone = [
+            (&self.release, RoleName::Release),
+            (&self.clinical, RoleName::Clinical),
+            (&self.on_call, RoleName::OnCall),
+        ];
+        let member = |(person, role): (&Person, RoleName)| {
+            let public = person.public.clone()?;
+            let roles = [RoleName::Root, RoleName::Targets, role].into();
+            Some(Member { holder: public.holder, key: public.key, roles })
+        };
+        let expires = Moment::from_ms(when::now_ms()).plus_seconds(METADATA_LIFE_S);
+        let ceremony = Ceremony {
+            members: everyone.into_iter().filter_map(member).collect(),
+            online,
+            thresholds: BTreeMap::new(),
+            root_expires: expires,
+            targets_expires: expires,
+        };
+        let (root, targets) = ceremony.first().map_err(|e| Failure::new(e.to_string()))?;
+        fs::create_dir_all(repository).map_err(|e| Failure::file("make", repository, &e))?;
+        self.sign(repository, RoleName::Root, root)?;
+        self.sign(repository, RoleName::Targets, targets)?;
+        root::import(data, repository).await.map(drop)
+    }
+
+    fn sign<M: Metadata>(&self, folder: &Path, role: RoleName, metadata: M) -> Result<(), Failure> {
+        let wrong = |e: TufError| Failure::new(e.to_string());
+        let mut signed = Signed::new(metadata).map_err(wrong)?;
+        signed.sign(&self.release.key).map_err(wrong)?;
+        signed.sign(&self.clinical.key).map_err(wrong)?;
+        let path = folder.join(role.versioned(signed.version()));
+        fs::write(&path, signed.to_bytes()).map_err(|e| Failure::file("write", &path, &e))
+    }
+
     /// The anchor that controller and nodes trust.
     pub(super) fn anchor(&self) -> Result<TrustAnchor, Failure> {
         let keys: Vec<TrustedKey> =

@@ -49,6 +49,8 @@ pub(super) struct Wave {
 /// Everything that a round needs.
 pub(super) struct Stage<'a> {
     pub(super) controller: &'a Controller,
+    /// The operator's profile.
+    pub(super) operator: &'a Path,
     pub(super) people: &'a People,
     pub(super) voice: &'a Voice,
     pub(super) plan: &'a Path,
@@ -62,8 +64,8 @@ impl Stage<'_> {
         let rollout_id = RolloutId::new(id).map_err(|e| Failure::new(e.to_string()))?;
         self.preview(patch).await?;
         rollout::create(self.controller, &patch.id, read_plan(self.plan)?, Some(&rollout_id)).await?;
-        rollout::sign(self.controller, id, &self.people.release).await?;
-        rollout::sign(self.controller, id, &self.people.clinical).await?;
+        rollout::sign(self.controller, self.operator, id, &self.people.release).await?;
+        rollout::sign(self.controller, self.operator, id, &self.people.clinical).await?;
         self.voice.say(&format!("rollout {id}: plan resolved, its device lists checked and signed by Ann and Ben"));
         submit(self.controller, &self.people.release, id, &Command::Start, "quickstart").await?;
         self.voice.say("Ann starts it");
@@ -93,8 +95,8 @@ impl Stage<'_> {
             patch.title,
             count(imported.sent as u64, "chunk")
         ));
-        patch::sign(self.controller, patch.id.as_str(), &self.people.release).await?;
-        patch::sign(self.controller, patch.id.as_str(), &self.people.clinical).await?;
+        patch::sign(self.controller, self.operator, patch.id.as_str(), &self.people.release).await?;
+        patch::sign(self.controller, self.operator, patch.id.as_str(), &self.people.clinical).await?;
         self.voice.say(
             "signed by Ann Lee (release) and Ben Fox (clinical); the quickstart holds both keys and signs for them",
         );

@@ -10,6 +10,7 @@ mod link;
 pub mod plan;
 mod ports;
 mod process;
+mod repository;
 mod sampler;
 mod service;
 mod site;
@@ -37,7 +38,8 @@ pub use service::Service;
 pub use site::{Blueprint, Site};
 pub use wait::{try_wait, wait, wait_until};
 
-/// Ann releases, Ben is the clinical safety officer, Cy is on call, and Dora may do both things that need two people.
+/// Ann releases, Ben is the clinical safety officer, Cy is on call, and Dora's key names both
+/// roles, of which the ceremony gives her the first.
 const PEOPLE: [(&str, &str, &[&str]); 4] = [
     ("ann", "Ann Lee", &["release"]),
     ("ben", "Ben Fox", &["clinical"]),
@@ -100,6 +102,7 @@ impl World {
             args.extend(["--trust", file]);
         }
         Ran::run(&program, &home, &args, PASSPHRASE).ok();
+        repository::begin(&home.join("controller"), &trust);
         let api = Api::new(&home.join("operator"), port);
         let service = Service::start(&dir.path().join("sites"));
         let mut world = Self { controller: None, sites: BTreeMap::new(), service, api, program, port, pace, home, dir };

@@ -1,9 +1,11 @@
 //! `wardround patch sign`.
 
+use std::path::Path;
+
 use clap::Args;
 use wardround_proto::v1;
 use wardround_rollout_plans::{describe::describe_patch, patch_file::lint_patch};
-use wardround_signing::Envelope;
+use wardround_signing::{Envelope, tuf::patch_path};
 
 use super::{Shown, document, standing};
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     client::{Controller, call, incomplete, signature_to_wire},
     failure::{Exit, Failure},
     output::{self, Format},
+    repository::Repository,
     session::Session,
     signer::Person,
 };
@@ -37,16 +40,21 @@ impl Sign {
         }
         let person = session.signer().await?;
         ask::confirm(&format!("sign patch {} as {}", self.id, person.name()), self.yes).await?;
-        let patch = add(&controller, &self.id, envelope, &person).await?;
+        let patch = add(&controller, &session.operator_folder()?, &self.id, envelope, &person).await?;
         output::emit(session.format(), &Shown::new(&patch), || format!("patch {}: {}", patch.id, standing(&patch)))?;
         Ok(Exit::Ok)
     }
 }
 
 /// Reads, checks and signs without asking: for the quickstart, whose people are its own.
-pub(crate) async fn sign(controller: &Controller, id: &str, person: &Person) -> Result<v1::Patch, Failure> {
+pub(crate) async fn sign(
+    controller: &Controller,
+    profile: &Path,
+    id: &str,
+    person: &Person,
+) -> Result<v1::Patch, Failure> {
     let (envelope, _) = read(controller, id).await?;
-    add(controller, id, envelope, person).await
+    add(controller, profile, id, envelope, person).await
 }
 
 /// The document, and what it says to a person.
@@ -61,7 +69,17 @@ async fn read(controller: &Controller, id: &str) -> Result<(Envelope, Vec<String
     Ok((envelope, describe_patch(&document)))
 }
 
-async fn add(controller: &Controller, id: &str, mut envelope: Envelope, person: &Person) -> Result<v1::Patch, Failure> {
+async fn add(
+    controller: &Controller,
+    profile: &Path,
+    id: &str,
+    mut envelope: Envelope,
+    person: &Person,
+) -> Result<v1::Patch, Failure> {
+    if let Some(repository) = Repository::open(controller, profile).await? {
+        let path = patch_path(id).map_err(|e| Failure::new(format!("patch {id}: {e}")))?;
+        repository.sign_for(&path, &envelope.payload, &person.key).await?;
+    }
     envelope.signatures.clear();
     envelope.sign(&person.key).map_err(|e| Failure::new(e.to_string()))?;
     let signatures = envelope.signatures.iter().map(signature_to_wire).collect();

@@ -1,5 +1,7 @@
 //! `wardround rollout sign`: nobody signs what they have not read and this program has not checked.
 
+use std::path::Path;
+
 use clap::Args;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
@@ -7,6 +9,7 @@ use wardround_rollout_plans::{
     model::{DeviceId, Member, Patch, Rollout, VariantId, WaveName},
     resolve::check_members,
 };
+use wardround_signing::tuf::rollout_path;
 
 use super::shown;
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
     client::{Controller, all_pages, call, from_wire, incomplete, signature_to_wire},
     failure::{Exit, Failure},
     output::{self, Format},
+    repository::Repository,
     session::Session,
     signer::Person,
 };
@@ -44,7 +48,7 @@ impl Sign {
         }
         let person = session.signer().await?;
         ask::confirm(&format!("sign rollout {} as {}", self.id, person.name()), self.yes).await?;
-        let rollout = reading.sign(&controller, &person).await?;
+        let rollout = reading.sign(&controller, &session.operator_folder()?, &person).await?;
         output::emit(session.format(), &shown::Shown::new(&rollout), || {
             let roles = rollout.signed_roles.join(" and ");
             format!(
@@ -58,8 +62,13 @@ impl Sign {
 }
 
 /// Reads, checks and signs without asking: for the quickstart, whose people are its own.
-pub(crate) async fn sign(controller: &Controller, id: &str, person: &Person) -> Result<v1::Rollout, Failure> {
-    read(controller, id).await?.sign(controller, person).await
+pub(crate) async fn sign(
+    controller: &Controller,
+    profile: &Path,
+    id: &str,
+    person: &Person,
+) -> Result<v1::Rollout, Failure> {
+    read(controller, id).await?.sign(controller, profile, person).await
 }
 
 /// A rollout document that was fetched and checked, and what it says.
@@ -108,7 +117,11 @@ async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
 }
 
 impl Reading {
-    async fn sign(mut self, controller: &Controller, person: &Person) -> Result<v1::Rollout, Failure> {
+    async fn sign(mut self, controller: &Controller, profile: &Path, person: &Person) -> Result<v1::Rollout, Failure> {
+        if let Some(repository) = Repository::open(controller, profile).await? {
+            let path = rollout_path(&self.id, 1).map_err(|e| Failure::new(format!("rollout {}: {e}", self.id)))?;
+            repository.sign_for(&path, &self.envelope.payload, &person.key).await?;
+        }
         self.envelope.sign(&person.key).map_err(|e| Failure::new(e.to_string()))?;
         let signatures = self.envelope.signatures.iter().map(signature_to_wire).collect();
         let request = v1::SignRolloutRequest { id: self.id, signatures };

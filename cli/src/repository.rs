@@ -1,0 +1,190 @@
+//! The image repository as a person's tool sees it: read and verified before anything is signed.
+
+use std::{path::Path, sync::Arc};
+
+use tonic::Code;
+use wardround_proto::v1;
+use wardround_signing::{
+    Digest, Role, Signer,
+    tuf::{
+        Fetch, Fetched, Files, Floors, Images, Kind, Moment, RoleName, Signed, Target, Targets, TufError, next_version,
+    },
+};
+
+use crate::{
+    client::{Controller, call},
+    failure::Failure,
+    output, when,
+};
+
+/// File of the profile that remembers the root by its hash: trusted on first use, then held on to.
+const PIN_FILE: &str = "root.sha256";
+/// Life of a version of `release` or `clinical`: signing anything renews it.
+const LISTING_LIFE_S: u32 = 365 * 24 * 60 * 60;
+
+/// The repository, verified.
+pub(crate) struct Repository {
+    controller: Controller,
+    images: Images,
+}
+
+struct Remote(Controller);
+
+impl Fetch for Remote {
+    fn metadata<'a>(&'a self, name: &'a str, max_bytes: u64) -> Fetched<'a> {
+        Box::pin(async move {
+            let request = v1::FetchMetadataRequest { name: name.to_owned(), max_bytes };
+            match self.0.images().fetch_metadata(call(request)).await {
+                Ok(answer) => Ok(Some(answer.into_inner().metadata)),
+                Err(status) if status.code() == Code::NotFound => Ok(None),
+                Err(status) => Err(status.message().to_owned()),
+            }
+        })
+    }
+}
+
+fn refused(error: &TufError) -> Failure {
+    Failure::refused(format!("the controller's image repository can't be believed: {error}")).hint(error.hint())
+}
+
+impl Repository {
+    /// Reads and verifies it from the first root on, whose hash the profile remembers. `None` where the controller has no
+    /// repository yet.
+    pub(crate) async fn open(controller: &Controller, profile: &Path) -> Result<Option<Self>, Failure> {
+        let shown = controller.images().get_repository(call(v1::GetRepositoryRequest {})).await?.into_inner();
+        if shown.published.is_empty() {
+            return Ok(None);
+        }
+        let request =
+            v1::FetchMetadataRequest { name: RoleName::Root.versioned(1), max_bytes: RoleName::Root.bytes_max() };
+        let root = controller.images().fetch_metadata(call(request)).await?.into_inner().metadata;
+        check_pin(profile, &Digest::of(&root))?;
+        let now = Moment::from_ms(when::now_ms());
+        let from = Arc::new(Remote(controller.clone()));
+        let refreshed = Images::refresh(&root, Files::new(), from, &Floors::default(), now).await;
+        let images = match refreshed.result {
+            Ok(images) => images,
+            // A listing that has expired is renewed by signing it, so it must still be readable.
+            Err(TufError::Expired { .. }) => {
+                Images::from_files_expired_allowed(&root, &read_all(controller, &shown).await?, &Floors::default())
+                    .map_err(|e| refused(&e))?
+            }
+            Err(error) => return Err(refused(&error)),
+        };
+        Ok(Some(Self { controller: controller.clone(), images }))
+    }
+
+    /// The role in which a key signs documents.
+    pub(crate) fn role_of(&self, signer: &dyn Signer) -> Result<RoleName, Failure> {
+        let key = signer.public();
+        let holder = self.images.people().keys().iter().find(|person| person.key == key);
+        let Some(holder) = holder else {
+            return Err(Failure::refused("the targets metadata names nobody with this key")
+                .hint("`wardround root show` says whose keys count"));
+        };
+        let roles = [(Role::Release, RoleName::Release), (Role::Clinical, RoleName::Clinical)];
+        // The policy lets no key stand in both.
+        match roles.into_iter().find(|(role, _)| holder.roles.contains(role)) {
+            Some((_, name)) => Ok(name),
+            None => Err(Failure::refused(format!("{} may not sign patches and rollouts with this key", holder.holder))
+                .hint("release managers and clinical safety officers do")),
+        }
+    }
+
+    /// Signs for a document: a new version of the signer's role with this one target more. What else the version holds
+    /// was signed by people of that role before, and stays as it is. Does nothing when the role has signed already.
+    pub(crate) async fn sign_for(&self, path: &str, document: &[u8], signer: &dyn Signer) -> Result<(), Failure> {
+        let role = self.role_of(signer)?;
+        let kind = Kind::of(path).ok_or_else(|| Failure::new(format!("{path} names no document")))?;
+        let wanted = Target::of(document, kind);
+        if self.images.targets(role).any(|(name, target)| name == path && *target == wanted) {
+            return Ok(());
+        }
+        let mut signed = self.next(role, path, document, kind).await?;
+        signed.sign(signer).map_err(|e| Failure::new(e.to_string()))?;
+        let request = v1::SubmitMetadataRequest { role: role.word().to_owned(), metadata: signed.to_bytes() };
+        let done = self.controller.images().submit_metadata(call(request)).await?.into_inner();
+        if done.missing > 0 {
+            eprintln!("{role} version {} waits: {} more must sign", done.version, done.missing);
+        } else if done.state() == v1::MetadataState::Staged {
+            eprintln!("{role} version {} waits: {}", done.version, output::harmless(&done.waiting));
+        }
+        Ok(())
+    }
+
+    /// The version to sign: the staged one where it adds exactly this document, else a new one.
+    async fn next(&self, role: RoleName, path: &str, document: &[u8], kind: Kind) -> Result<Signed<Targets>, Failure> {
+        let wanted = &Target::of(document, kind);
+        let standing = self.images.standing();
+        let now = Moment::from_ms(when::now_ms());
+        let request = v1::FetchStagedRequest { role: role.word().to_owned() };
+        match self.controller.images().fetch_staged(call(request)).await {
+            Ok(staged) => {
+                let bytes = staged.into_inner().metadata;
+                let update = standing.check(role, &bytes, now).map_err(|e| refused(&e))?;
+                let changes = &update.changes;
+                let alone = changes.removed.is_empty() && changes.added.len() == 1;
+                if alone && changes.added.get(path) == Some(wanted) {
+                    return Signed::parse(role, &bytes).map_err(|e| refused(&e));
+                }
+                let others: Vec<&str> = changes.added.keys().map(String::as_str).collect();
+                return Err(Failure::refused(format!(
+                    "another version of {role} waits for signatures: it adds {}",
+                    others.join(", ")
+                ))
+                .hint("have that one signed first"));
+            }
+            Err(status) if status.code() == Code::NotFound => {}
+            Err(status) => return Err(status.into()),
+        }
+        let expires = now.plus_seconds(LISTING_LIFE_S);
+        let mut next = match standing.listing(role) {
+            Some(present) => next_version(present.metadata(), expires),
+            None => Targets::listing(expires),
+        };
+        if next.targets.get(path).is_some_and(|there| there != wanted) {
+            return Err(Failure::refused(format!("{role} has signed for another document at {path} before"))
+                .hint("a signed document never changes: give the new one another id"));
+        }
+        next.add_target(path, document, kind).map_err(|e| Failure::refused(format!("{path}: {e}")))?;
+        Signed::new(next).map_err(|e| refused(&e))
+    }
+}
+
+/// Every published file, for a reading that accepts what has expired.
+async fn read_all(controller: &Controller, shown: &v1::GetRepositoryResponse) -> Result<Files, Failure> {
+    let mut names = Vec::new();
+    for one in &shown.published {
+        let Some(role) = RoleName::from_word(&one.role) else { continue };
+        match role {
+            RoleName::Root => names.extend((1..=one.version.min(1_000)).map(|version| role.versioned(version))),
+            _ => names.push(role.versioned(one.version)),
+        }
+    }
+    let mut files = Files::new();
+    for name in names {
+        let request = v1::FetchMetadataRequest { name: name.clone(), max_bytes: 0 };
+        files.insert(name, controller.images().fetch_metadata(call(request)).await?.into_inner().metadata);
+    }
+    Ok(files)
+}
+
+/// The first root must be the one that this profile saw before.
+fn check_pin(profile: &Path, root: &Digest) -> Result<(), Failure> {
+    let path = profile.join(PIN_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.trim() == root.hex() => Ok(()),
+        Ok(_) => Err(Failure::refused("the controller shows another first root than before: sign nothing").hint(
+            format!("if it was set up anew on purpose, compare the hash on paper and remove {}", path.display()),
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{}\n", root.hex())).map_err(|e| Failure::file("write", &path, &e))?;
+            eprintln!(
+                "first use: this profile now holds on to the root with SHA-256 {}; compare it with the ceremony's paper",
+                root.hex()
+            );
+            Ok(())
+        }
+        Err(error) => Err(Failure::file("read", &path, &error)),
+    }
+}
