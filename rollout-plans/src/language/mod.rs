@@ -4,6 +4,7 @@
 //! that *all* problems are found in one pass, and then looked at as a whole (`rules`).
 
 mod distance;
+mod lint;
 mod plan;
 pub(crate) mod reader;
 mod rules;
@@ -14,6 +15,7 @@ use std::{collections::BTreeMap, fmt};
 use crate::model::Plan;
 
 pub(crate) use distance::did_you_mean;
+pub use lint::lint_plan;
 pub(crate) use reader::shown;
 pub use wardround_signing::is_hidden;
 

@@ -6,21 +6,21 @@ use super::{reader::Reader, tree::Node};
 use crate::model::{DurationMs, Gate, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Selector, Timing, WavePlan};
 
 /// Longest name of a plan, bytes.
-const NAME_BYTES_MAX: usize = 120;
+pub(super) const NAME_BYTES_MAX: usize = 120;
 /// Longest description, bytes: those who sign must be able to read it.
 pub(crate) const TEXT_BYTES_MAX: usize = 4_000;
 /// Longest region name, bytes.
 const REGION_BYTES_MAX: usize = 120;
 /// Highest limit: one and a half million devices are the design's estate.
-const LIMIT_MAX: u32 = 10_000_000;
+pub(super) const LIMIT_MAX: u32 = 10_000_000;
 
-const SECOND: DurationMs = DurationMs::from_secs(1);
-const NONE: DurationMs = DurationMs(0);
-const DAY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+pub(super) const SECOND: DurationMs = DurationMs::from_secs(1);
+pub(super) const NONE: DurationMs = DurationMs(0);
+pub(super) const DAY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// Longest wait of any kind: a rollout that takes longer wants a new plan.
-const QUARTER: DurationMs = DurationMs::from_secs(90 * 24 * 60 * 60);
+pub(super) const QUARTER: DurationMs = DurationMs::from_secs(90 * 24 * 60 * 60);
 /// Shortest interval between probes: a clinical system must not be troubled by being watched.
-const INTERVAL_MIN: DurationMs = DurationMs(100);
+pub(super) const INTERVAL_MIN: DurationMs = DurationMs(100);
 
 const SELECTOR_FIELDS: [&str; 7] = ["labels", "platforms", "sites", "regions", "devices", "percent", "remaining"];
 const ELIGIBLE_FIELDS: [&str; 5] = ["labels", "platforms", "sites", "regions", "devices"];

@@ -6,7 +6,9 @@ use clap::Args;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
     describe::{describe_patch, describe_rollout},
+    language::lint_plan,
     model::{DeviceId, Member, Patch, Rollout, VariantId, WaveName},
+    patch_file::lint_patch,
     resolve::check_members,
 };
 use wardround_signing::tuf::rollout_path;
@@ -108,6 +110,10 @@ async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
             "{} would get variant {}, which the patch does not have",
             stranger.device, stranger.variant
         )));
+    }
+    // The controller checks this too; it need not be in the right hands, and with --yes nobody reads a warning.
+    if let Some(fault) = lint_patch(&patch).into_iter().chain(lint_plan(&document.plan)).next() {
+        return Err(wrong(fault));
     }
     envelope.signatures.clear();
     let mut lines = describe_patch(&patch);

@@ -1,0 +1,92 @@
+//! The plan language's rules for a plan that did not come out of it: the one in a rollout document.
+
+use super::{
+    plan::{DAY, INTERVAL_MIN, LIMIT_MAX, NAME_BYTES_MAX, NONE, QUARTER, SECOND, TEXT_BYTES_MAX},
+    reader::Reader,
+    rules,
+};
+use crate::model::{DurationMs, Plan};
+
+/// What the plan language would refuse in `plan`; empty when it could have been written in it.
+///
+/// Whoever signs a rollout signs its plan, and nothing forces a controller to have made it from a plan file: an interval of
+/// zero would trouble the clinical systems, a limit of zero holds a rollout for ever.
+#[must_use]
+pub fn lint_plan(plan: &Plan) -> Vec<String> {
+    let mut reader = Reader::new("");
+    let mut durations = vec![
+        ("health.interval".to_owned(), plan.health.interval, INTERVAL_MIN, DAY),
+        ("health.grace".to_owned(), plan.health.grace, NONE, DAY),
+        ("timing.install_timeout".to_owned(), plan.timing.install_timeout, SECOND, QUARTER),
+        ("timing.reboot_timeout".to_owned(), plan.timing.reboot_timeout, SECOND, QUARTER),
+        ("timing.unknown_after".to_owned(), plan.timing.unknown_after, SECOND, QUARTER),
+        ("timing.defer_max".to_owned(), plan.timing.defer_max, SECOND, QUARTER),
+        ("timing.retry_after".to_owned(), plan.timing.retry_after, SECOND, QUARTER),
+    ];
+    let mut counts = vec![
+        ("health.failures".to_owned(), Some(plan.health.failures), 100),
+        ("limits.per_site".to_owned(), plan.limits.per_site, LIMIT_MAX),
+        ("limits.total".to_owned(), plan.limits.total, LIMIT_MAX),
+    ];
+    for (index, wave) in plan.waves.iter().enumerate() {
+        let at = |field: &str| format!("waves[{index}].{field}");
+        durations.push((at("soak"), wave.soak, NONE, QUARTER));
+        counts.push((at("limits.per_site"), wave.limits.per_site, LIMIT_MAX));
+        counts.push((at("limits.total"), wave.limits.total, LIMIT_MAX));
+        counts.push((at("gate.evidence_min"), Some(wave.gate.evidence_min), LIMIT_MAX));
+    }
+    for (field, value, min, max) in durations {
+        if value < min || value > max {
+            let shown = |value: DurationMs| if value.0 == 0 { "0s".to_owned() } else { value.to_string() };
+            let message = format!("{} is not between {} and {}", shown(value), shown(min), shown(max));
+            reader.problem_at(&field, message, "");
+        }
+    }
+    for (field, value, max) in counts {
+        if let Some(value) = value.filter(|value| !(1..=max).contains(value)) {
+            reader.problem_at(&field, format!("{value} is not between 1 and {max}"), "");
+        }
+    }
+    for (field, text, max) in [("name", &plan.name, NAME_BYTES_MAX), ("description", &plan.description, TEXT_BYTES_MAX)]
+    {
+        if text.len() > max {
+            reader.problem_at(field, format!("it has {} bytes; at most {max} are allowed", text.len()), "");
+        }
+    }
+    rules::check(&mut reader, plan);
+    let (_, problems) = reader.finish();
+    problems.into_iter().map(|problem| format!("plan: {}: {}", problem.field, problem.message)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::language::parse_plan;
+
+    type Change = fn(&mut Plan);
+
+    const PLAN: &str = "name: three\nwaves:\n  - name: canary\n    select: { percent: 1% }\n    soak: 8h\n  \
+                        - name: full\n    select: { remaining: true }\n    soak: 8h\n";
+
+    #[test]
+    fn what_the_language_takes_passes_and_what_it_refuses_does_not() {
+        let plan = parse_plan(PLAN, "plan.yaml").unwrap().plan;
+        assert_eq!(lint_plan(&plan), [""; 0]);
+        let changes: [(&str, Change); 8] = [
+            ("health.interval", |p| p.health.interval = DurationMs(0)),
+            ("health.failures", |p| p.health.failures = 0),
+            ("limits.per_site", |p| p.limits.per_site = Some(0)),
+            ("waves[1].limits.total", |p| p.waves[1].limits.total = Some(0)),
+            ("waves[0].gate.evidence_min", |p| p.waves[0].gate.evidence_min = 0),
+            ("timing.install_timeout", |p| p.timing.install_timeout = DurationMs(0)),
+            ("health.grace", |p| p.health.grace = DurationMs(u64::MAX)),
+            ("waves[1].name", |p| p.waves[1].name = p.waves[0].name.clone()),
+        ];
+        for (field, change) in changes {
+            let mut bad = plan.clone();
+            change(&mut bad);
+            let faults = lint_plan(&bad);
+            assert!(faults.iter().any(|fault| fault.contains(field)), "{field}: {faults:?}");
+        }
+    }
+}
