@@ -210,7 +210,7 @@ impl SshLink {
             let io = |error| DeviceError::Io { what: format!("read {}", source.display()), source: error };
             length += std::fs::metadata(source).map_err(io)?.len();
             let source = source.display().to_string();
-            // Inside double quotes a backslash escapes (sftp(1)).
+            // Inside double quotes a backslash escapes, and nothing is taken for a pattern (sftp(1)).
             if source.chars().any(|c| c.is_control() || "\"\\".contains(c)) {
                 return Err(DeviceError::BadName { what: "file", name: source });
             }
@@ -222,7 +222,8 @@ impl SshLink {
         }
         let timeout = QUESTION_TIMEOUT + Duration::from_secs(length / UPLOAD_RATE_MIN);
         // Without -q, which would also silence why there is no connection.
-        let args = ["-b", "-", "--", &self.config.host];
+        let host = sftp_host(&self.config.host);
+        let args = ["-b", "-", "--", &host];
         let done = self.client("sftp", &args, Some(batch.as_bytes()), timeout).await?;
         if done.code == Some(0) {
             return Ok(());
@@ -283,8 +284,11 @@ impl SshLink {
             RemoteShell::Cmd => "shutdown -r -t 0",
         };
         // The answer may be lost with the link.
-        let asked = self.run_line(line, QUESTION_TIMEOUT).await;
-        let mut went_away = asked.is_err();
+        if let Err(error) = self.run_line(line, QUESTION_TIMEOUT).await {
+            tracing::debug!(%error, device = self.alias, "the restart was asked for");
+        }
+        // Only what is seen afterwards counts: the question may as well have failed before it arrived.
+        let mut went_away = false;
         self.hang_up();
         loop {
             if Instant::now() >= deadline {
@@ -294,8 +298,8 @@ impl SshLink {
                 Ok(mark) if has_restarted(before.as_deref(), mark.as_deref(), went_away) => return Ok(()),
                 Ok(_) => {}
                 Err(error @ (DeviceError::HostKey { .. } | DeviceError::Login { .. })) => return Err(error),
-                Err(_) => {
-                    went_away = true;
+                Err(error) => {
+                    went_away |= is_away(&error);
                     self.hang_up();
                 }
             }
@@ -335,6 +339,16 @@ fn has_restarted(before: Option<&str>, now: Option<&str>, went_away: bool) -> bo
         (Some(_), None) => false,
         (None, _) => went_away,
     }
+}
+
+/// A device that answers, however strangely, has not gone away.
+fn is_away(error: &DeviceError) -> bool {
+    matches!(error, DeviceError::Unreachable { .. } | DeviceError::Timeout { .. })
+}
+
+/// sftp(1) takes what follows a colon for a path, unless the address stands in brackets; ssh(1) wants it without.
+fn sftp_host(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
 
 /// ssh_config(5) splits values at white space and expands `%` and `~`: quote, and double the percent signs.
@@ -394,6 +408,19 @@ mod tests {
         assert!(!has_restarted(Some("boot 1"), None, true), "it is going down, or has just come up");
         assert!(!has_restarted(None, Some("boot 1"), false), "it could not say before");
         assert!(!has_restarted(None, None, false) && has_restarted(None, None, true));
+    }
+
+    #[test]
+    fn only_silence_is_a_device_that_went_away() {
+        assert!(is_away(&DeviceError::Unreachable { detail: "connection refused".into() }));
+        assert!(is_away(&DeviceError::Timeout { what: "ssh".into(), after: Duration::from_secs(1) }));
+        assert!(!is_away(&DeviceError::Garbled { what: "a command".into(), text: "access denied".into() }));
+    }
+
+    #[test]
+    fn addresses_reach_sftp_as_they_are_meant() {
+        assert_eq!(sftp_host("fe80::1%eth0"), "[fe80::1%eth0]");
+        assert_eq!((sftp_host("10.0.0.1"), sftp_host("[::1]")), ("10.0.0.1".to_owned(), "[::1]".to_owned()));
     }
 
     #[test]
