@@ -131,8 +131,11 @@ impl Evil {
 impl EnrolmentService for Service {
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Result<Response<v1::EnrolResponse>, Status> {
         let asked = request.into_inner();
-        let csr = CertificateSigningRequestParams::from_der(&asked.csr_der.as_slice().into())
+        let mut csr = CertificateSigningRequestParams::from_der(&asked.csr_der.as_slice().into())
             .map_err(|e| Status::invalid_argument(e.to_string()))?;
+        // An attacker's CA names the node as a good one does; what it is tried with comes later.
+        let name = format!("wardround://node/{}", self.site).try_into().map_err(|_| Status::internal("a URI"))?;
+        csr.params.subject_alt_names = vec![SanType::URI(name)];
         let certificate = csr.signed_by(&self.issuer).map_err(|e| Status::internal(e.to_string()))?;
         let key =
             PublicKey::from_bytes(&asked.report_public_key).map_err(|e| Status::invalid_argument(e.to_string()))?;
