@@ -117,6 +117,39 @@ fn what_is_not_there_is_4() {
 }
 
 #[test]
+fn operators_are_issued_offline_listed_and_revoked() {
+    let (bench, _controller) = set_up();
+    let no_role = bench.run(&["operator", "issue", "eve"]);
+    assert!(no_role.contains("\nexit 2\n"), "{no_role}");
+    let king = bench.run(&["operator", "issue", "eve", "--role", "king"]);
+    assert!(king.contains("\nexit 2\n") && king.contains("expected release, clinical"), "{king}");
+    // The controller is running, and need not be asked.
+    let issued = bench.run(&["operator", "issue", "eve", "--role", "auditor"]);
+    assert!(issued.contains("\nexit 0\n") && issued.contains("roles:      auditor"), "{issued}");
+    let again = bench.run(&["operator", "issue", "eve", "--role", "auditor"]);
+    assert!(again.contains("\nexit 3\n") && again.contains("exists already"), "{again}");
+    let as_eve = |words: &[&str]| bench.run(&[&["--home", "eve"], words].concat());
+    assert!(as_eve(&["site", "list"]).contains("\nexit 0\n"));
+    let refused = as_eve(&["site", "token", "rx1"]);
+    assert!(refused.contains("\nexit 3\n"), "{refused}");
+    for words in ["operator eve (roles: auditor)", "TokenService/CreateToken", "with the roles site-engineer"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+    assert!(refused.contains("hint: ask somebody") && refused.contains("operator issue eve --role"), "{refused}");
+
+    let unasked = bench.run(&["operator", "revoke", "eve", "--reason", "left"]);
+    assert!(unasked.contains("\nexit 7\n"), "{unasked}");
+    let unknown = bench.run(&["operator", "revoke", "evf", "--reason", "left", "--yes"]);
+    assert!(unknown.contains("\nexit 4\n") && unknown.contains("--even-if-unknown"), "{unknown}");
+    let revoked = bench.run(&["operator", "revoke", "eve", "--reason", "left", "--yes"]);
+    assert!(revoked.contains("\nexit 0\n"), "{revoked}");
+    let refused = as_eve(&["site", "list"]);
+    assert!(refused.contains("\nexit 3\n") && refused.contains("by operator: left"), "{refused}");
+    let listed = bench.run(&["operator", "list"]);
+    assert!(listed.contains("eve") && listed.contains("by operator: left"), "{listed}");
+}
+
+#[test]
 fn a_profile_can_name_the_key() {
     let (bench, _controller) = set_up();
     assert_snapshot!("key_use", bench.run(&["key", "use", "ann.key"]));
