@@ -7,7 +7,8 @@ use wardround_proto::v1;
 use wardround_signing::{
     Digest, Role, Signer,
     tuf::{
-        Fetch, Fetched, Files, Floors, Images, Kind, Moment, RoleName, Signed, Target, Targets, TufError, next_version,
+        Changes, Fetch, Fetched, Files, Floors, Images, Kind, Moment, RoleName, Signed, Target, Targets, TufError,
+        TufKey, next_version,
     },
 };
 
@@ -100,7 +101,17 @@ impl Repository {
         if self.images.targets(role).any(|(name, target)| name == path && *target == wanted) {
             return Ok(());
         }
-        let mut signed = self.next(role, path, document, kind).await?;
+        let signed = self.next(role, path, document, kind).await?;
+        self.submit(role, signed, signer).await
+    }
+
+    /// Signs a version and hands it to the controller; says when it has to wait.
+    pub(crate) async fn submit(
+        &self,
+        role: RoleName,
+        mut signed: Signed<Targets>,
+        signer: &dyn Signer,
+    ) -> Result<(), Failure> {
         signed.sign(signer).map_err(|e| Failure::new(e.to_string()))?;
         let request = v1::SubmitMetadataRequest { role: role.word().to_owned(), metadata: signed.to_bytes() };
         let done = self.controller.images().submit_metadata(call(request)).await?.into_inner();
@@ -112,30 +123,63 @@ impl Repository {
         Ok(())
     }
 
+    /// The signer's role as it stands, to be signed anew. New people count as soon as the targets that name them wait for
+    /// this very signature.
+    pub(crate) async fn renewal(&self, signer: &dyn Signer) -> Result<Renewal, Failure> {
+        let now = Moment::from_ms(when::now_ms());
+        let mut standing = self.images.standing();
+        for role in [RoleName::Root, RoleName::Targets] {
+            if let Some(bytes) = self.staged(role).await? {
+                // One that is not complete is not what stands next.
+                let _ = standing.accept(role, &bytes, now);
+            }
+        }
+        let targets = standing.listing(RoleName::Targets).and_then(|targets| targets.metadata().delegations.as_ref());
+        let key = TufKey::new(signer.public(), None).id();
+        let mut roles = [RoleName::Release, RoleName::Clinical].into_iter();
+        let role = roles.find(|role| targets.is_some_and(|all| all.keyids(*role).contains(&key)));
+        let role = role.ok_or_else(|| {
+            Failure::refused("this key holds neither the role release nor clinical").hint(
+                "new keys count once root and targets that name them are at the controller: `wardround root publish`",
+            )
+        })?;
+        if let Some(bytes) = self.staged(role).await?
+            && standing.check(role, &bytes, now).is_ok_and(|update| update.changes == Changes::default())
+        {
+            return Ok(Renewal { role, signed: Signed::parse(role, &bytes).map_err(|e| refused(&e))? });
+        }
+        let expires = now.plus_seconds(LISTING_LIFE_S);
+        let next = match standing.listing(role) {
+            Some(present) => next_version(present.metadata(), expires),
+            None => Targets::listing(expires),
+        };
+        Ok(Renewal { role, signed: Signed::new(next).map_err(|e| refused(&e))? })
+    }
+
+    async fn staged(&self, role: RoleName) -> Result<Option<Vec<u8>>, Failure> {
+        let request = v1::FetchStagedRequest { role: role.word().to_owned() };
+        match self.controller.images().fetch_staged(call(request)).await {
+            Ok(staged) => Ok(Some(staged.into_inner().metadata)),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(status.into()),
+        }
+    }
+
     /// The version to sign: the staged one where it adds exactly this document, else a new one.
     async fn next(&self, role: RoleName, path: &str, document: &[u8], kind: Kind) -> Result<Signed<Targets>, Failure> {
         let wanted = &Target::of(document, kind);
         let standing = self.images.standing();
         let now = Moment::from_ms(when::now_ms());
-        let request = v1::FetchStagedRequest { role: role.word().to_owned() };
-        match self.controller.images().fetch_staged(call(request)).await {
-            Ok(staged) => {
-                let bytes = staged.into_inner().metadata;
-                let update = standing.check(role, &bytes, now).map_err(|e| refused(&e))?;
-                let changes = &update.changes;
-                let alone = changes.removed.is_empty() && changes.added.len() == 1;
-                if alone && changes.added.get(path) == Some(wanted) {
-                    return Signed::parse(role, &bytes).map_err(|e| refused(&e));
-                }
-                let others: Vec<&str> = changes.added.keys().map(String::as_str).collect();
-                return Err(Failure::refused(format!(
-                    "another version of {role} waits for signatures: it adds {}",
-                    others.join(", ")
-                ))
-                .hint("have that one signed first"));
+        if let Some(bytes) = self.staged(role).await? {
+            let update = standing.check(role, &bytes, now).map_err(|e| refused(&e))?;
+            let changes = &update.changes;
+            let alone = changes.removed.is_empty() && changes.added.len() == 1;
+            if alone && changes.added.get(path) == Some(wanted) {
+                return Signed::parse(role, &bytes).map_err(|e| refused(&e));
             }
-            Err(status) if status.code() == Code::NotFound => {}
-            Err(status) => return Err(status.into()),
+            let others: Vec<&str> = changes.added.keys().map(String::as_str).collect();
+            let text = format!("another version of {role} waits for signatures: it adds {}", others.join(", "));
+            return Err(Failure::refused(text).hint("have that one signed first"));
         }
         let expires = now.plus_seconds(LISTING_LIFE_S);
         let mut next = match standing.listing(role) {
@@ -148,6 +192,19 @@ impl Repository {
         }
         next.add_target(path, document, kind).map_err(|e| Failure::refused(format!("{path}: {e}")))?;
         Signed::new(next).map_err(|e| refused(&e))
+    }
+}
+
+/// A role's next version without a change.
+pub(crate) struct Renewal {
+    pub(crate) role: RoleName,
+    pub(crate) signed: Signed<Targets>,
+}
+
+impl Renewal {
+    /// The paths of its documents.
+    pub(crate) fn documents(&self) -> Vec<String> {
+        self.signed.metadata().targets.keys().cloned().collect()
     }
 }
 

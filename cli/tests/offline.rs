@@ -13,6 +13,10 @@ fn help_names_every_command_with_an_example() {
     assert_snapshot!("help", bench.run(&["--help"]));
     for command in [
         &["init"][..],
+        &["root", "import"],
+        &["root", "online"],
+        &["root", "publish"],
+        &["root", "renew"],
         &["controller", "run"],
         &["node", "enrol"],
         &["node", "run"],

@@ -12,6 +12,10 @@ use std::{
 
 use insta::assert_snapshot;
 use support::{Bench, free_address};
+use wardround_signing::{
+    SecretKey, Signer as _, TrustedKey,
+    tuf::{Ceremony, Member, Moment, OnlineKeys, RoleName, Signed, Targets, TufKey, next_version},
+};
 
 /// A controller that runs until it is dropped.
 struct Running(Child);
@@ -66,6 +70,11 @@ fn payload() -> String {
 }
 
 fn set_up() -> (Bench, Running) {
+    set_up_with(|_| {})
+}
+
+/// `prepare` is called when the controller's data are there and it does not run yet.
+fn set_up_with(prepare: impl FnOnce(&Bench)) -> (Bench, Running) {
     let mut bench = Bench::new();
     bench.key("ann.key", "Ann Lee", "release");
     bench.key("ben.key", "Ben Fox", "clinical");
@@ -75,8 +84,99 @@ fn set_up() -> (Bench, Running) {
     bench.mask(listen.clone(), "ADDRESS");
     let made = bench.run(&["init", "--trust", "ann.pub.json", "ben.pub.json", "--listen", &listen]);
     assert!(made.contains("\nexit 0\n"), "{made}");
+    prepare(&bench);
     let controller = Running::controller(&bench, address);
     (bench, controller)
+}
+
+/// Holds the root ceremony for Ann and Ben, and writes its result to `repository`.
+fn ceremony(bench: &Bench) {
+    let expires = Moment::from_ms(jiff::Timestamp::now().as_millisecond()).plus_seconds(86_400);
+    let holders = [(1_u8, "Rae Hill"), (2, "Rob Moss")];
+    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
+    let mut members: Vec<Member> = holders
+        .iter()
+        .map(|(seed, holder)| Member {
+            holder: (*holder).to_owned(),
+            key: key(*seed).public(),
+            roles: [RoleName::Root, RoleName::Targets].into(),
+        })
+        .collect();
+    for (file, role) in [("ann.pub.json", RoleName::Release), ("ben.pub.json", RoleName::Clinical)] {
+        let public: TrustedKey = serde_json::from_str(&bench.read(file)).unwrap();
+        members.push(Member { holder: public.holder.clone(), key: public.key, roles: [role].into() });
+    }
+    members.push(Member { holder: "Cy Poole".into(), key: key(3).public(), roles: [RoleName::OnCall].into() });
+    let online: OnlineKeys = serde_json::from_str(&bench.read("home/controller/online.pub.json")).unwrap();
+    let thresholds = Default::default();
+    let ceremony = Ceremony { members, online, thresholds, root_expires: expires, targets_expires: expires };
+    let (root, targets) = ceremony.first().unwrap();
+    let mut root = Signed::new(root).unwrap();
+    let mut targets = Signed::new(targets).unwrap();
+    for (seed, _) in holders {
+        root.sign(&key(seed)).unwrap();
+        targets.sign(&key(seed)).unwrap();
+    }
+    bench.write("repository/1.root.json", &String::from_utf8(root.to_bytes()).unwrap());
+    bench.write("repository/1.targets.json", &String::from_utf8(targets.to_bytes()).unwrap());
+}
+
+#[test]
+fn a_person_signs_in_the_repository_that_their_profile_holds_on_to() {
+    let (bench, controller) = set_up_with(|bench| {
+        ceremony(bench);
+        let imported = bench.run(&["root", "import", "repository"]);
+        assert!(imported.contains("\nexit 0\n") && imported.contains("SHA-256 of 1.root.json"), "{imported}");
+        bench.write("half/1.root.json", &bench.read("repository/1.root.json"));
+        let half = bench.run(&["root", "import", "half"]);
+        assert!(half.contains("\nexit 3\n") && half.contains("1.targets.json is missing"), "{half}");
+    });
+    bench.write("patch.yaml", PATCH);
+    bench.write("install.sh", &payload());
+    bench.run(&["patch", "import", "patch.yaml"]);
+    let first = bench.run(&["patch", "sign", "TEST-1", "--key", "ann.key", "--yes"]);
+    assert!(first.contains("\nexit 0\n") && first.contains("first use: "), "{first}");
+    let stranger = bench.run(&["patch", "sign", "TEST-1", "--key", "eve.key", "--yes"]);
+    assert!(stranger.contains("\nexit 3\n") && stranger.contains("names nobody with this key"), "{stranger}");
+    assert!(!stranger.contains("first use: "), "{stranger}");
+    // A controller that shows another root than before gets no signature.
+    let pin = bench.read("home/operator/root.sha256");
+    bench.write("home/operator/root.sha256", &"0".repeat(64));
+    let other = bench.run(&["patch", "sign", "TEST-1", "--key", "ben.key", "--yes"]);
+    assert!(other.contains("\nexit 3\n") && other.contains("another first root"), "{other}");
+    bench.write("home/operator/root.sha256", &pin);
+    let second = bench.run(&["patch", "sign", "TEST-1", "--key", "ben.key", "--yes"]);
+    assert!(second.contains("\nexit 0\n"), "{second}");
+    let shown = bench.run(&["patch", "show", "TEST-1", "--output", "json"]);
+    assert!(shown.contains("\"ready\":true"), "{shown}");
+    let audit = bench.run(&["audit", "list", "--output", "json"]);
+    assert!(audit.contains("release version 1, signed by Ann Lee, is published"), "{audit}");
+    assert!(audit.contains("clinical version 1, signed by Ben Fox, is published"), "{audit}");
+    // Eve replaces Ben: the targets wait until she has signed what he had.
+    let bytes = bench.read("repository/1.targets.json");
+    let present = Signed::<Targets>::parse(RoleName::Targets, bytes.as_bytes()).unwrap();
+    let mut next = next_version(present.metadata(), present.expires());
+    let ben: TrustedKey = serde_json::from_str(&bench.read("ben.pub.json")).unwrap();
+    let eve: TrustedKey = serde_json::from_str(&bench.read("eve.pub.json")).unwrap();
+    next.remove_key(RoleName::Clinical, &TufKey::new(ben.key, None).id());
+    next.add_key(RoleName::Clinical, eve.key, Some(&eve.holder));
+    let mut next = Signed::new(next).unwrap();
+    for seed in [1, 2] {
+        next.sign(&SecretKey::from_seed(&[seed; 32])).unwrap();
+    }
+    bench.write("repository/2.targets.json", &String::from_utf8(next.to_bytes()).unwrap());
+    let waits = bench.run(&["root", "publish", "repository"]);
+    assert!(waits.contains("2.targets.json: waits: clinical"), "{waits}");
+    let renewed = bench.run(&["root", "renew", "--key", "eve.key", "--yes"]);
+    assert!(
+        renewed.contains("clinical: 1 document signed anew") && renewed.contains("patches/TEST-1.json"),
+        "{renewed}"
+    );
+    let nothing = bench.run(&["root", "publish", "repository"]);
+    assert!(nothing.contains("\nexit 4\n"), "{nothing}");
+    let late = bench.run(&["root", "renew", "--key", "ben.key", "--yes"]);
+    assert!(late.contains("\nexit 3\n") && late.contains("holds neither"), "{late}");
+    assert_eq!(controller.stop(), Some(0), "{}", bench.read("controller.log"));
 }
 
 #[test]

@@ -157,7 +157,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let payloads =
         Payloads::open(&data.join("payloads"), stored.free_bytes_min).map_err(|e| RunError::Start(e.to_string()))?;
     let (opened, of) = (data.clone(), core.clone());
-    let images = tokio::task::spawn_blocking(move || Repository::open(&opened, of))
+    let images = tokio::task::spawn_blocking(move || Repository::open(&opened, of, stored.metadata_version_base))
         .await
         .map_err(|e| RunError::Start(e.to_string()))?
         .map_err(|e| RunError::Images { why: e.to_string(), hint: e.hint() })?;

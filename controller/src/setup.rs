@@ -149,6 +149,9 @@ pub(crate) struct StoredConfig {
     /// Added to directives' counters; raised after a restore from an older copy (docs/operations.md).
     #[serde(default)]
     pub(crate) directive_counter_base: u64,
+    /// Versions of snapshot and timestamp are above this; raised after a restore from an older copy (docs/operations.md).
+    #[serde(default)]
+    pub(crate) metadata_version_base: u64,
 }
 
 /// Half a minute: 50,000 sites make 1,700 calls a second, a twentieth of what one machine carries (reference, stores).
@@ -218,6 +221,7 @@ pub fn init(options: &InitOptions) -> Result<(), InitError> {
         free_bytes_min: FREE_BYTES_MIN,
         snapshot_every: snapshot_every(),
         directive_counter_base: 0,
+        metadata_version_base: 0,
     };
     // Issued once to see that the names are good, before anything is written.
     ca.server(&config.names, clock::now())?;

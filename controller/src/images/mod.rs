@@ -48,6 +48,8 @@ pub(crate) struct Repository {
     /// One change at a time, over everything from the check to the journal.
     turn: Arc<tokio::sync::Mutex<()>>,
     view: RwLock<Option<Arc<View>>>,
+    /// Snapshots and timestamps get versions above it: after a restore nodes know higher ones than the copy.
+    version_base: u64,
 }
 
 /// What is published, verified.
@@ -87,7 +89,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`ImageError::Damaged`] names a file that is not what was published.
-    pub(crate) fn open(data: &Path, core: Core) -> Result<Self, ImageError> {
+    pub(crate) fn open(data: &Path, core: Core, version_base: u64) -> Result<Self, ImageError> {
         let folder = Folder::open(data)?;
         let record = core.read(|facts| facts.registry.images().clone());
         let view = match record.published.get(&RoleName::Root) {
@@ -106,7 +108,7 @@ impl Repository {
         if let Some(timestamp) = view.as_ref().and_then(|view| view.file(RoleName::Timestamp)) {
             folder.put_timestamp(timestamp)?;
         }
-        Ok(Self { data: data.to_owned(), folder, core, turn: Arc::default(), view: RwLock::new(view) })
+        Ok(Self { data: data.to_owned(), folder, core, turn: Arc::default(), view: RwLock::new(view), version_base })
     }
 
     /// What is published now.

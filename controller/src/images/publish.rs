@@ -33,6 +33,13 @@ pub(super) struct Draft {
     new: Vec<(RoleName, u64, Vec<u8>)>,
 }
 
+impl Draft {
+    /// Version of its timestamp.
+    pub(super) fn timestamp_version(&self) -> u64 {
+        self.images.version(RoleName::Timestamp)
+    }
+}
+
 impl Repository {
     /// Signs what the controller must sign and reads the whole back. `new` are people's complete new versions.
     pub(super) fn draft(
@@ -66,16 +73,17 @@ impl Repository {
             }
         }
         let ring = self.keys()?;
-        let version = |role| view.map_or(0, |view| view.images.version(role));
+        let next_version = |role| view.map_or(0, |view| view.images.version(role)).max(self.version_base) + 1;
         let now = moment(now);
         let kept = view.filter(|view| {
             let left = view.images.expires(RoleName::Snapshot);
-            new.is_empty() && left.is_some_and(|at| at > now.plus_seconds(SNAPSHOT_LEFT_MIN_S))
+            let raised = view.images.version(RoleName::Snapshot) > self.version_base;
+            new.is_empty() && raised && left.is_some_and(|at| at > now.plus_seconds(SNAPSHOT_LEFT_MIN_S))
         });
         let snapshot = match kept.and_then(|view| view.file(RoleName::Snapshot)) {
             Some(bytes) => bytes.clone(),
             None => {
-                let next = version(RoleName::Snapshot) + 1;
+                let next = next_version(RoleName::Snapshot);
                 let unsigned = Snapshot::of(next, now.plus_seconds(SNAPSHOT_LIFE_S), &listings)?;
                 let bytes = sign(unsigned, RoleName::Snapshot, &root, &ring)?;
                 written.push((RoleName::Snapshot, next, bytes.clone()));
@@ -83,7 +91,7 @@ impl Repository {
             }
         };
         let snapshot_version = Signed::<Snapshot>::parse(RoleName::Snapshot, &snapshot)?.version();
-        let next = version(RoleName::Timestamp) + 1;
+        let next = next_version(RoleName::Timestamp);
         let unsigned = Stamp::of(next, now.plus_seconds(TIMESTAMP_LIFE_S), &snapshot)?;
         let timestamp = sign(unsigned, RoleName::Timestamp, &root, &ring)?;
         written.push((RoleName::Timestamp, next, timestamp.clone()));

@@ -50,15 +50,15 @@ impl Repository {
     /// Signs a new timestamp, and a new snapshot where it is time, if the present ones are old enough.
     pub(super) async fn renew(self: &Arc<Self>, now: Timestamp) -> Result<(), ImageError> {
         let is_due = |view: &View| {
-            view.images
-                .expires(RoleName::Timestamp)
-                .is_none_or(|at| at < moment(now).plus_seconds(TIMESTAMP_LEFT_MIN_S))
+            let old = view.images.expires(RoleName::Timestamp);
+            let is_old = old.is_none_or(|at| at < moment(now).plus_seconds(TIMESTAMP_LEFT_MIN_S));
+            is_old || view.images.version(RoleName::Timestamp) <= self.version_base
         };
         let _turn = self.turn.lock().await;
         let Some(view) = self.view().filter(|view| is_due(view)) else { return Ok(()) };
         let draft = self.draft(Some(&view), view.roots(), BTreeMap::new(), now)?;
-        let version = view.images.version(RoleName::Timestamp) + 1;
-        self.commit(draft, format!("the timestamp was renewed: version {version}"), &[]).await
+        let text = format!("the timestamp was renewed: version {}", draft.timestamp_version());
+        self.commit(draft, text, &[]).await
     }
 
     async fn warn_of_expiry(&self, warned: &mut BTreeMap<RoleName, Timestamp>, now: Timestamp) {

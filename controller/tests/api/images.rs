@@ -166,6 +166,22 @@ async fn what_is_published_survives_a_kill_and_what_is_damaged_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_snapshot_and_timestamp_go_on_above_what_nodes_have_seen() {
+    let world = World::new();
+    begin(&world.data());
+    world.start().await.stop().await.unwrap();
+    world.configure("metadata_version_base", 500);
+    let controller = world.start().await;
+    let operator = world.operator(&controller).await;
+    let images = operator.read().await;
+    assert_eq!((images.version(RoleName::Timestamp), images.version(RoleName::Snapshot)), (501, 501));
+    controller.stop().await.unwrap();
+    let controller = world.start().await;
+    let operator = world.operator(&controller).await;
+    assert_eq!(operator.read().await.version(RoleName::Timestamp), 501, "it is raised once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_role_gets_new_keys_while_a_reader_is_away() {
     let world = World::new();
     begin(&world.data());

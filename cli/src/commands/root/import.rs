@@ -14,7 +14,7 @@ use crate::{
 
 /// Give a controller the root and targets that people have signed; it publishes them when it starts
 #[derive(Debug, Args)]
-#[command(after_help = "Example, on the controller's machine:\n  wardround root import repository")]
+#[command(after_help = "Example:\n  wardround root import repository\n\nOn the controller's own machine.")]
 pub(super) struct Import {
     /// The folder with 1.root.json and 1.targets.json
     folder: PathBuf,

@@ -2,6 +2,8 @@
 
 mod import;
 mod online;
+mod publish;
+mod renew;
 
 pub(crate) use import::import;
 
@@ -23,6 +25,8 @@ pub(crate) struct Root {
 enum RootCommand {
     Import(import::Import),
     Online(online::Online),
+    Publish(publish::Publish),
+    Renew(renew::Renew),
 }
 
 impl Root {
@@ -30,6 +34,8 @@ impl Root {
         match &self.command {
             RootCommand::Import(import) => import.run(session).await,
             RootCommand::Online(online) => online.run(session).await,
+            RootCommand::Publish(publish) => publish.run(session).await,
+            RootCommand::Renew(renew) => renew.run(session).await,
         }
     }
 }

@@ -13,10 +13,10 @@ use crate::{
 /// Make new online keys for a controller, on its machine: for a ceremony, or because the old ones were stolen
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example, on the controller's machine:
+Example:
   wardround root online
 
-The old keys go on signing until people have signed a root and targets that name the new ones.")]
+On the controller's own machine. The old keys go on signing until people have signed a root and targets that name the new ones.")]
 pub(super) struct Online {
     /// The controller's data folder; HOME/controller if not given
     #[arg(long, value_name = "DIR")]
