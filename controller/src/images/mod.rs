@@ -171,6 +171,7 @@ impl Repository {
         }
         let newest = self.folder.newest_root();
         if newest == 0 {
+            tracing::warn!("{}; {}", ImageError::NoRoot, ImageError::NoRoot.hint());
             return Ok(());
         }
         let _turn = self.turn.lock().await;
