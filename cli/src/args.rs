@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::{commands, output::Format, quickstart};
+use crate::{commands, output::Format, quickstart, signer::KeyPlace};
 
 const ABOUT: &str =
     "Brings signed patches to legacy clinical computers, a few at a time, and takes them back where it hurts";
@@ -36,10 +36,10 @@ pub(crate) struct Global {
     /// Tables for people, or JSON for programs
     #[arg(long, global = true, value_enum, default_value = "human", value_name = "FORM", hide_possible_values = false)]
     pub(crate) output: Format,
-    /// Your signing key, where the command signs
-    #[arg(long, global = true, value_name = "FILE", env = "WARDROUND_KEY", hide_env_values = true)]
-    pub(crate) key: Option<PathBuf>,
-    /// A file with the key's passphrase; else WARDROUND_PASSPHRASE, else you are asked
+    /// Your signing key, where the command signs: a key file, or pkcs11:token=…;object=… for a token
+    #[arg(long, global = true, value_name = "KEY", env = "WARDROUND_KEY", hide_env_values = true)]
+    pub(crate) key: Option<KeyPlace>,
+    /// A file with the key's passphrase or PIN; else WARDROUND_PASSPHRASE or WARDROUND_PIN, else you are asked
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
     /// Log more to standard error; twice for more still
@@ -60,6 +60,7 @@ pub(crate) enum Command {
     Rollout(commands::rollout::Rollout),
     Site(commands::site::Site),
     Operator(commands::operator::Operator),
+    Sign(commands::sign::Sign),
     Audit(commands::audit::Audit),
     Alarms(commands::alarms::Alarms),
     Quickstart(quickstart::Quickstart),

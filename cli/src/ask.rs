@@ -27,6 +27,23 @@ pub(crate) async fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if answer.trim() == "yes" { Ok(()) } else { Err(Failure::with(Exit::Declined, "not done: the answer was not yes")) }
 }
 
+/// Asks for a line; `None` when nobody is there to type it.
+pub(crate) async fn line(question: &str) -> Result<Option<String>, Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let question = question.to_owned();
+    blocking(move || {
+        eprint!("{question}");
+        io::stderr().flush()?;
+        let mut line = String::new();
+        io::stdin().read_line(&mut line)?;
+        Ok(line)
+    })
+    .await
+    .map(Some)
+}
+
 /// Asks for a passphrase without echo; `None` when nobody is there to type it.
 pub(crate) async fn passphrase(prompt: &str) -> Result<Option<String>, Failure> {
     if !io::stdin().is_terminal() {

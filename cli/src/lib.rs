@@ -2,7 +2,8 @@
 //!
 //! - `args` names the commands; each has a file under `commands` with its arguments, its example and its `run`;
 //! - `failure` is the one form in which anything goes wrong: an exit code, one line, and a way out;
-//! - `client` speaks gRPC with the identity of an operator's profile; `signer` opens a person's key;
+//! - `request` carries what is to be signed to a machine without a network, and `ceremony` makes and changes the root;
+//! - `client` speaks gRPC with the identity of an operator's profile; `signer` opens a person's key, in a file or on a token;
 //! - `quickstart` shows the whole thing on one machine, with real processes.
 //!
 //! **Invariant:** standard output carries data only; talk goes to standard error.
@@ -10,6 +11,7 @@
 
 mod args;
 mod ask;
+mod ceremony;
 mod client;
 mod commands;
 mod failure;
@@ -17,6 +19,7 @@ mod output;
 mod profile;
 mod quickstart;
 mod repository;
+mod request;
 mod session;
 mod signer;
 mod when;

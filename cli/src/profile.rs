@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    failure::{Exit, Failure},
+    signer::KeyPlace,
+};
 
 /// Largest file that is read from a profile, bytes. A certificate chain takes a few kilobytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -18,7 +21,7 @@ pub(crate) struct ProfileFile {
     pub(crate) endpoint: String,
     /// The person's signing key, for commands without `--key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) key: Option<PathBuf>,
+    pub(crate) key: Option<KeyPlace>,
     /// Where its passphrase stands, if it stands in a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) passphrase_file: Option<PathBuf>,

@@ -47,14 +47,13 @@ impl Session {
         if key.is_none() {
             let folder = self.operator_folder()?;
             let profile = profile::load_file(&folder)?;
-            key = profile.key.map(|path| folder.join(path));
+            key = profile.key.map(|place| place.below(&folder));
             passphrase_file = passphrase_file.or(profile.passphrase_file.map(|path| folder.join(path)));
         }
         let Some(key) = key else {
             return Err(Failure::usage("this needs your signing key, and none is named")
-                .hint("pass --key FILE, set WARDROUND_KEY, or name it once with `wardround key use FILE`"));
+                .hint("pass --key KEY, set WARDROUND_KEY, or name it once with `wardround key use KEY`"));
         };
-        let passphrase = signer::passphrase(passphrase_file.as_deref(), &key).await?;
-        signer::open(&key, &passphrase).await
+        signer::open_place(&key, passphrase_file.as_deref()).await
     }
 }

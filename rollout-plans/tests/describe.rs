@@ -5,9 +5,9 @@ mod common;
 
 use common::*;
 use wardround_rollout_plans::{
-    describe::{at_once, describe_patch, describe_rollout},
+    describe::{at_once, describe_order, describe_patch, describe_rollout},
     language::ParsedPlan,
-    model::{Member, Rollout, RolloutId, Timestamp},
+    model::{Member, Order, Patch, Rollout, RolloutId, Timestamp},
     resolve::{document, resolve},
 };
 use wardround_signing::Digest;
@@ -22,7 +22,7 @@ fn rollout(parsed: &ParsedPlan) -> (Rollout, Vec<Member>) {
 #[test]
 fn a_rollout_in_plain_words() {
     let (rollout, members) = rollout(&standard());
-    insta::assert_snapshot!(describe_rollout(&rollout, &members).join("\n"));
+    insta::assert_snapshot!(describe_rollout(&rollout, &patch(), &members).join("\n"));
 }
 
 #[test]
@@ -31,15 +31,81 @@ fn every_field_of_a_plan_is_told() {
         "description: \"Why.\\n\\nAnd more.\"\neligible: { regions: [north, south], labels: { trust: north } }\nlimits: { per_site: 3, total: 50 }\nhealth: { interval: 5s, failures: 1, grace: 2m }\nrollback: { scope: rollout }\nwaves:\n  - { name: one, select: { devices: [rx1/ct-01] }, soak: 1h, limits: { per_site: 2, total: 4 } }\n  - { name: two, select: { percent: 90% }, soak: 90m, gate: { success: 97.5%, approvals: [release, on-call] } }\n  - { name: three, select: { remaining: true }, soak: 2d }\n",
     );
     let (rollout, members) = rollout(&parsed);
-    insta::assert_snapshot!(describe_rollout(&rollout, &members).join("\n"));
+    insta::assert_snapshot!(describe_rollout(&rollout, &patch(), &members).join("\n"));
 }
 
 #[test]
 fn members_of_another_document_are_not_passed_off_as_its_own() {
     let (rollout, mut members) = rollout(&standard());
     members[0].device = "rx1/other".parse().unwrap();
-    let lines = describe_rollout(&rollout, &members);
+    let lines = describe_rollout(&rollout, &patch(), &members);
     assert!(lines[0].starts_with("WARNING") && lines[0].ends_with("Do not sign."), "{}", lines[0]);
+}
+
+/// Each rule of what is unusual is told where it holds, and nothing is where it doesn't.
+#[test]
+fn what_is_unusual_is_said_first() {
+    let careful = |rest: &str| {
+        plan(&format!(
+            "{rest}waves:\n  - {{ name: one, select: {{ devices: [rx1/ct-01, rx2/lab-01] }}, soak: 8h, gate: {{ approvals: [clinical] }} }}\n  - {{ name: two, select: {{ remaining: true }}, soak: 8h }}\n"
+        ))
+    };
+    let text = |parsed: &ParsedPlan, patch: &Patch| {
+        let (rollout, members) = rollout(parsed);
+        let lines = describe_rollout(&rollout, patch, &members);
+        let end = lines.iter().position(|line| line == "WHERE").unwrap();
+        lines[..end].join("\n")
+    };
+    let quiet = text(&careful(""), &patch());
+    assert!(quiet.contains("Nothing unusual was found") && !quiet.contains('!'), "{quiet}");
+    let all_at_once = plan("waves:\n  - { name: all, select: { remaining: true }, soak: 5m }\n");
+    let told = text(&all_at_once, &patch());
+    assert!(told.contains("! All 6 devices are in one wave: nothing is tried on a few first."), "{told}");
+    assert!(told.contains("! The devices of wave all are watched for only 5m."), "{told}");
+    let told = text(&careful("rollback: { scope: device }\n"), &patch());
+    assert!(told.contains("! When a clinical system fails, only its own devices are taken back"), "{told}");
+    // Eight of nine in the first wave. The estate of these tests is smaller, so the members are made up.
+    let (many, mut members) = rollout(&careful(""));
+    let (first, last) = (members[0].clone(), members.last().unwrap().clone());
+    members.clear();
+    members.extend((1..9).map(|n| Member { device: format!("rx9/ct-{n}").parse().unwrap(), ..first.clone() }));
+    members.push(last);
+    let told = describe_rollout(&many, &patch(), &members).join("\n");
+    assert!(told.contains("! The first wave, one, already has 8 of all 9 devices."), "{told}");
+    let mut script = patch();
+    script.variants[0].installer =
+        serde_json::from_value(serde_json::json!({"technology": "script", "interpreter": "cmd"})).unwrap();
+    script.variants[1].reboot = wardround_rollout_plans::model::RebootNeed::Always;
+    let told = text(&careful(""), &script);
+    assert!(told.contains("! On Windows XP a script does the install"), "{told}");
+    assert!(told.contains("! Every device on Windows Server 2003 reboots."), "{told}");
+}
+
+#[test]
+fn an_order_in_plain_words() {
+    let (rollout, members) = rollout(&standard());
+    let say = |command: serde_json::Value| {
+        let order: Order = serde_json::from_value(serde_json::json!({
+            "rollout": rollout.id, "digest": Digest::of(b"rollout"), "counter": 4, "issued_at": 1_795_000_000_000_i64,
+            "command": command, "reason": "images\u{1b}[2J missing",
+        }))
+        .unwrap();
+        describe_order(&order, &rollout, &patch(), &members).join("\n")
+    };
+    let places = [
+        serde_json::json!({"target": "device", "device": "rx1/ct-01"}),
+        serde_json::json!({"target": "site", "site": "ry1"}),
+        serde_json::json!({"target": "wave", "wave": "nowhere"}),
+    ];
+    let mut told: Vec<String> = ["start", "pause", "resume", "halt", "cancel"]
+        .map(|word| say(serde_json::json!({ "command": word })))
+        .into_iter()
+        .chain(places.map(|target| say(serde_json::json!({"command": "roll_back", "target": target}))))
+        .collect();
+    told.push(say(serde_json::json!({"command": "approve", "wave": "full"})));
+    let text = told.join("\n\n----\n");
+    assert!(!text.chars().any(|c| c != '\n' && wardround_signing::is_hidden(c)), "{text:?}");
+    insta::assert_snapshot!(text);
 }
 
 #[test]

@@ -152,7 +152,8 @@ impl From<PublicKey> for String {
     }
 }
 
-/// Something that signs: a key file now, a PKCS#11 token or an air-gapped machine later.
+/// Something that signs: a key file ([`SecretKey`]), a PKCS#11 token (in the command line), or a signature that an
+/// air-gapped machine made ([`crate::Detached`]).
 pub trait Signer {
     /// The key that will verify.
     fn public(&self) -> PublicKey;

@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** no I/O, no clock, no runtime in this crate; [`tuf`] awaits only what its caller fetches. Randomness only where a key is made ([`SecretKey::generate`]).
 
+mod detached;
 mod digest;
 mod dsse;
 mod key;
@@ -18,6 +19,7 @@ mod trust;
 pub mod tuf;
 mod verify;
 
+pub use detached::Detached;
 pub use digest::{Digest, DigestWriter, InvalidDigest};
 pub use dsse::{Document, Envelope, EnvelopeError, SIGNATURES_MAX, Signature};
 pub use key::{InvalidKey, KeyFileError, KeyId, PASSPHRASE_CHARS_MIN, PublicKey, SecretKey, SignError, Signer};

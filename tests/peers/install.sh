@@ -12,6 +12,7 @@ openssh-server openssh-client
 dcmtk                        # DICOM services
 openssl                      # reads and writes keys beside ours
 e2fsprogs                    # file systems for the power-cut tests
+softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
 python3 python3-venv
 "
@@ -45,7 +46,7 @@ rm -f /usr/local/bin/wardround-tuf-python
 printf '#!/bin/sh\nexec %s "$@"\n' "$tuf_peer/bin/python3" > /usr/local/bin/wardround-tuf-python
 chmod 755 /usr/local/bin/wardround-tuf-python
 
-for program in /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
+for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
     mkfs.ext4 mount python3 wardround-tuf-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done

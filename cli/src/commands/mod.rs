@@ -13,6 +13,7 @@ pub(crate) mod patch;
 pub(crate) mod plan;
 pub(crate) mod rollout;
 pub(crate) mod root;
+pub(crate) mod sign;
 pub(crate) mod site;
 
 use crate::{
@@ -28,7 +29,6 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
     let session = &session;
     match cli.command {
         Command::Init(init) => init.run(session).await,
-        Command::Root(root) => root.run(session).await,
         Command::Controller(controller) => controller.run(session).await,
         Command::Node(node) => node.run(session).await,
         Command::Key(key) => key.run(session).await,
@@ -37,6 +37,8 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Rollout(rollout) => Box::pin(rollout.run(session)).await,
         Command::Site(site) => site.run(session).await,
         Command::Operator(operator) => operator.run(session).await,
+        Command::Sign(sign) => Box::pin(sign.run(session)).await,
+        Command::Root(root) => Box::pin(root.run(session)).await,
         Command::Audit(audit) => audit.run(session).await,
         Command::Alarms(alarms) => alarms.run(session).await,
         Command::Quickstart(quickstart) => Box::pin(quickstart.run(session)).await,

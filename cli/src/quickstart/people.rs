@@ -13,7 +13,7 @@ use crate::{
     commands::{key::create_key, root},
     failure::Failure,
     profile,
-    signer::{self, Person},
+    signer::{self, KeyPlace, Person},
     when,
 };
 
@@ -99,7 +99,7 @@ impl People {
 /// Orders of whoever tries things out are signed by Cy: that is all that a halt needs.
 pub(super) fn sign_orders_as_on_call(operator: &Path, people: &Path) -> Result<(), Failure> {
     let mut file = profile::load_file(operator)?;
-    file.key = Some(people.join("cy.key"));
+    file.key = Some(KeyPlace::File(people.join("cy.key")));
     file.passphrase_file = Some(people.join("passphrase"));
     profile::save_file(operator, &file)
 }

@@ -71,16 +71,24 @@ impl Bench {
         masked_times(&text)
     }
 
-    /// A key; its id and public half are masked.
+    /// A key; its id and public half are masked. An empty role means none.
     pub(crate) fn key(&mut self, file: &str, holder: &str, role: &str) -> String {
-        let mut create = self.command(&["key", "create", "--holder", holder, "--role", role, "--out", file]);
+        let mut create = self.command(&["key", "create", "--holder", holder, "--out", file]);
+        if !role.is_empty() {
+            create.args(["--role", role]);
+        }
         let done = create.env("WARDROUND_PASSPHRASE", PASSPHRASE).args(["--output", "json"]).output().unwrap();
         assert!(done.status.success(), "{done:?}");
         let made: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
         let id = made["key_id"].as_str().unwrap().to_owned();
         self.mask(id.clone(), &format!("ID-OF-{file}"));
         self.mask(id[..12].to_owned(), &format!("ID-OF-{file}"));
-        self.mask(made["public_key"].as_str().unwrap(), &format!("KEY-OF-{file}"));
+        let public = made["public_key"].as_str().unwrap();
+        self.mask(public, &format!("KEY-OF-{file}"));
+        // Metadata has other key ids than envelopes.
+        let in_root = wardround_signing::tuf::TufKey::new(public.parse().unwrap(), None).id();
+        self.mask(in_root.as_str(), &format!("TUF-ID-OF-{file}"));
+        self.mask(in_root.short(), &format!("TUF-ID-OF-{file}"));
         id
     }
 }

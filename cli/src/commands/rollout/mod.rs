@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 
 pub(crate) use create::create;
 pub(crate) use deployments::all as all_deployments;
-pub(crate) use sign::sign;
+pub(crate) use sign::{members, sign};
 
 use crate::{
     failure::{Exit, Failure},

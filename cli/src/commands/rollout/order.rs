@@ -271,7 +271,7 @@ fn may_sign_again(command: &Command, before: &v1::Rollout, now: &v1::Rollout) ->
 }
 
 /// The digest of the very document, computed here: an order must not be turned to another rollout of the same id.
-fn document_digest(rollout: &v1::Rollout) -> Result<Digest, Failure> {
+pub(crate) fn document_digest(rollout: &v1::Rollout) -> Result<Digest, Failure> {
     let envelope = from_wire(rollout.envelope.as_ref().ok_or_else(|| incomplete("rollout document"))?);
     let differs = |why: String| {
         Failure::refused(format!("no order was signed for rollout {}: {why}", rollout.id))
@@ -288,7 +288,7 @@ fn document_digest(rollout: &v1::Rollout) -> Result<Digest, Failure> {
     Ok(digest)
 }
 
-async fn send(
+pub(crate) async fn send(
     controller: &Controller,
     command: &Command,
     order: v1::Envelope,

@@ -5,11 +5,8 @@ use std::path::Path;
 use clap::Args;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    describe::{describe_patch, describe_rollout},
-    language::lint_plan,
-    model::{DeviceId, Member, Patch, Rollout, VariantId, WaveName},
-    patch_file::lint_patch,
-    resolve::check_members,
+    describe::describe_rollout,
+    model::{DeviceId, Member, Rollout, VariantId, WaveName},
 };
 use wardround_signing::tuf::rollout_path;
 
@@ -20,6 +17,7 @@ use crate::{
     failure::{Exit, Failure},
     output::{self, Format},
     repository::Repository,
+    request::check_rollout,
     session::Session,
     signer::Person,
 };
@@ -92,34 +90,11 @@ async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
         return Err(wrong(format!("its document says {}", document.id)));
     }
     let patch = controller.patch(document.patch.as_str()).await?;
-    let patch_envelope = from_wire(patch.envelope.as_ref().ok_or_else(|| incomplete("patch document"))?);
-    if patch_envelope.digest() != document.patch_digest {
-        return Err(wrong(format!("it is for another document of patch {} than the controller holds", document.patch)));
-    }
-    let patch: Patch = patch_envelope.peek_unverified().map_err(wrong)?;
-    if patch.id != document.patch {
-        return Err(wrong(format!(
-            "it says patch {}, and the document behind that is of patch {}",
-            document.patch, patch.id
-        )));
-    }
+    let patch = from_wire(patch.envelope.as_ref().ok_or_else(|| incomplete("patch document"))?);
     let members = members(controller, id).await?;
-    check_members(&document, &members).map_err(|why| wrong(why.to_string()))?;
-    if let Some(stranger) = members.iter().find(|m| patch.variant(&m.variant).is_none()) {
-        return Err(wrong(format!(
-            "{} would get variant {}, which the patch does not have",
-            stranger.device, stranger.variant
-        )));
-    }
-    // The controller checks this too; it need not be in the right hands, and with --yes nobody reads a warning.
-    if let Some(fault) = lint_patch(&patch).into_iter().chain(lint_plan(&document.plan)).next() {
-        return Err(wrong(fault));
-    }
+    let (document, patch) = check_rollout(&envelope, &patch, &members)?;
     envelope.signatures.clear();
-    let mut lines = describe_patch(&patch);
-    lines.push(String::new());
-    lines.extend(describe_rollout(&document, &members));
-    Ok(Reading { id: id.to_owned(), envelope, lines })
+    Ok(Reading { id: id.to_owned(), envelope, lines: describe_rollout(&document, &patch, &members) })
 }
 
 impl Reading {
@@ -137,7 +112,7 @@ impl Reading {
 }
 
 /// All members, in the order of the Merkle leaves.
-async fn members(controller: &Controller, id: &str) -> Result<Vec<Member>, Failure> {
+pub(crate) async fn members(controller: &Controller, id: &str) -> Result<Vec<Member>, Failure> {
     let bad = |e: wardround_rollout_plans::model::InvalidId| {
         Failure::new(format!("the controller's answer is malformed: {e}"))
     };

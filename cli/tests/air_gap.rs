@@ -1,0 +1,289 @@
+//! Signing on a machine without a network: a request is exported, read and signed elsewhere, and imported, with a real
+//! controller and a node; and requests that somebody changed on the way.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod support;
+
+use std::{
+    net::TcpStream,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use insta::assert_snapshot;
+use serde_json::Value;
+use support::{Bench, PASSPHRASE, free_address};
+
+const CPE: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:professional:*:x86:*";
+const PATCH: &str = "\
+id: TEST-1
+title: A patch of the tests
+severity: low
+variants:
+  - id: xp
+    platforms: [\"cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*\"]
+    payload: { file: install.sh }
+    installer: { technology: script, interpreter: sh }
+";
+const SCRIPT: &str = "\
+case $1 in
+  detect) test -f \"$WARDROUND_DEVICE_ROOT/patched\" || exit 1 ;;
+  install) echo yes > \"$WARDROUND_DEVICE_ROOT/patched\" ;;
+  uninstall) rm -f \"$WARDROUND_DEVICE_ROOT/patched\" ;;
+esac
+";
+const PLAN: &str = "\
+name: two-waves
+waves:
+  - { name: canary, select: { labels: { ring: canary } }, soak: 1h, gate: { approvals: [clinical] } }
+  - { name: full, select: { remaining: true }, soak: 1h }
+";
+
+struct Running(Child);
+
+impl Running {
+    fn start(bench: &Bench, log: &str, line: &[&str]) -> Self {
+        let log = std::fs::File::create(bench.path().join(log)).unwrap();
+        let mut command = bench.command(line);
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain until {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn ok(bench: &Bench, line: &[&str]) -> String {
+    says(bench, line, 0, &[])
+}
+
+fn says(bench: &Bench, line: &[&str], exit: u8, words: &[&str]) -> String {
+    checked(bench.run(line), exit, words)
+}
+
+fn checked(text: String, exit: u8, words: &[&str]) -> String {
+    assert!(text.contains(&format!("\nexit {exit}\n")), "{text}");
+    for word in words {
+        assert!(text.contains(word), "lacks {word:?}: {text}");
+    }
+    text
+}
+
+/// A command on the machine without a network: no profile, and nothing of this one's home.
+fn away(bench: &Bench, line: &[&str]) -> String {
+    let mut command: Command = bench.command(line);
+    command.env("WARDROUND_HOME", bench.path().join("nothing")).env("WARDROUND_PASSPHRASE", PASSPHRASE);
+    bench.show(&mut command, line)
+}
+
+/// A controller with one site of three devices and an unsigned patch.
+fn set_up() -> (Bench, Running, Running) {
+    let mut bench = Bench::new();
+    for (file, holder, role) in
+        [("ann.key", "Ann Lee", "release"), ("ben.key", "Ben Fox", "clinical"), ("cy.key", "Cy Poole", "on-call")]
+    {
+        bench.key(file, holder, role);
+    }
+    let address = free_address();
+    let listen = address.to_string();
+    bench.mask(listen.clone(), "ADDRESS");
+    ok(&bench, &["init", "--trust", "ann.pub.json", "ben.pub.json", "cy.pub.json", "--listen", &listen]);
+    let line = ["controller", "run", "--no-console", "--stop-with-stdin", "--check-in-every", "300ms"];
+    let controller = Running::start(&bench, "controller.log", &line);
+    until("the controller listens", || TcpStream::connect(address).is_ok());
+    let mut site = "site: rx1\ndevices:\n".to_owned();
+    for (name, ring) in [("ct-1", "canary"), ("ct-2", "rest"), ("ct-3", "rest")] {
+        bench.write(&format!("devices/{name}/platform"), &format!("{CPE}\n"));
+        site += &format!(
+            "  - name: {name}\n    platform: \"{CPE}\"\n    labels: {{ ring: {ring} }}\n    \
+             transport: {{ kind: local, root: devices/{name}, shell: sh }}\n"
+        );
+    }
+    bench.write("site.yaml", &site);
+    let mut token = bench.command(&["site", "token", "rx1", "--output", "json"]);
+    let token: Value = serde_json::from_slice(&token.output().unwrap().stdout).unwrap();
+    let url = format!("https://{listen}");
+    let token = token["token"].as_str().unwrap();
+    ok(&bench, &["node", "enrol", "--controller", &url, "--token", token, "--state", "node"]);
+    let line = ["node", "run", "--state", "node", "--site", "site.yaml", "--stop-with-stdin"];
+    let node = Running::start(&bench, "node.log", &line);
+    bench.write("patch.yaml", PATCH);
+    bench.write("install.sh", SCRIPT);
+    bench.write("plan.yaml", PLAN);
+    ok(&bench, &["patch", "import", "patch.yaml"]);
+    until("the site is known", || bench.run(&["site", "list"]).contains("rx1"));
+    (bench, controller, node)
+}
+
+fn edit(bench: &Bench, from: &str, to: &str, change: impl FnOnce(&mut Value)) {
+    let mut request: Value = serde_json::from_str(&bench.read(from)).unwrap();
+    change(&mut request["content"]);
+    bench.write(to, &request.to_string());
+}
+
+/// Changes a document inside its envelope.
+fn edit_payload(envelope: &mut Value, change: impl FnOnce(&mut Value)) {
+    let payload = BASE64.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let mut document: Value = serde_json::from_slice(&payload).unwrap();
+    change(&mut document);
+    envelope["payload"] = BASE64.encode(document.to_string()).into();
+}
+
+#[test]
+fn what_is_signed_away_counts_here() {
+    let (bench, _controller, _node) = set_up();
+    // A patch, by both.
+    ok(&bench, &["sign", "export", "patch", "TEST-1"]);
+    for key in ["ann", "ben"] {
+        let out = format!("{key}-patch.answer.json");
+        let line = ["sign", "TEST-1.request.json", "--yes", "--key", &format!("{key}.key"), "--out", &out];
+        checked(away(&bench, &line), 0, &["signed: patch TEST-1 by "]);
+        says(&bench, &["sign", "import", &out], 0, &["patch TEST-1 is signed by"]);
+    }
+    // A rollout, and what both read before they sign.
+    let create = ["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"];
+    until("the devices are known", || bench.run(&create).contains("\nexit 0\n"));
+    ok(&bench, &["sign", "export", "rollout", "r1"]);
+    let shown =
+        checked(away(&bench, &["sign", "show", "r1.request.json", "--devices"]), 0, &["  full rx1/ct-3 (variant xp)"]);
+    let hex = |c: char| c.is_ascii_hexdigit();
+    let masked: String =
+        shown
+            .split(' ')
+            .map(|w| {
+                if w.trim().len() == 64 && w.trim().chars().all(hex) {
+                    w.replace(w.trim(), "HEX")
+                } else {
+                    w.to_owned()
+                }
+            })
+            .collect::<Vec<_>>()
+            .join(" ");
+    assert_snapshot!(
+        "rollout_request",
+        masked.lines().filter(|l| !l.contains("SHA-256") && !l.contains("rollout r1: ")).collect::<Vec<_>>().join("\n")
+    );
+    for key in ["ann", "ben"] {
+        let out = format!("{key}.answer.json");
+        checked(
+            away(&bench, &["sign", "r1.request.json", "--yes", "--key", &format!("{key}.key"), "--out", &out]),
+            0,
+            &[],
+        );
+        says(&bench, &["sign", "import", &out], 0, &["rollout r1 is"]);
+    }
+    // Orders: one that comes too late is not given.
+    ok(&bench, &["sign", "export", "order", "r1", "start", "--out", "start.request.json"]);
+    ok(
+        &bench,
+        &[
+            "sign",
+            "export",
+            "order",
+            "r1",
+            "approve",
+            "--wave",
+            "full",
+            "--reason",
+            "well",
+            "--out",
+            "approve.request.json",
+        ],
+    );
+    checked(
+        away(&bench, &["sign", "start.request.json", "--yes", "--key", "ann.key"]),
+        0,
+        &["ORDER: START rollout r1.", "It is about 1 device"],
+    );
+    says(&bench, &["sign", "import", "start.answer.json"], 0, &["rollout r1 is running"]);
+    says(&bench, &["sign", "import", "start.answer.json"], 3, &[]);
+    checked(
+        away(&bench, &["sign", "approve.request.json", "--yes", "--key", "ben.key"]),
+        0,
+        &["2 devices", "\"well\""],
+    );
+    says(&bench, &["sign", "import", "approve.answer.json"], 3, &["export the order again"]);
+    ok(&bench, &["sign", "export", "order", "r1", "halt", "--reason", "artefacts", "--out", "halt.request.json"]);
+    checked(away(&bench, &["sign", "halt.request.json", "--yes", "--key", "cy.key"]), 0, &["ORDER: HALT"]);
+    says(&bench, &["sign", "import", "halt.answer.json"], 0, &["rollout r1 is halted"]);
+    // A signature that was changed on the way back.
+    let mut answer: Value = serde_json::from_str(&bench.read("ann.answer.json")).unwrap();
+    answer["content"]["signed"][0]["signature"] = BASE64.encode([7; 64]).into();
+    bench.write("broken.answer.json", &answer.to_string());
+    says(
+        &bench,
+        &["sign", "import", "broken.answer.json"],
+        3,
+        &["can't be used", "not its signature over this document"],
+    );
+}
+
+#[test]
+fn a_changed_request_is_refused_by_name() {
+    let (bench, _controller, _node) = set_up();
+    let create = ["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"];
+    for key in ["ann.key", "ben.key"] {
+        ok(&bench, &["patch", "sign", "TEST-1", "--yes", "--key", key]);
+    }
+    until("the devices are known", || bench.run(&create).contains("\nexit 0\n"));
+    ok(&bench, &["sign", "export", "rollout", "r1"]);
+    ok(
+        &bench,
+        &["sign", "export", "order", "r1", "roll-back", "--site", "rx1", "--reason", "x", "--out", "o.request.json"],
+    );
+    let refused = |what: &str, from: &str, words: &[&str], change: &dyn Fn(&mut Value)| {
+        let file = format!("{what}.request.json");
+        edit(&bench, from, &file, change);
+        for line in [&["sign", "show", &file][..], &["sign", &file, "--yes", "--key", "ann.key"]] {
+            checked(away(&bench, line), 3, words);
+        }
+        assert!(!bench.path().join(format!("{what}.answer.json")).exists(), "{what} was signed");
+    };
+    let r1 = "r1.request.json";
+    refused("other-device", r1, &["rollout r1", "wave canary"], &|c| c["members"][0]["device"] = "rx1/ct-9".into());
+    refused("fewer", r1, &["wave full has 1 members; the document says 2"], &|c| {
+        c["members"].as_array_mut().unwrap().pop();
+    });
+    refused("moved", r1, &["rollout r1"], &|c| c["members"][1]["wave"] = "canary".into());
+    refused("other-patch", r1, &["another document of patch TEST-1"], &|c| {
+        edit_payload(&mut c["patch"], |patch| patch["title"] = "Harmless".into());
+    });
+    refused("other-plan", r1, &["rollout r1", "waves"], &|c| {
+        edit_payload(&mut c["document"], |rollout| rollout["plan"]["waves"][0]["name"] = "first".into());
+    });
+    refused("no-pause", r1, &["rollout r1", "health.interval"], &|c| {
+        edit_payload(&mut c["document"], |rollout| rollout["plan"]["health"]["interval"] = 0.into());
+    });
+    refused("hidden-field", r1, &["unknown field `also`"], &|c| {
+        edit_payload(&mut c["document"], |rollout| rollout["also"] = "this".into());
+    });
+    refused("other-type", r1, &["the payload type is"], &|c| c["document"]["payloadType"] = "text/plain".into());
+    refused("other-rollout", "o.request.json", &["another document of rollout r1"], &|c| {
+        edit_payload(&mut c["rollout"], |rollout| rollout["created_at"] = 0.into());
+    });
+    // An order's own words are what is signed: changed words are shown, not hidden.
+    edit(&bench, "o.request.json", "all.request.json", |c| {
+        edit_payload(&mut c["document"], |order| {
+            order["command"] = serde_json::json!({"command": "roll_back", "target": {"target": "rollout"}})
+        });
+    });
+    checked(away(&bench, &["sign", "show", "all.request.json"]), 0, &["taken back from every device", "3 devices"]);
+    // The machine has no profile, so the key must be named; and nobody is there to say yes.
+    checked(away(&bench, &["sign", r1]), 2, &["needs your signing key"]);
+    checked(away(&bench, &["sign", r1, "--key", "ann.key"]), 7, &["nobody is at a terminal"]);
+    bench.write("huge.request.json", &" ".repeat(64 * 1024 * 1024 + 1));
+    checked(away(&bench, &["sign", "show", "huge.request.json"]), 1, &["larger than 67108864 bytes"]);
+}

@@ -1,0 +1,204 @@
+//! A rollout in plain words.
+
+use std::collections::BTreeMap;
+
+use super::{
+    patch::{describe_patch, headline},
+    unusual::unusual,
+    words::{article, by_site, count, kinds, paragraph, selection, sites, some},
+};
+use crate::{
+    language::shown,
+    model::{Limits, Member, Patch, Plan, Rollout, Scope},
+    resolve::check_members,
+};
+
+/// Most sites and devices that one line names.
+const NAMES_MAX: usize = 12;
+
+/// A rollout in plain words. `members` are those of all waves in leaf order, `patch` is the one that it brings; when they
+/// are not the document's, the first line says so.
+#[must_use]
+pub fn describe_rollout(rollout: &Rollout, patch: &Patch, members: &[Member]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Err(why) = check_members(rollout, members) {
+        lines.push(format!("WARNING: the list of devices is not the one in this document ({why}). Do not sign."));
+    }
+    lines.push(format!(
+        "ROLLOUT {}: patch {} for {} at {}, in {}.",
+        rollout.id,
+        rollout.patch,
+        count(members.len(), "device"),
+        count(sites(members).len(), "site"),
+        count(rollout.waves.len(), "wave")
+    ));
+    lines.push(headline(patch));
+    lines.push(String::new());
+    let unusual = unusual(rollout, patch, members);
+    if unusual.is_empty() {
+        lines.push("Nothing unusual was found in the plan.".to_owned());
+    } else {
+        lines.push("UNUSUAL, read this first".to_owned());
+        lines.extend(unusual.iter().map(|line| format!("  ! {line}")));
+    }
+    section(&mut lines, "WHY", paragraph("", &rollout.plan.description));
+    section(&mut lines, "WHERE", place(patch, members));
+    section(&mut lines, "IN WHICH ORDER", order(&rollout.plan, patch, members));
+    section(&mut lines, "IF SOMETHING GOES WRONG", policies(&rollout.plan, members));
+    section(&mut lines, "DETAILS OF THE PATCH", describe_patch(patch));
+    section(&mut lines, "DETAILS OF THE PLAN", details(rollout));
+    lines
+}
+
+fn section(lines: &mut Vec<String>, title: &str, content: Vec<String>) {
+    if !content.is_empty() {
+        lines.extend([String::new(), title.to_owned()]);
+        lines.extend(content.into_iter().map(|line| format!("  {line}")));
+    }
+}
+
+fn place(patch: &Patch, members: &[Member]) -> Vec<String> {
+    let mut by_site: Vec<_> = by_site(members).into_iter().collect();
+    by_site.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let sites: Vec<String> = by_site.iter().map(|(site, n)| format!("{site} ({n})")).collect();
+    vec![
+        format!("{}: {}", count(members.len(), "device"), kinds(patch, members)),
+        format!("{}: {}", count(sites.len(), "site"), some(&sites, NAMES_MAX)),
+    ]
+}
+
+fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (index, wave) in plan.waves.iter().enumerate() {
+        let here: Vec<Member> = members.iter().filter(|m| m.wave == wave.name).cloned().collect();
+        let devices: Vec<String> = here.iter().map(|m| m.device.to_string()).collect();
+        lines.push(format!(
+            "{}. {}: {} at {} ({})",
+            index + 1,
+            wave.name,
+            count(here.len(), "device"),
+            count(sites(&here).len(), "site"),
+            kinds(patch, &here)
+        ));
+        lines.push(format!("   {}", some(&devices, NAMES_MAX)));
+        let per_site = match per_site(plan, &wave.limits) {
+            1 => "one at a time at each site".to_owned(),
+            n => format!("up to {n} at a time at each site"),
+        };
+        let in_all = match at_once(plan, index, &here) {
+            1 => "so never more than 1 in hand".to_owned(),
+            n => format!("so at most {n} in hand at once"),
+        };
+        lines.push(format!("   {per_site}, {in_all}; each is watched for {} after its install", wave.soak));
+        let gate = gate_words(plan, index);
+        let mut chars = gate.chars();
+        let first = chars.next().map(|c| c.to_ascii_uppercase()).into_iter();
+        lines.push(format!("   {}.", first.chain(chars).collect::<String>()));
+    }
+    lines
+}
+
+/// A wave's gate in plain words: "then, if 100% of the tried devices succeeded (at least 2), and after a clinical approval, wave 2".
+/// Empty when there is no such wave.
+#[must_use]
+pub fn gate_words(plan: &Plan, index: usize) -> String {
+    let Some(wave) = plan.waves.get(index) else { return String::new() };
+    let success =
+        format!("if {} of the tried devices succeeded (at least {})", wave.gate.success, wave.gate.evidence_min);
+    if index + 1 == plan.waves.len() {
+        return format!("the rollout is complete {success}");
+    }
+    let roles: Vec<String> =
+        wave.gate.approvals.iter().map(|role| format!("{} {role} approval", article(role.word()))).collect();
+    let approvals = if roles.is_empty() {
+        ", without anybody's approval".to_owned()
+    } else {
+        format!(", and after {}", roles.join(" and "))
+    };
+    format!("then, {success}{approvals}, wave {}", index + 2)
+}
+
+/// Most devices of a wave that can be in hand at one moment, as far as its members and the plan's limits say.
+#[must_use]
+pub fn at_once(plan: &Plan, index: usize, members: &[Member]) -> u64 {
+    let Some(wave) = plan.waves.get(index) else { return 0 };
+    let mut by_site: BTreeMap<_, u64> = BTreeMap::new();
+    for member in members {
+        *by_site.entry(member.device.site()).or_default() += 1;
+    }
+    let per_site = u64::from(per_site(plan, &wave.limits));
+    let sum: u64 = by_site.values().map(|n| per_site.min(*n)).sum();
+    [plan.limits.total, wave.limits.total].into_iter().flatten().fold(sum, |least, total| least.min(u64::from(total)))
+}
+
+/// The plan's limit is 1 unless it says otherwise; a wave can only narrow it.
+pub(super) fn per_site(plan: &Plan, wave: &Limits) -> u32 {
+    let plan = plan.per_site();
+    wave.per_site.map_or(plan, |n| n.min(plan))
+}
+
+fn policies(plan: &Plan, members: &[Member]) -> Vec<String> {
+    let grace = match plan.health.grace.0 {
+        0 => String::new(),
+        _ => format!("; the first {} after an install or its reboot do not count", plan.health.grace),
+    };
+    let failures = match plan.health.failures {
+        1 => "one failure makes".to_owned(),
+        n => format!("{n} failures in a row (one, if the system is critical) make"),
+    };
+    let most = |groups: BTreeMap<String, usize>| groups.into_values().max().unwrap_or_default();
+    let groups = |key: fn(&Member) -> String| {
+        let mut groups: BTreeMap<String, usize> = BTreeMap::new();
+        members.iter().for_each(|member| *groups.entry(key(member)).or_default() += 1);
+        most(groups)
+    };
+    let scope = match plan.rollback.scope {
+        Scope::Device => "the devices that it needs, and only those; all others keep it".to_owned(),
+        Scope::Site => {
+            format!("every device of its site: at most {}", count(groups(|m| m.device.site().to_string()), "device"))
+        }
+        Scope::Wave => {
+            format!("every device of the same wave: at most {}", count(groups(|m| m.wave.to_string()), "device"))
+        }
+        Scope::Rollout => format!("every device of the rollout: at most {}", count(members.len(), "device")),
+    };
+    let timing = &plan.timing;
+    vec![
+        format!(
+            "When a clinical system that was healthy before fails, the patch is taken back by itself from {scope}."
+        ),
+        format!(
+            "Clinical systems are looked at every {}; {failures} a healthy one unhealthy{grace}.",
+            plan.health.interval
+        ),
+        format!(
+            "An install may run for {}, a reboot for {}. A device that is in use is tried again every {} for {}, then handed to a person.",
+            timing.install_timeout, timing.reboot_timeout, timing.retry_after, timing.defer_max
+        ),
+        format!(
+            "After {} without word from a site its devices are unknown, which never counts as success.",
+            timing.unknown_after
+        ),
+    ]
+}
+
+fn details(rollout: &Rollout) -> Vec<String> {
+    let plan = &rollout.plan;
+    let mut lines = vec![
+        format!("plan {:?}", shown(&plan.name)),
+        format!("patch document, SHA-256 {}", rollout.patch_digest.hex()),
+        match selection(&plan.eligible) {
+            Some(words) => format!("nothing else than {words} can be touched"),
+            None => "every device for which the patch has a variant could be chosen".to_owned(),
+        },
+    ];
+    if let Some(total) = plan.limits.total {
+        lines.push(format!("at no moment are more than {} in hand", count(total as usize, "device")));
+    }
+    for (index, wave) in plan.waves.iter().enumerate() {
+        let chosen = selection(&wave.select).unwrap_or_else(|| "every device".to_owned());
+        let total = wave.limits.total.map(|n| format!("; at most {n} in hand")).unwrap_or_default();
+        lines.push(format!("wave {} {} is made of {chosen}{total}", index + 1, wave.name));
+    }
+    lines
+}
