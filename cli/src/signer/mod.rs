@@ -70,6 +70,7 @@ pub(crate) fn public_path(key: &Path) -> PathBuf {
 }
 
 /// A token's PIN, and whether a person typed it just now.
+#[cfg_attr(not(feature = "pkcs11"), expect(dead_code, reason = "only tokens read it"))]
 pub(crate) struct Pin {
     pub(crate) text: Zeroizing<String>,
     pub(crate) typed: bool,
