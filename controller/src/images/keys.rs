@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use wardround_signing::{
-    KeyId, PublicKey, SecretKey, Signer as _,
+    PublicKey, SecretKey, Signer as _,
     tuf::{OnlineKeys, TufKey, TufKeyId},
 };
 
@@ -80,7 +80,8 @@ pub fn make_online_keys(data: &Path) -> Result<OnlineKeys, InitError> {
     let make = |word: &str| -> Result<PublicKey, InitError> {
         let key = SecretKey::generate().map_err(|e| InitError::Certificate(e.to_string()))?;
         let pem = key.to_plain_pem().map_err(|e| InitError::Certificate(e.to_string()))?;
-        let id: KeyId = key.public().id();
+        // As metadata and messages name it.
+        let id = TufKey::new(key.public(), None).id();
         write_new(&folder.join(format!("{word}-{}.key", id.short())), pem.as_bytes(), 0o600)?;
         Ok(key.public())
     };
