@@ -36,12 +36,12 @@ pub(crate) struct Global {
     /// Tables for people, or JSON for programs
     #[arg(long, global = true, value_enum, default_value = "human", value_name = "FORM", hide_possible_values = false)]
     pub(crate) output: Format,
-    /// Your signing key, where the command signs: a key file, or pkcs11:token=…;object=… for a token
+    /// Your signing key, where the command signs: a key file, or pkcs11:token=…;object=… for a token; twice where two people order together
     #[arg(long, global = true, value_name = "KEY", env = "WARDROUND_KEY", hide_env_values = true)]
-    pub(crate) key: Option<KeyPlace>,
-    /// A file with the key's passphrase or PIN; else WARDROUND_PASSPHRASE or WARDROUND_PIN, else you are asked
+    pub(crate) key: Vec<KeyPlace>,
+    /// A file with the key's passphrase or PIN, one for each key; else WARDROUND_PASSPHRASE or WARDROUND_PIN, else you are asked
     #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) passphrase_file: Option<PathBuf>,
+    pub(crate) passphrase_file: Vec<PathBuf>,
     /// Log more to standard error; twice for more still
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,

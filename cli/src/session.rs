@@ -1,6 +1,6 @@
 //! What every command has in hand: the global flags, and what they lead to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     args::Global,
@@ -41,19 +41,40 @@ impl Session {
         Controller::connect(&Profile::load(&self.operator_folder()?)?).await
     }
 
-    /// Opens the signing key: `--key`, `WARDROUND_KEY`, or the profile's own.
+    /// The first `--passphrase-file`, where only one key is at work.
+    pub(crate) fn passphrase_file(&self) -> Option<&Path> {
+        self.global.passphrase_file.first().map(PathBuf::as_path)
+    }
+
+    /// Opens the one signing key: `--key`, `WARDROUND_KEY`, or the profile's own.
     pub(crate) async fn signer(&self) -> Result<Person, Failure> {
-        let (mut key, mut passphrase_file) = (self.global.key.clone(), self.global.passphrase_file.clone());
-        if key.is_none() {
+        let mut people = self.signers().await?;
+        match (people.pop(), people.is_empty()) {
+            (Some(person), true) => Ok(person),
+            _ => Err(Failure::usage("one key signs here, and several were named")
+                .hint("run the command once for each person; only orders take two keys at once")),
+        }
+    }
+
+    /// Opens the signing keys: each `--key`, else `WARDROUND_KEY`, else the profile's own. Never empty.
+    pub(crate) async fn signers(&self) -> Result<Vec<Person>, Failure> {
+        let (mut keys, mut passphrase_files) = (self.global.key.clone(), self.global.passphrase_file.clone());
+        if keys.is_empty() {
             let folder = self.operator_folder()?;
             let profile = profile::load_file(&folder)?;
-            key = profile.key.map(|place| place.below(&folder));
-            passphrase_file = passphrase_file.or(profile.passphrase_file.map(|path| folder.join(path)));
+            keys.extend(profile.key.map(|place| place.below(&folder)));
+            if passphrase_files.is_empty() {
+                passphrase_files.extend(profile.passphrase_file.map(|path| folder.join(path)));
+            }
         }
-        let Some(key) = key else {
+        if keys.is_empty() {
             return Err(Failure::usage("this needs your signing key, and none is named")
                 .hint("pass --key KEY, set WARDROUND_KEY, or name it once with `wardround key use KEY`"));
-        };
-        signer::open_place(&key, passphrase_file.as_deref()).await
+        }
+        let mut people = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            people.push(signer::open_place(key, passphrase_files.get(at).map(PathBuf::as_path)).await?);
+        }
+        Ok(people)
     }
 }

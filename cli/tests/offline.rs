@@ -43,6 +43,8 @@ fn help_names_every_command_with_an_example() {
         &["rollout", "resume"],
         &["rollout", "halt"],
         &["rollout", "rollback"],
+        &["rollout", "cosign"],
+        &["rollout", "withdraw"],
         &["rollout", "cancel"],
         &["sign"],
         &["sign", "export"],

@@ -194,7 +194,20 @@ fn a_round_goes_wave_by_wave_and_a_device_is_taken_back() {
     assert_snapshot!("rollback_nobody_to_ask", bench.run(&back));
     let mut back = back.to_vec();
     back.push("--yes");
+    assert_snapshot!("rollback_waits", bench.run(&back));
+    let status = bench.run(&["rollout", "status", "round"]);
+    let waits = "waits   order 3 (roll back device rx1/ct-2), signed by Cy Poole, waits for a second person";
+    assert!(status.contains(waits) && status.contains("wardround rollout cosign round --order 3"), "{status}");
+    assert_snapshot!("cosign_nobody_to_ask", bench.run(&["rollout", "cosign", "round", "--key", "ben.key"]));
+    assert_snapshot!("cosign_by_the_same_person", bench.run(&["rollout", "cosign", "round", "--yes"]));
+    assert!(bench.path().join("devices/ct-2/patched").exists(), "nothing is done by one person");
+    assert_snapshot!("withdraw", bench.run(&["rollout", "withdraw", "round", "--reason", "wrong device"]));
+    assert_snapshot!(
+        "cosign_what_was_withdrawn",
+        bench.run(&["rollout", "cosign", "round", "--yes", "--key", "ben.key"])
+    );
     ok(&bench, &back);
+    assert_snapshot!("cosign", bench.run(&["rollout", "cosign", "round", "--yes", "--key", "ben.key"]));
     until("the device is as it was", || !bench.path().join("devices/ct-2/patched").exists());
     until("the record says so", || {
         let found = json(&bench, &["rollout", "deployments", "round", "--state", "rolled_back"]);
@@ -217,8 +230,14 @@ fn a_halt_needs_nothing_but_an_id_and_a_reason_and_waits_for_no_check_in() {
     assert_eq!(halted["all_connected_confirmed"], true, "{halted}");
     // A person who is not sure halts again.
     assert_snapshot!("halt", bench.run(&["rollout", "halt", "slow", "--reason", "images missing"]));
-    assert_snapshot!("resume_by_the_wrong_role", bench.run(&["rollout", "resume", "slow"]));
-    assert_snapshot!("resume", bench.run(&["rollout", "resume", "slow", "--key", "ann.key"]));
+    assert_snapshot!("resume_nobody_to_ask", bench.run(&["rollout", "resume", "slow"]));
+    assert_snapshot!("resume_by_the_wrong_role", bench.run(&["rollout", "resume", "slow", "--yes"]));
+    assert_snapshot!("resume", bench.run(&["rollout", "resume", "slow", "--yes", "--key", "ann.key"]));
+    // A halt that comes between: nothing of the resume is left.
+    ok(&bench, &["rollout", "halt", "slow", "--reason", "still missing"]);
+    assert_snapshot!("cosign_after_a_halt", bench.run(&["rollout", "cosign", "slow", "--yes", "--key", "ben.key"]));
+    let both = ["rollout", "resume", "slow", "--yes", "--key", "ann.key", "--key", "ben.key"];
+    assert_snapshot!("resume_by_two_people_at_once", bench.run(&both));
     assert_snapshot!("pause", bench.run(&["rollout", "pause", "slow", "--reason", "change freeze"]));
 
     assert_eq!(node.stop(), Some(0), "{}", bench.read("node.log"));
@@ -231,7 +250,19 @@ fn a_halt_needs_nothing_but_an_id_and_a_reason_and_waits_for_no_check_in() {
 
     assert_snapshot!(
         "rollback",
-        bench.run(&["rollout", "rollback", "slow", "--all", "--reason", "not needed", "--yes"])
+        bench.run(&[
+            "rollout",
+            "rollback",
+            "slow",
+            "--all",
+            "--reason",
+            "not needed",
+            "--yes",
+            "--key",
+            "cy.key",
+            "--key",
+            "ben.key"
+        ])
     );
     let watch = bench.command(&["rollout", "watch", "slow"]).output().unwrap();
     assert_eq!(watch.status.code(), Some(6), "{}", String::from_utf8_lossy(&watch.stderr));

@@ -4,9 +4,7 @@
 
 mod engine_support;
 
-use std::collections::BTreeSet;
-
-use engine_support::{WaveSpec, created, device, order, rollout, rollout_id, site, wave_name};
+use engine_support::{WaveSpec, created, device, order, resume, rollout, rollout_id, signatory, site, wave_name};
 use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::{Digest, Role};
 
@@ -77,13 +75,13 @@ fn an_order_counts_once_and_in_its_turn() {
 #[test]
 fn an_order_for_another_document_of_the_same_id_is_stale() {
     let mut desk = Desk::signed();
-    let Event::Order { mut order, roles, holders, envelope } =
+    let Event::Order { mut order, roles, holders, signers, envelope } =
         order(&desk.document, 1, "Ann", &[Role::Release], Command::Start, "", NOW)
     else {
         unreachable!()
     };
     order.digest = Digest::of(b"another");
-    let refused = desk.state.step(&Event::Order { order, roles, holders, envelope }, NOW).unwrap_err();
+    let refused = desk.state.step(&Event::Order { order, roles, holders, signers, envelope }, NOW).unwrap_err();
     assert!(matches!(refused, Refusal::StaleOrder { .. }), "{refused}");
 }
 
@@ -109,8 +107,15 @@ fn roles_are_looked_at_again() {
 fn the_state_decides_what_may_be_ordered() {
     use RolloutState::{Cancelled, Halted, Paused, Running, Signed};
     let roll_back = Command::RollBack { target: RollBackTarget::Rollout };
-    let commands =
-        [Command::Start, Command::Pause, Command::Resume, Command::Halt, roll_back, Command::Cancel, approve("pilot")];
+    let commands = [
+        Command::Start,
+        Command::Pause,
+        Command::Resume { lifts: Vec::new() },
+        Command::Halt,
+        roll_back,
+        Command::Cancel,
+        approve("pilot"),
+    ];
     let bring = |desk: &mut Desk, state| {
         let steps: &[Command] = match state {
             Signed => &[],
@@ -136,6 +141,10 @@ fn the_state_decides_what_may_be_ordered() {
             let mut desk = Desk::signed();
             bring(&mut desk, state);
             // Another counter than the halts before, so that a second halt is no replay.
+            let command = match command {
+                Command::Resume { .. } => resume(&desk.state, &desk.document.id),
+                other => other.clone(),
+            };
             let outcome = desk.order("Ann", &[Role::Release], command.clone());
             assert_eq!(outcome.is_ok(), allowed, "{} in {state:?}: {outcome:?}", command.word());
             if let Err(refusal) = outcome {
@@ -160,8 +169,9 @@ fn a_halt_is_never_late() {
     let effects = desk.order_at(40, "Olu", &[Role::OnCall], Command::Halt).unwrap();
     assert!(matches!(&effects[0], Effect::Halt { .. }));
     assert_eq!(desk.view().order_counter, 40);
-    desk.order_at(3, "Ann", &[Role::Release], Command::Resume).unwrap_err();
-    desk.order_at(41, "Ann", &[Role::Release], Command::Resume).unwrap();
+    let resume = resume(&desk.state, &desk.document.id);
+    desk.order_at(3, "Ann", &[Role::Release], resume.clone()).unwrap_err();
+    desk.order_at(41, "Ann", &[Role::Release], resume).unwrap();
     assert_eq!(desk.view().state, RolloutState::Running);
 }
 
@@ -204,9 +214,9 @@ fn an_order_of_nobody_or_without_end_is_refused() {
     let counter = desk.counter();
     let mut halt = |who: &[&str], reason: &str| {
         let made = order(&desk.document, counter, "Olu", &[Role::OnCall], Command::Halt, reason, NOW);
-        let Event::Order { order, roles, envelope, .. } = made else { unreachable!() };
-        let holders = who.iter().map(|w| (*w).to_owned()).collect();
-        desk.state.step(&Event::Order { order, roles, holders, envelope }, NOW).map(|_| ())
+        let Event::Order { order, envelope, .. } = made else { unreachable!() };
+        let signers = who.iter().map(|w| signatory(w, &[Role::OnCall])).collect();
+        desk.state.step(&Event::order(order, signers, envelope), NOW).map(|_| ())
     };
     assert!(matches!(halt(&[], ""), Err(Refusal::NotPermitted { .. })));
     assert!(matches!(halt(&[" "], ""), Err(Refusal::NotPermitted { .. })));
@@ -242,8 +252,7 @@ fn approvals_are_counted_by_people() {
     else {
         unreachable!()
     };
-    let holders = vec!["Ann".to_owned(), "Bob".to_owned()];
-    let event = Event::Order { order, roles: BTreeSet::from(both), holders, envelope };
+    let event = Event::order(order, vec![signatory("Ann", &both), signatory("Bob", &both)], envelope);
     assert!(matches!(desk.state.step(&event, NOW).unwrap_err(), Refusal::Invalid { .. }));
 }
 

@@ -3,7 +3,7 @@
 mod engine_support;
 
 use engine_support::{
-    WaveSpec, device, inventory, key, order, rollout_id, site,
+    WaveSpec, device, inventory, key, order, resume, rollout_id, site,
     ward::{Ward, alarms, ignored},
 };
 use wardround_rollout_plans::{engine::*, model::*};
@@ -456,7 +456,8 @@ fn patience_with_a_deferral_does_not_run_out_while_the_rollout_stands() {
             assert_eq!((ward.see("r1", "ct").state, ward.goal()), (Deferred, GoalAction::Install));
             assert_eq!(ward.waits("r1", "ct"), "resume", "were the device free, nothing would happen");
         }
-        ward.step(&order(&r1, 3, "Ann", &[Role::Release], Command::Resume, "", ward.now));
+        let resume = resume(&ward.state, &r1.id);
+        ward.step(&order(&r1, 3, "Ann", &[Role::Release], resume, "", ward.now));
         assert_eq!(ward.waits("r1", "ct"), "device");
         ward.now = ward.state.next_wake().unwrap();
         ward.step(&Event::Tick);

@@ -5,7 +5,7 @@
 mod engine_support;
 
 use engine_support::{
-    WaveSpec, device, rollout_id, site,
+    WaveSpec, device, resume, rollout_id, site,
     ward::{Ward, alarms, ignored},
 };
 use wardround_rollout_plans::{engine::*, model::*};
@@ -161,7 +161,8 @@ fn while_paused_no_wave_begins() {
         ward.succeed("r1", name);
         assert_eq!(state(&ward), RolloutState::Paused);
         assert_eq!(ward.see("r1", "mr").state == Pending, name == "ct");
-        ward.order(&r1, RELEASE, Command::Resume);
+        let resume = resume(&ward.state, &r1.id);
+        ward.order(&r1, RELEASE, resume);
         assert_eq!(state(&ward), after);
     }
 }
@@ -323,7 +324,8 @@ fn a_halt_of_the_engine_itself_is_confirmed_by_nobody_yet() {
     ward.report(ReportBody::HaltKnown { rollout: rollout_id("r1"), counter: 2 });
     let confirmed = |ward: &Ward| ward.state.rollout(&rollout_id("r1")).unwrap().halt.confirmed.len();
     assert_eq!(confirmed(&ward), 1);
-    ward.order(&r1, RELEASE, Command::Resume);
+    let resume = resume(&ward.state, &r1.id);
+    ward.order(&r1, RELEASE, resume);
     ward.moves("r1", "pacs1", Soaking);
     ward.blame("r1", "rx1/archive", Health::Unhealthy);
     assert_eq!((state(&ward), confirmed(&ward)), (RolloutState::Halted, 0));

@@ -70,7 +70,7 @@ fn a_halt_races_the_start_of_a_wave() {
     story.order_with(counter - 1, "Olu", &[Role::OnCall], Command::Halt, "theatre 3 reports a frozen console");
     story.pass(minutes(10));
     story.look();
-    story.order("Ann", &[Role::Release], Command::Resume, "the console was not ours");
+    story.resume("Ann", &[Role::Release], "the console was not ours");
     story.pass(minutes(40));
     insta::assert_snapshot!(story.end());
 }
@@ -85,10 +85,10 @@ fn the_release_manager_resumes_too_early() {
     story.order("Ann", &[Role::Release], Command::Start, "");
     story.pass(minutes(13));
     story.look();
-    story.order("Olu", &[Role::OnCall], Command::Resume, "");
-    story.order("Ann", &[Role::Release], Command::Resume, "it was only one");
+    story.resume("Olu", &[Role::OnCall], "");
+    story.resume("Ann", &[Role::Release], "it was only one");
     story.pass(minutes(5));
-    story.order("Ann", &[Role::Release], Command::Resume, "now it is back");
+    story.resume("Ann", &[Role::Release], "now it is back");
     story.order("Ann", &[Role::Release], Command::Cancel, "we look into exit code 1603 first");
     story.pass(minutes(5));
     insta::assert_snapshot!(story.end());

@@ -77,7 +77,7 @@ fn a_controller_killed_in_each_state_of_its_waves_goes_on() {
     crash_in(&mut world, "r2", "canary", "failed");
     assert_eq!(world.state("r2"), "halted", "{}", world.describe("r2"));
     c.close("uninstall");
-    world.run_as("cy", &["rollout", "rollback", "r2", "--all", "--reason", "canary failed", "--yes"]).ok();
+    world.run_by(&["cy", "ben"], &["rollout", "rollback", "r2", "--all", "--reason", "canary failed", "--yes"]).ok();
     c.wait_held("uninstall");
     crash_in(&mut world, "r2", "canary", "rolling_back");
     c.open("uninstall");
@@ -151,7 +151,7 @@ fn a_node_killed_in_each_step_goes_on_and_installs_once() {
         assert!(device.installed(KB) && device.installs() == 1, "{}: {} installs", device.id, device.installs());
         device.close("uninstall");
     }
-    world.run_as("cy", &["rollout", "rollback", "r1", "--all", "--reason", "drill", "--yes"]).ok();
+    world.run_by(&["cy", "ben"], &["rollout", "rollback", "r1", "--all", "--reason", "drill", "--yes"]).ok();
     for (device, while_dead) in devices.iter().zip([true, false]) {
         kill_node_at(&mut world, device, "uninstall", while_dead);
     }
@@ -247,7 +247,8 @@ fn a_full_disk_of_the_controller_says_so_and_loses_nothing() {
     disk.fill(200 * MIB);
     let order = |world: &World, who: &str, what: &str| world.run_as(who, &["rollout", what, "r1", "--reason", "drill"]);
     order(&world, "ben", "pause").ok();
-    order(&world, "ann", "resume").fails(1, "disk is too full", "nothing was changed");
+    let resume = |world: &World| world.run_by(&["ann", "ben"], &["rollout", "resume", "r1", "--yes"]);
+    resume(&world).fails(1, "disk is too full", "nothing was changed");
     assert_eq!(world.state("r1"), "paused");
     order(&world, "cy", "halt").ok();
     let mut counter = 3;
@@ -269,7 +270,7 @@ fn a_full_disk_of_the_controller_says_so_and_loses_nothing() {
     assert_eq!((rollout.state.as_str(), rollout.order_counter), ("halted", counter));
     order(&world, "cy", "halt").ok();
     disk.free_again();
-    wait_until(30, "room to be noticed", || order(&world, "ann", "resume").code == Some(0));
+    wait_until(30, "room to be noticed", || resume(&world).code == Some(0));
     device.clear("busy");
     world.wait_state(60, "r1", "completed");
     assert_eq!(device.installs(), 1);

@@ -128,7 +128,7 @@ fn a_hotfix_that_wants_a_reboot_gets_it() {
         let evidence = world.deployment("r1", id).unwrap().evidence_json;
         assert!(evidence.contains("Present") || evidence.contains("present"), "{evidence}");
     }
-    world.run_as("cy", &["rollout", "rollback", "r1", "--all", "--reason", "drill", "--yes"]).ok();
+    world.run_by(&["cy", "ben"], &["rollout", "rollback", "r1", "--all", "--reason", "drill", "--yes"]).ok();
     world.wait_state(240, "r1", "rolled_back");
     for (device, id) in devices {
         assert!(device.registry(&hotfix.key(), "Installed").is_none(), "{id}");

@@ -96,7 +96,15 @@ fn a_halt_stops_every_connected_node() {
     }
     assert!(about.iter().chain(&later).all(Device::untouched), "{}", world.describe("r1"));
 
-    world.run_as("ann", &["rollout", "resume", "r1", "--reason", "images are there"]).ok();
+    // One person alone sets nothing going again.
+    world.run_as("ann", &["rollout", "resume", "r1", "--reason", "images are there", "--yes"]).ok();
+    world.run_as("ann", &["rollout", "cosign", "r1", "--yes"]).fails(3, "another person", "somebody else");
+    world.run_as("cy", &["rollout", "cosign", "r1", "--yes"]).fails(3, "another person", "somebody else");
+    for site in ["rx1", "rx2"] {
+        world.wait_check_ins(site, 2);
+    }
+    assert!(about.iter().chain(&later).all(Device::untouched), "{}", world.describe("r1"));
+    world.run_as("ben", &["rollout", "cosign", "r1", "--yes"]).ok();
     world.wait_state(60, "r1", "completed");
     for device in &devices {
         assert_eq!(device.installs(), 1, "{}", device.id);
@@ -120,7 +128,7 @@ fn a_pause_lets_run_what_runs_and_offers_nothing_new() {
     world.wait_deployment(30, "r1", "rx1/a", &["succeeded"]);
     world.wait_check_ins("rx1", 2);
     assert!(b.untouched() && world.state("r1") == "paused", "{}", world.describe("r1"));
-    world.run_as("ann", &["rollout", "resume", "r1"]).ok();
+    world.run_by(&["ann", "ben"], &["rollout", "resume", "r1", "--yes"]).ok();
     world.wait_state(30, "r1", "completed");
     assert_eq!((a.installs(), b.installs()), (1, 1));
 }
@@ -147,6 +155,7 @@ fn a_rollback_reaches_what_it_names_and_nothing_else() {
         let mut line = vec!["rollout", "rollback", "r1", "--reason", "viewer shows no images", "--yes"];
         line.extend(target);
         world.run_as("cy", &line).ok();
+        world.run_as("ben", &["rollout", "cosign", "r1", "--yes"]).ok();
         let rolled_back = |world: &World| {
             let deployments = world.api.deployments("r1").unwrap_or_default();
             deployments.iter().filter(|d| d.state == "rolled_back").count()

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use wardround_rollout_plans::model::{Command, Directive, SiteId, Timestamp};
+use wardround_rollout_plans::model::{Command, Directive, ReportBody, SiteId, Timestamp};
 use wardround_signing::Envelope;
 use wardround_tests::{
     evil::{Estate, Evil},
@@ -272,4 +272,53 @@ fn a_wave_needs_its_approvals_and_the_rollout_its_start() {
     case.say(case.estate.seal(&case.estate.directive(1, vec![start], vec![case.estate.goal(CANARY)])));
     case.refuses("", "start");
     case.honest_words_install(&case.canary(2), "a");
+}
+
+#[test]
+fn a_halt_is_lifted_by_two_people_once_and_not_by_one() {
+    let mut case = Case::new("one person on a resume");
+    let people = || &case.estate.people;
+    let order = |counter, command| case.estate.order(counter, command, &people().ann);
+    let (start, halt) = (order(1, Command::Start), order(2, Command::Halt));
+    let lifts = |halt: &Envelope| Command::Resume { lifts: vec![halt.digest()] };
+    let says = |counter: u64, orders: &[&Envelope]| {
+        let orders = orders.iter().map(|o| (*o).clone()).collect();
+        case.estate.directive(counter, orders, vec![case.estate.goal(CANARY)])
+    };
+    let by = |counter, halt: &Envelope, signers: &[&wardround_signing::SecretKey]| {
+        case.estate.order_of(counter, lifts(halt), signers)
+    };
+    let alone = by(3, &halt, &[&people().ann]);
+    let twice = by(4, &halt, &[&people().ann, &people().ann_again]);
+    let stranger = by(5, &halt, &[&people().ann, &people().eve]);
+    // Ben's signature is good, but of other bytes.
+    let mut borrowed = by(6, &halt, &[&people().ann]);
+    borrowed.add(by(7, &halt, &[&people().ben]).signatures.remove(0));
+    let (good, again) = (by(8, &halt, &[&people().ann, &people().ben]), order(9, Command::Halt));
+    let honest = by(10, &again, &[&people().ann, &people().ben]);
+    let held: Vec<Directive> = [&alone, &twice, &stranger, &borrowed]
+        .into_iter()
+        .zip(1..)
+        .map(|(resume, counter)| says(counter, &[&start, &halt, resume]))
+        .collect();
+    let replayed = says(5, &[&start, &again, &good]);
+    let honest = says(6, &[&start, &again, &honest]);
+    let whys =
+        ["a second person must sign", "a second person must sign", "a second person must sign", "does not match"];
+    for (directive, why) in held.iter().zip(whys) {
+        case.say(case.estate.seal(directive));
+        case.refuses("order", why);
+    }
+    // A resume of two people, replayed after a later halt: it is genuine, and lifts nothing any more.
+    case.say(case.estate.seal(&replayed));
+    wait_until(20, "the second halt to be known", || {
+        case.evil.with(|served| {
+            let known = |b: &ReportBody| matches!(b, ReportBody::HaltKnown { counter: 9, .. });
+            served.reports.iter().any(|r| known(&r.body))
+        })
+    });
+    let before = case.evil.with(|served| served.check_ins);
+    wait_until(20, "the node to look at it again", || case.evil.with(|s| s.check_ins) >= before + 3);
+    assert!(case.site.devices.iter().all(Device::untouched), "a replayed resume lifted a later halt");
+    case.honest_words_install(&honest, "a");
 }

@@ -144,7 +144,7 @@ impl Create {
         let public_file = if named { self.out.clone() } else { public_path(&self.out) };
         must_be_new(&[&public_file])?;
         check_holder(&self.holder)?;
-        let key = signer::create_on_token(uri, session.global.passphrase_file.as_deref()).await?;
+        let key = signer::create_on_token(uri, session.passphrase_file()).await?;
         let public = TrustedKey { key, holder: self.holder.clone(), roles: self.roles.iter().copied().collect() };
         write_public(&public, &public_file)?;
         let shown = Shown::new(&public, Some(uri.to_string()), Some(&public_file));
@@ -198,7 +198,7 @@ impl Show {
 
 impl Check {
     async fn run(&self, session: &Session) -> Result<Exit, Failure> {
-        let person = signer::open_place(&self.key, session.global.passphrase_file.as_deref()).await?;
+        let person = signer::open_place(&self.key, session.passphrase_file()).await?;
         let public = person.public.clone().unwrap_or_else(|| TrustedKey {
             key: person.key.public(),
             holder: String::new(),
@@ -231,7 +231,7 @@ impl Use {
         let folder = session.operator_folder()?;
         let mut file = profile::load_file(&folder)?;
         file.key = Some(place);
-        file.passphrase_file = session.global.passphrase_file.as_deref().map(absolute).transpose()?;
+        file.passphrase_file = session.passphrase_file().map(absolute).transpose()?;
         profile::save_file(&folder, &file)?;
         output::emit(session.format(), &file, || format!("orders are now signed with {}", self.key))?;
         Ok(Exit::Ok)
@@ -277,7 +277,7 @@ fn check_holder(holder: &str) -> Result<(), Failure> {
 
 /// For a new key the person types it twice; a file or the environment is taken as it is.
 async fn new_passphrase(session: &Session, out: &Path) -> Result<Zeroizing<String>, Failure> {
-    let file = session.global.passphrase_file.as_deref();
+    let file = session.passphrase_file();
     let first = signer::passphrase(file, out).await?;
     if file.is_none() && std::env::var_os(signer::PASSPHRASE_VARIABLE).is_none() {
         let again = ask::passphrase("the same again: ").await?.map(Zeroizing::new);

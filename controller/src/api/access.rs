@@ -74,6 +74,7 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.RolloutService/ApproveWave", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/ResumeRollout", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/CancelRollout", Operator([Y, N, N, N, N]), false),
+    ("wardround.v1.RolloutService/WithdrawOrder", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/RollBackRollout", Operator([Y, Y, Y, N, N]), false),
     // What makes less happen is open to everybody who works here: a signed halt in a site engineer's hand must not fail for
     // want of a certificate. The auditor stands outside.

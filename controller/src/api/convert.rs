@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tonic::Status;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    engine::{DeploymentView, RolloutView, Waiting, WaveView},
+    engine::{DeploymentView, HaltView, PendingView, RolloutView, Waiting, WaveView},
     model::{Member, PatchId, RolloutId, Timestamp},
 };
 use wardround_signing::{Digest, Envelope, KeyId, Role, SIGNATURES_MAX, Signature};
@@ -105,7 +105,32 @@ pub(super) fn rollout(facts: &Facts, hub: &Hub, id: &RolloutId, whole: bool) -> 
         started_at_ms: ms(view.started_at),
         ended_at_ms: ms(view.ended_at),
         halt_spread: Some(halt_spread),
+        pending_orders: view.pending.iter().map(|p| pending(p, whole)).collect(),
+        halts_in_force: view.halts_in_force.iter().map(halt).collect(),
     })
+}
+
+fn pending(view: &PendingView, whole: bool) -> v1::PendingOrder {
+    v1::PendingOrder {
+        counter: view.counter,
+        what: view.what.clone(),
+        signed_by: view.signed_by.clone(),
+        wanted_roles: view.roles.iter().map(|r| r.word().to_owned()).collect(),
+        reason: view.reason.clone(),
+        since_ms: view.since.0,
+        until_ms: view.until.0,
+        envelope: whole.then(|| envelope(&view.envelope)),
+    }
+}
+
+fn halt(view: &HaltView) -> v1::HaltInForce {
+    v1::HaltInForce {
+        order: view.order.as_bytes().to_vec(),
+        counter: view.counter,
+        by: view.by.clone(),
+        reason: view.reason.clone(),
+        at_ms: view.at.0,
+    }
 }
 
 fn wave(view: &WaveView) -> v1::Wave {

@@ -1,12 +1,10 @@
 //! People's orders: the command must be what the method says, and a person who may give it must have signed.
 
-use std::collections::BTreeSet;
-
 use tonic::Status;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
     engine::Event,
-    model::{Command, Order, REASON_BYTES_MAX},
+    model::{Command, Order, REASON_BYTES_MAX, Signatory},
 };
 use wardround_signing::{Policy, Verified, verify};
 
@@ -20,7 +18,7 @@ impl Api {
         is_meant: fn(&Command) -> bool,
         given: Option<v1::Envelope>,
     ) -> Result<v1::Rollout, Status> {
-        let envelope = convert::required("order", given)?;
+        let mut envelope = convert::required("order", given)?;
         let draft: Order = envelope.peek_unverified().map_err(|e| status::invalid("order", e))?;
         if !is_meant(&draft.command) {
             let text = format!("the signed command is {:?}, which {method} does not carry out", draft.command.word());
@@ -29,16 +27,23 @@ impl Api {
         if draft.reason.len() > REASON_BYTES_MAX {
             return Err(status::invalid("order", format!("the reason is over {REASON_BYTES_MAX} bytes")));
         }
-        let roles = draft.command.permitted_roles();
+        // The second person signs the very bytes that wait: with what is there it is looked at as a whole.
+        if let Some(waiting) = self.core.read(|facts| facts.engine.waiting_order(&draft.rollout, &envelope)) {
+            waiting.signatures.into_iter().for_each(|s| {
+                if envelope.signatures.iter().all(|n| n.keyid != s.keyid) {
+                    envelope.signatures.insert(0, s);
+                }
+            });
+        }
+        let roles = draft.command.needs().roles;
         let verified: Verified<Order> =
             verify(&envelope, &Policy::any_of(&self.people(), roles)).map_err(|e| status::verify("this order", &e))?;
-        let signers = verified.signers();
-        let roles: BTreeSet<_> = signers.iter().flat_map(|s| s.roles.iter().copied()).collect();
-        let holders = signers.iter().map(|s| s.holder.clone()).collect();
+        let signers = verified.signers().iter().map(Signatory::from).collect();
+        // Strangers' signatures go no further.
+        envelope.signatures.retain(|s| verified.signers().iter().any(|known| known.keyid == s.keyid));
         let order = verified.into_document();
         let rollout = order.rollout.clone();
-        let event = Event::Order { order, roles, holders, envelope };
-        self.core.submit(event).await.map_err(|e| status::core(&e))?;
+        self.core.submit(Event::order(order, signers, envelope)).await.map_err(|e| status::core(&e))?;
         self.rollout(&rollout, true)
     }
 }

@@ -168,7 +168,7 @@ impl RolloutService for Service {
         &self,
         request: Request<v1::ResumeRolloutRequest>,
     ) -> Result<Response<v1::ResumeRolloutResponse>, Status> {
-        let is_meant = |c: &Command| matches!(c, Command::Resume);
+        let is_meant = |c: &Command| matches!(c, Command::Resume { .. });
         let rollout = self.0.order("ResumeRollout", is_meant, request.into_inner().order).await?;
         Ok(Response::new(v1::ResumeRolloutResponse { rollout: Some(rollout) }))
     }
@@ -198,6 +198,15 @@ impl RolloutService for Service {
         let is_meant = |c: &Command| matches!(c, Command::Cancel);
         let rollout = self.0.order("CancelRollout", is_meant, request.into_inner().order).await?;
         Ok(Response::new(v1::CancelRolloutResponse { rollout: Some(rollout) }))
+    }
+
+    async fn withdraw_order(
+        &self,
+        request: Request<v1::WithdrawOrderRequest>,
+    ) -> Result<Response<v1::WithdrawOrderResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Withdraw { .. });
+        let rollout = self.0.order("WithdrawOrder", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::WithdrawOrderResponse { rollout: Some(rollout) }))
     }
 }
 

@@ -131,7 +131,9 @@ pub(crate) fn refusal(refusal: &Refusal) -> Status {
         Refusal::StaleOrder { .. } => {
             make(Code::Aborted, "STALE_ORDER", &message, "read the rollout again and sign a new order")
         }
-        Refusal::NotPermitted { .. } => make(Code::PermissionDenied, "NOT_PERMITTED", &message, ""),
+        Refusal::NotPermitted { .. } => {
+            make(Code::PermissionDenied, "NOT_PERMITTED", &message, "somebody else, who holds such a role, must sign")
+        }
         Refusal::Invalid { .. } => make(Code::InvalidArgument, "INVALID", &message, ""),
         Refusal::AnotherNode { .. } => make(
             Code::PermissionDenied,

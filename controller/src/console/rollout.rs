@@ -82,6 +82,13 @@ fn summary(rollout: &v1::Rollout, now: Timestamp) -> Markup {
                 (halt.sites.saturating_sub(halt.connected_sites)) " of " (halt.sites) " are not connected and begin nothing new once their directive has expired."
             }
         }
+        @for waiting in &rollout.pending_orders {
+            div.notice {
+                "Order " (waiting.counter) " (" (waiting.what) "), signed by " (waiting.signed_by.join(" and "))
+                @if !waiting.reason.is_empty() { ": “" (waiting.reason) "”" }
+                ", waits for a second person (" (waiting.wanted_roles.join(" or ")) ") until " (words::exact(waiting.until_ms)) "."
+            }
+        }
         (words::bar(&deployments))
         p.dim { (words::counts(&deployments)) }
     }
@@ -92,6 +99,12 @@ fn commands(rollout: &v1::Rollout) -> Markup {
     let id = &rollout.id;
     let mut lines: Vec<(String, &str)> = Vec::new();
     let mut add = |command: String, meaning| lines.push((format!("wardround rollout {command}"), meaning));
+    for waiting in &rollout.pending_orders {
+        add(
+            format!("cosign {id} --order {}", waiting.counter),
+            "read the order that waits, and sign as the second person",
+        );
+    }
     match rollout.state.as_str() {
         "draft" => add(format!("sign {id}"), "read what it will do, and sign; both roles are needed"),
         "signed" => add(format!("start {id}"), "its first wave begins"),
@@ -106,7 +119,10 @@ fn commands(rollout: &v1::Rollout) -> Markup {
             if rollout.state == "paused" {
                 add(format!("halt {id} --reason \"…\""), "stop everywhere at once");
             }
-            add(format!("resume {id} --reason \"…\""), "go on; refused while a wave has failed");
+            add(
+                format!("resume {id} --reason \"…\""),
+                "go on, with a second person's signature; refused while a wave has failed",
+            );
             add(format!("cancel {id} --reason \"…\""), "give up; what is installed stays");
         }
         _ => {}
@@ -114,7 +130,7 @@ fn commands(rollout: &v1::Rollout) -> Markup {
     if matches!(rollout.state.as_str(), "running" | "paused" | "halted" | "completed") {
         add(
             format!("rollback {id} --site SITE --reason \"…\""),
-            "take the patch back; --device, --wave or --all reach elsewhere",
+            "take the patch back, with a second person's signature; --device, --wave or --all reach elsewhere",
         );
     }
     html! {

@@ -150,7 +150,10 @@ impl Entry {
         match self {
             Self::Engine(event) => match &**event {
                 Event::Order { order, .. } => {
-                    matches!(order.command, Command::Halt | Command::Pause | Command::RollBack { .. })
+                    matches!(
+                        order.command,
+                        Command::Halt | Command::Pause | Command::RollBack { .. } | Command::Withdraw { .. }
+                    )
                 }
                 Event::Report { .. } | Event::SiteSilent { .. } | Event::SiteHeard { .. } => true,
                 _ => false,

@@ -36,8 +36,7 @@ async fn orders_count_once_and_only_by_those_who_may() {
         operator.rollouts().pause_rollout(request.clone()).await.unwrap().into_inner().rollout.unwrap().state,
         "paused"
     );
-    let resume = v1::ResumeRolloutRequest { order: Some(operator.order("r1", Command::Resume, ANN).await) };
-    operator.rollouts().resume_rollout(resume).await.unwrap();
+    operator.resume(operator.resume_order("r1", &[ANN, BEN]).await).await.unwrap();
     let replayed = operator.rollouts().pause_rollout(request).await.unwrap_err();
     assert_eq!(replayed.code(), Code::Aborted, "{replayed:?}");
 
@@ -184,4 +183,44 @@ async fn a_directive_is_signed_anew_only_when_it_says_something_new() {
     let after = node.directive().await;
     assert!(after.counter > before.counter && after.expires_at > after.issued_at);
     assert_eq!(after.site.as_str(), "rx1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_waits_for_a_second_person_who_signs_the_same_bytes() {
+    let world = World::new();
+    let (controller, operator, mut node) = world.with_node().await;
+    operator.started().await;
+    operator.halt(operator.order("r1", Command::Halt, CYD).await).await.unwrap();
+    let by_on_call = operator.resume(operator.resume_order("r1", &[CYD]).await).await.unwrap_err();
+    assert_eq!(by_on_call.code(), Code::PermissionDenied, "{by_on_call:?}");
+    let unseen = Command::Resume { lifts: Vec::new() };
+    let unseen = operator.resume(operator.order_of("r1", unseen, &[ANN, BEN]).await).await.unwrap_err();
+    assert_eq!(unseen.code(), Code::Aborted, "it does not name the halt: {unseen:?}");
+
+    let first = operator.resume_order("r1", &[ANN]).await;
+    let waits = operator.resume(first.clone()).await.unwrap();
+    assert_eq!((waits.state.as_str(), waits.pending_orders.len()), ("halted", 1));
+    let pending = &waits.pending_orders[0];
+    assert_eq!((pending.what.as_str(), pending.counter, pending.envelope.as_ref()), ("resume", 3, Some(&first)));
+    assert!(node.directive().await.rollouts[0].orders.iter().all(|o| *o != unwire(&first)), "no node hears of it");
+    let again = operator.resume(first.clone()).await.unwrap_err();
+    assert_eq!(again.code(), Code::PermissionDenied, "the same person again: {again:?}");
+
+    // It is in the journal.
+    controller.stop().await.unwrap();
+    let controller = world.start().await;
+    let operator = world.operator(&controller).await;
+    let mut second = unwire(&first);
+    second.signatures.clear();
+    second.sign(&crate::world::key(BEN)).unwrap();
+    let done = operator.resume(crate::world::wire(&second)).await.unwrap();
+    assert_eq!((done.state.as_str(), done.pending_orders.len(), done.halts_in_force.len()), ("running", 0, 0));
+    let replayed = operator.resume(crate::world::wire(&second)).await.unwrap_err();
+    assert_eq!(replayed.code(), Code::Aborted, "{replayed:?}");
+    node.reconnect(&world, &controller).await;
+    let orders = node.directive().await.rollouts.remove(0).orders;
+    assert!(
+        orders.iter().any(|o| o.digest() == second.digest() && o.signatures.len() == 2),
+        "nodes see both signatures"
+    );
 }

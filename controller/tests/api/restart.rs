@@ -107,8 +107,8 @@ async fn a_full_disk_refuses_new_work_clearly_but_not_a_halt_nor_reports() {
     node.report(moved(DeploymentState::Downloading)).await.unwrap();
     let halted = operator.halt(operator.order("r1", Command::Halt, CYD).await).await.unwrap();
     assert_eq!(halted.state, "halted");
-    let resume = v1::ResumeRolloutRequest { order: Some(operator.order("r1", Command::Resume, ANN).await) };
-    assert_eq!(operator.rollouts().resume_rollout(resume).await.unwrap_err().code(), Code::ResourceExhausted);
+    let resume = operator.resume_order("r1", &[ANN, BEN]).await;
+    assert_eq!(operator.resume(resume).await.unwrap_err().code(), Code::ResourceExhausted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -390,6 +390,11 @@ impl Operator {
 
     /// An order about a rollout as it is now.
     pub(crate) async fn order(&self, rollout: &str, command: Command, seed: u8) -> v1::Envelope {
+        self.order_of(rollout, command, &[seed]).await
+    }
+
+    /// An order that these people have signed.
+    pub(crate) async fn order_of(&self, rollout: &str, command: Command, seeds: &[u8]) -> v1::Envelope {
         let now = self.get(rollout).await;
         let order = Order {
             rollout: RolloutId::new(rollout).unwrap(),
@@ -399,7 +404,21 @@ impl Operator {
             command,
             reason: "test".to_owned(),
         };
-        wire(&Envelope::seal(&order, &key(seed)).unwrap())
+        let mut envelope = Envelope::unsigned(&order).unwrap();
+        seeds.iter().for_each(|seed| envelope.sign(&key(*seed)).unwrap());
+        wire(&envelope)
+    }
+
+    /// A resume that lifts what is in force.
+    pub(crate) async fn resume_order(&self, rollout: &str, seeds: &[u8]) -> v1::Envelope {
+        let halts = self.get(rollout).await.halts_in_force;
+        let lifts = halts.iter().map(|h| Digest::from_slice(&h.order).unwrap()).collect();
+        self.order_of(rollout, Command::Resume { lifts }, seeds).await
+    }
+
+    pub(crate) async fn resume(&self, order: v1::Envelope) -> Result<v1::Rollout, tonic::Status> {
+        let request = v1::ResumeRolloutRequest { order: Some(order) };
+        Ok(self.rollouts().resume_rollout(request).await?.into_inner().rollout.unwrap())
     }
 
     pub(crate) async fn start(&self, order: v1::Envelope) -> Result<v1::Rollout, tonic::Status> {

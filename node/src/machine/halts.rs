@@ -21,6 +21,10 @@ pub(crate) struct Halts {
     top: u64,
     /// Halted: only a resume with a higher counter than this lifts it.
     mark: Option<u64>,
+    /// A halt whose counter was not above what was known when it came: whoever signed a resume may never have seen it,
+    /// though the resume's counter is higher. Only one that names it lifts it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    late: BTreeSet<Digest>,
 }
 
 impl Halts {
@@ -37,15 +41,22 @@ impl Halts {
         if self.knows(&order.order) {
             return false;
         }
+        if order.counter > self.top {
+            // Whoever resumes after this one has a counter that is higher still, and so has seen those before it.
+            self.late.clear();
+        } else if self.late.len() < SEEN_MAX {
+            self.late.insert(order.order);
+        }
         self.top = self.top.max(order.counter);
         self.mark = Some(self.top);
         self.seen.len() < SEEN_MAX && self.seen.insert(order.order)
     }
 
-    fn resume(&mut self, counter: u64) {
+    fn resume(&mut self, counter: u64, lifted: &BTreeSet<Digest>) {
         self.top = self.top.max(counter);
-        if self.mark.is_some_and(|mark| counter > mark) {
+        if self.mark.is_some_and(|mark| counter > mark) && self.late.is_subset(lifted) {
             self.mark = None;
+            self.late.clear();
         }
     }
 }
@@ -80,13 +91,13 @@ impl NodeState {
         let mut resumes = resumes.into_iter().peekable();
         for halt in halts {
             while let Some(counter) = resumes.next_if(|r| *r < halt.counter) {
-                self.halts.entry(wish.rollout.clone()).or_default().resume(counter);
+                self.halts.entry(wish.rollout.clone()).or_default().resume(counter, &wish.lifted);
             }
             self.learn_halt(halt, now);
         }
         let known = self.halts.entry(wish.rollout.clone()).or_default();
         for counter in resumes {
-            known.resume(counter);
+            known.resume(counter, &wish.lifted);
         }
         // The controller's own word halts as well, and sticks in the same way.
         if mode == Mode::Halted && known.mark.is_none() {

@@ -1,6 +1,6 @@
 //! What the machine is told. Each input is journalled before it takes effect, so its form is a contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{
@@ -105,6 +105,9 @@ pub(crate) struct RolloutWish {
     pub(crate) halts: Vec<OrderMark>,
     /// Counters of verified resume orders.
     pub(crate) resumes: Vec<u64>,
+    /// Halts that a verified resume names: by their digests.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) lifted: BTreeSet<Digest>,
     /// Verified goals.
     pub(crate) goals: Vec<GoalWish>,
 }

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::model::{
-    Command, Directive, Goal, Order, Patch, Rollout, SiteId, SiteInventory, SiteRollout, Timestamp, WaveName,
+    Command, Directive, Goal, Order, Patch, Rollout, Signatory, SiteId, SiteInventory, SiteRollout, Timestamp, WaveName,
 };
-use wardround_signing::{Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify};
+use wardround_signing::{
+    Digest, Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify,
+};
 
 use super::floor::Floor;
 use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, WavePolicy, Wishes};
@@ -120,6 +122,13 @@ fn rollout_wish(
     let marks = |command: &Command| -> Vec<OrderMark> {
         orders.iter().filter(|o| o.document().command == *command).map(mark).collect()
     };
+    let resumes: Vec<(u64, &Vec<Digest>)> = orders
+        .iter()
+        .filter_map(|o| match &o.document().command {
+            Command::Resume { lifts } => Some((o.document().counter, lifts)),
+            _ => None,
+        })
+        .collect();
     RolloutWish {
         rollout: part.rollout.clone(),
         digest: rollout.digest(),
@@ -129,7 +138,8 @@ fn rollout_wish(
         mode: part.mode,
         cancelled: orders.iter().any(|o| o.document().command == Command::Cancel),
         halts: marks(&Command::Halt),
-        resumes: marks(&Command::Resume).iter().map(|m| m.counter).collect(),
+        resumes: resumes.iter().map(|(counter, _)| *counter).collect(),
+        lifted: resumes.iter().flat_map(|(_, lifts)| lifts.iter().copied()).collect(),
         goals,
     }
 }
@@ -143,18 +153,15 @@ fn order(envelope: &Envelope, anchor: &TrustAnchor, rollout: &Verified<Rollout>)
     Ok(verified)
 }
 
-/// An order signed by a person whose role permits its command.
+/// An order signed by people whose roles permit its command, and by as many as it takes.
 fn person_order(envelope: &Envelope, anchor: &TrustAnchor) -> Result<Verified<Order>, String> {
     let verified = verify::<Order>(envelope, &Policy::any_of(anchor, &Role::PEOPLE)).map_err(|e| e.to_string())?;
-    let permitted = verified.document().command.permitted_roles();
-    if verified.signers().iter().any(|s| s.roles.iter().any(|r| permitted.contains(r))) {
-        return Ok(verified);
+    let command = &verified.document().command;
+    let signers: Vec<Signatory> = verified.signers().iter().map(Signatory::from).collect();
+    match command.needs().met_by(&signers) {
+        Ok(()) => Ok(verified),
+        Err(lacking) => Err(format!("a {} order does not count: {lacking}", command.word().replace('_', " "))),
     }
-    Err(format!(
-        "a {} order needs the role {}",
-        verified.document().command.word(),
-        permitted.iter().map(|r| r.word()).collect::<Vec<_>>().join(" or ")
-    ))
 }
 
 /// A halt that was pushed, verified. Any rollout's halt is obeyed, known or not.

@@ -50,6 +50,10 @@ fn sealed<D: Document>(document: &D, signers: &[&SecretKey]) -> Envelope {
     envelope
 }
 
+fn resume() -> Command {
+    Command::Resume { lifts: Vec::new() }
+}
+
 impl Hospital {
     /// Wave canary holds `a`; wave full holds `b` and `c`, and its gate asks for a clinical and an on-call approval.
     fn new() -> Self {
@@ -153,6 +157,10 @@ impl Hospital {
     }
 
     fn order(&self, command: Command, signer: &SecretKey) -> Envelope {
+        self.ordered(command, &[signer])
+    }
+
+    fn ordered(&self, command: Command, signers: &[&SecretKey]) -> Envelope {
         let order = Order {
             rollout: self.rollout.id.clone(),
             digest: self.digest(),
@@ -161,7 +169,7 @@ impl Hospital {
             command,
             reason: String::new(),
         };
-        sealed(&order, &[signer])
+        sealed(&order, signers)
     }
 
     fn approval(&self, signer: &SecretKey) -> Envelope {
@@ -322,7 +330,11 @@ fn documents_need_both_roles_and_are_checked_again_when_read() {
 fn nothing_begins_without_a_signed_start_of_this_very_rollout() {
     let h = Hospital::new();
     h.leaves_out(Vec::new(), h.goal(0, 0), "no signed start");
-    h.leaves_out(vec![h.order(Command::Start, &h.cem)], h.goal(0, 0), "a start order needs the role release");
+    h.leaves_out(
+        vec![h.order(Command::Start, &h.cem)],
+        h.goal(0, 0),
+        "a start order does not count: it needs a signature of release",
+    );
     h.leaves_out(vec![h.order(Command::Pause, &h.ann)], h.goal(0, 0), "no signed start");
     let mut other = Hospital::new();
     other.rollout.plan.description = "another content, the same id".into();
@@ -378,13 +390,14 @@ fn only_a_halt_is_taken_where_halts_are_pushed() {
         halt(&h.order(Command::Halt, &h.online), &h.anchor).is_err(),
         "the controller can't halt in a person's name"
     );
-    assert!(halt(&h.order(Command::Resume, &h.ann), &h.anchor).unwrap_err().why.contains("only a halt"));
+    let resume = h.ordered(resume(), &[&h.ann, &h.ben]);
+    assert!(halt(&resume, &h.anchor).unwrap_err().why.contains("only a halt"));
 }
 
 #[test]
 fn one_bad_order_takes_nothing_else_with_it() {
     let h = Hospital::new();
-    let mut bad = h.order(Command::Resume, &h.ann);
+    let mut bad = h.ordered(resume(), &[&h.ann, &h.ben]);
     bad.signatures[0].sig[3] ^= 1;
     let orders = vec![bad, h.order(Command::Start, &h.ann), h.order(Command::Halt, &h.cem)];
     let (wishes, refusals) = h.wishes(orders, vec![h.goal(0, 0)]);
@@ -406,4 +419,32 @@ fn what_a_directive_repeats_counts_once() {
     let goals: Vec<_> = wishes.rollouts[0].goals.iter().map(|g| (g.device.name(), g.action)).collect();
     assert_eq!(goals, [("a", GoalAction::Install), ("b", GoalAction::Install)]);
     assert_eq!(refusals.iter().filter(|r| r.why.contains("twice")).count(), 2, "{refusals:?}");
+}
+
+#[test]
+fn a_resume_is_of_two_people_one_of_them_a_release_manager() {
+    let h = Hospital::new();
+    let resumes = |signers: &[&SecretKey]| {
+        let orders = vec![h.order(Command::Start, &h.ann), h.ordered(resume(), signers)];
+        let (wishes, refusals) = h.wishes(orders, Vec::new());
+        (wishes.rollouts[0].resumes.len(), refusals.iter().map(|r| r.why.clone()).collect::<Vec<_>>().join("; "))
+    };
+    assert_eq!(resumes(&[&h.ann, &h.ben]), (1, String::new()));
+    for (signers, why) in [
+        (&[&h.ann][..], "a second person must sign too: release or clinical"),
+        (&[&h.ben], "a second person must sign too: release"),
+        (&[&h.cem], "it needs a signature of release or clinical"),
+        (&[&h.ann, &h.cem], "signed by Ann Lee; a second person must sign too"),
+        // One person with two keys, and the controller in a person's place.
+        (&[&h.ben, &h.twin], "signed by Ben Fox; a second person must sign too: release"),
+        (&[&h.ann, &h.online], "signed by Ann Lee; a second person must sign too"),
+    ] {
+        let (count, refused) = resumes(signers);
+        assert!(count == 0 && refused.contains(why), "{why}: {refused}");
+    }
+    // Signatures of two people over different bytes don't add up.
+    let mut mixed = h.ordered(resume(), &[&h.ann]);
+    mixed.add(h.order(Command::Resume { lifts: vec![h.digest()] }, &h.ben).signatures.remove(0));
+    let (wishes, refusals) = h.wishes(vec![mixed], Vec::new());
+    assert!(wishes.rollouts[0].resumes.is_empty() && refusals[0].why.contains("does not match"), "{refusals:?}");
 }

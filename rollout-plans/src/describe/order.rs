@@ -36,6 +36,9 @@ pub fn describe_order(order: &Order, rollout: &Rollout, patch: &Patch, members: 
             lines.push(format!("  {}", some(&devices, NAMES_MAX)));
         }
     }
+    if order.command.needs().people > 1 {
+        lines.push("  It counts only with the signatures of two people.".to_owned());
+    }
     let reason =
         if order.reason.is_empty() { "none is given".to_owned() } else { format!("{:?}", shown(&order.reason)) };
     lines.push(format!("WHY, for the record\n  {reason}"));
@@ -61,9 +64,18 @@ fn effect(command: &Command, rollout: &Rollout, members: &[Member]) -> (&'static
             ("APPROVE A WAVE OF", effect, of(&|m| m.wave == *wave))
         }
         Command::Pause => plain("PAUSE", "No further device is offered the patch; what runs goes on.", None),
-        Command::Resume => plain(
-            "RESUME",
-            "It goes on after a pause or a halt: devices are patched again. What led to the halt must be settled.",
+        Command::Resume { lifts } => {
+            let halts = match lifts.len() {
+                0 => "It lifts no halt of a person.".to_owned(),
+                n => format!("It lifts {}.", count(n, "halt")),
+            };
+            let effect =
+                "It goes on after a pause or a halt: devices are patched again. What led to the halt must be settled.";
+            ("RESUME", format!("{effect} {halts}"), None)
+        }
+        Command::Withdraw { order } => (
+            "WITHDRAW AN ORDER ABOUT",
+            format!("Order {order}, which waits for a second signature, will not count."),
             None,
         ),
         Command::Halt => plain(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, KeyId, Role};
 
-use crate::model::{DeviceId, Member, Order, ReportBody, Rollout, RolloutId, SiteId, Timestamp};
+use crate::model::{DeviceId, Member, Order, ReportBody, Rollout, RolloutId, Signatory, SiteId, Timestamp};
 
 /// Something that happened. The shell has verified every signature before it makes one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub enum Event {
         /// Rollout.
         rollout: RolloutId,
     },
-    /// A person's order, verified against [`crate::model::Command::permitted_roles`].
+    /// An order of people. The engine asks [`crate::model::Command::needs`] whether their signatures suffice.
     Order {
         /// The order.
         order: Order,
@@ -40,6 +40,10 @@ pub enum Event {
         roles: BTreeSet<Role>,
         /// Names of the valid signers.
         holders: Vec<String>,
+        /// The valid signers one by one. Absent only in journals of the time when each order counted with one signature:
+        /// what was accepted then stays accepted when they are read again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signers: Option<Vec<Signatory>>,
         /// The signed bytes, handed on to nodes.
         envelope: Envelope,
     },
@@ -81,6 +85,16 @@ pub enum Event {
     },
     /// Time has passed; sent when [`crate::engine::State::next_wake`] is due.
     Tick,
+}
+
+impl Event {
+    /// The order that these people have signed; `envelope` carries their signatures, all of which were verified.
+    #[must_use]
+    pub fn order(order: Order, signers: Vec<Signatory>, envelope: Envelope) -> Self {
+        let roles = signers.iter().flat_map(|s| s.roles.iter().copied()).collect();
+        let holders = signers.iter().map(|s| s.holder.clone()).collect();
+        Self::Order { order, roles, holders, signers: Some(signers), envelope }
+    }
 }
 
 /// What the shell must do after the event is on disk.

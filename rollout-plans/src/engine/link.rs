@@ -91,6 +91,7 @@ impl State {
         for d in 0..narrow(self.rollouts[r].deployments.len()) {
             self.link(r, d);
         }
+        self.time_pending(r);
     }
 
     /// All indexes, after loading a snapshot.

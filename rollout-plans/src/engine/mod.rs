@@ -6,7 +6,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `create` | may a rollout come in |
-//! | `orders`, `approvals` | people's orders, who counts for which role |
+//! | `orders`, `approvals`, `pending` | people's orders, who counts for which role, what waits for a second person |
 //! | `reports`, `transition` | nodes' reports, which moves the state diagram has |
 //! | `offers` | who is next within the limits, for installs and rollbacks |
 //! | `waves`, `gate` | when a wave passes, fails, and what follows |
@@ -28,6 +28,7 @@ mod link;
 mod offers;
 mod orders;
 mod out;
+mod pending;
 mod reason;
 mod record;
 mod reports;
@@ -42,16 +43,18 @@ mod waves;
 
 pub use event::{Effect, Event, Refusal};
 pub use reason::{Waiting, WaitingOn};
-pub use view::{DeploymentView, HaltSpread, RolloutState, RolloutView, WaveState, WaveView};
+pub use view::{DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, WaveState, WaveView};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
+use wardround_signing::Envelope;
 
 use crate::{
     estate::Estate,
     model::{DeploymentState, DeviceId, RolloutId, SiteId, SiteRollout, Timestamp, WaveName},
 };
+use orders::Signed;
 use out::Out;
 use record::Record;
 use site::Site;
@@ -124,12 +127,15 @@ impl State {
     ///
     /// # Errors
     /// [`Refusal`] says why not, and what would help.
-    pub fn check(&self, event: &Event, _now: Timestamp) -> Result<(), Refusal> {
+    pub fn check(&self, event: &Event, now: Timestamp) -> Result<(), Refusal> {
         match event {
             Event::NodeEnrolled { .. } | Event::Tick => Ok(()),
             Event::RolloutCreated { rollout, members, .. } => self.check_create(rollout, members),
             Event::RolloutSigned { rollout } => self.check_signed(rollout),
-            Event::Order { order, roles, holders, envelope } => self.check_order(order, roles, holders, envelope),
+            Event::Order { order, roles, holders, signers, envelope } => {
+                let given = Signed { order, roles, holders, signers: signers.as_deref(), envelope };
+                self.judge_order(&given, now.max(self.clock)).map(|_| ())
+            }
             Event::Report { site, seq, node_key, .. } => self.check_report(site, *seq, node_key.as_ref()),
             Event::NodeRevoked { site, node_key, .. } => self.check_node(site, node_key),
             Event::SiteSilent { site } | Event::SiteHeard { site } => match self.sites.get(site) {
@@ -157,7 +163,9 @@ impl State {
             Event::NodeRevoked { site, node_key, text } => self.node_revoked(&mut out, site, node_key, text),
             Event::RolloutCreated { rollout, digest, members } => self.create(&mut out, rollout, *digest, members),
             Event::RolloutSigned { rollout } => self.signed(&mut out, rollout),
-            Event::Order { order, roles, holders, envelope } => self.order(&mut out, order, roles, holders, envelope),
+            Event::Order { order, roles, holders, signers, envelope } => {
+                self.order(&mut out, &Signed { order, roles, holders, signers: signers.as_deref(), envelope });
+            }
             Event::Report { site, seq, body, .. } => self.report(&mut out, site, *seq, body),
             Event::SiteSilent { site } => self.site_silent(&mut out, site),
             Event::SiteHeard { site } => self.site_heard(&mut out, site),
@@ -209,6 +217,13 @@ impl State {
         let r = *self.by_id.get(rollout)?;
         let d = *self.rollouts[r].index.by_device.get(device)?;
         Some(self.deployment(r, d).state)
+    }
+
+    /// The order with these very payload bytes that waits for a second person, with the signatures so far.
+    #[must_use]
+    pub fn waiting_order(&self, id: &RolloutId, order: &Envelope) -> Option<Envelope> {
+        let record = self.rollouts.get(*self.by_id.get(id)?)?;
+        record.pending(order).map(|p| p.envelope.clone())
     }
 
     /// Deployments of a rollout in order of wave and device, after `after` (the index of the last one seen, as given in

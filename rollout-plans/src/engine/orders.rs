@@ -10,9 +10,12 @@ use super::{
     deployment::Deployment,
     link::narrow,
     out::Out,
-    record::{Halt, Record},
+    record::{Halt, InForce, Record},
 };
-use crate::model::{Command, DeploymentState, Order, REASON_BYTES_MAX, RollBackTarget};
+use crate::model::{
+    Command, DeploymentState, LIFTED_HALTS_MAX, Lacking, Order, REASON_BYTES_MAX, RollBackTarget,
+    SECOND_SIGNATURE_WITHIN, Signatory, Timestamp,
+};
 
 /// Most halts whose replay is told. An older one that is replayed halts once more, which is the safe side.
 const HALTS_SEEN_MAX: usize = 256;
@@ -21,14 +24,49 @@ const HALTS_SEEN_MAX: usize = 256;
 /// the end of the numbers would leave none for any order after it, not even a rollback.
 const HALT_AHEAD_MAX: u64 = 1 << 32;
 
+/// An order with those who signed it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Signed<'a> {
+    pub(super) order: &'a Order,
+    pub(super) roles: &'a BTreeSet<Role>,
+    pub(super) holders: &'a [String],
+    /// Absent in yesterday's journals, see [`super::Event::Order`].
+    pub(super) signers: Option<&'a [Signatory]>,
+    pub(super) envelope: &'a Envelope,
+}
+
+/// What becomes of an order that is accepted.
+pub(super) enum Standing {
+    /// It takes effect.
+    Counts,
+    /// It waits for a person who holds one of these roles.
+    Waits(Vec<Role>),
+}
+
+impl Signed<'_> {
+    fn standing(&self) -> Result<Standing, Refusal> {
+        let needs = self.order.command.needs();
+        let Some(signers) = self.signers else {
+            let one = people(self.holders) > 0 && needs.roles.iter().any(|r| self.roles.contains(r));
+            return if one { Ok(Standing::Counts) } else { Err(self.not_permitted(needs.roles)) };
+        };
+        match needs.met_by(signers) {
+            Ok(()) => Ok(Standing::Counts),
+            Err(Lacking::Permission { roles }) => Err(self.not_permitted(roles)),
+            Err(Lacking::Person { roles, .. }) => Ok(Standing::Waits(roles)),
+        }
+    }
+
+    fn not_permitted(&self, roles: &[Role]) -> Refusal {
+        let word = self.order.command.word().replace('_', " ");
+        Refusal::NotPermitted { why: format!("{word} needs a signature of {}", list(roles)) }
+    }
+}
+
 impl State {
-    pub(super) fn check_order(
-        &self,
-        order: &Order,
-        roles: &BTreeSet<Role>,
-        holders: &[String],
-        envelope: &Envelope,
-    ) -> Result<(), Refusal> {
+    /// Is this order acceptable, and does it take effect or wait?
+    pub(super) fn judge_order(&self, given: &Signed<'_>, now: Timestamp) -> Result<Standing, Refusal> {
+        let Signed { order, envelope, .. } = *given;
         let record = &self.rollouts[self.find(&order.rollout)?];
         if order.digest != record.digest {
             let why = format!(
@@ -41,52 +79,80 @@ impl State {
             let why = format!("the reason has {} bytes; at most {REASON_BYTES_MAX} are kept", order.reason.len());
             return Err(Refusal::Invalid { why });
         }
-        let permitted = order.command.permitted_roles();
-        if people(holders) == 0 || !permitted.iter().any(|r| roles.contains(r)) {
-            return Err(Refusal::NotPermitted {
-                why: format!("{} needs a signature of {}", order.command.word().replace('_', " "), list(permitted)),
-            });
-        }
-        if order.command == Command::Halt {
-            if order.counter.saturating_sub(record.order_counter) > HALT_AHEAD_MAX {
-                let next = record.order_counter.saturating_add(1);
-                let why = format!("its counter is {}, too far ahead of the next, {next}; make it again", order.counter);
-                return Err(Refusal::Invalid { why });
+        let standing = given.standing()?;
+        if let Some(pending) = record.pending(envelope) {
+            // A full disk stops the ticks, so its end is looked at here too.
+            if now >= pending.until {
+                let why = "it waited too long for its second signature".to_owned();
+                return Err(Refusal::StaleOrder { why });
             }
-            if record.halts_seen.contains(&envelope.digest()) {
-                return Err(Refusal::StaleOrder { why: "this very halt was accepted before".to_owned() });
+            if !pending.is_new_to(given.signers.unwrap_or_default()) {
+                let why = format!(
+                    "order {} waits for the signature of another person than have signed it: {}",
+                    order.counter,
+                    list(&pending.roles)
+                );
+                return Err(Refusal::NotPermitted { why });
             }
-        } else if Some(order.counter) != record.order_counter.checked_add(1) {
-            let why =
-                format!("its counter is {}, and the next is {}", order.counter, record.order_counter.saturating_add(1));
-            return Err(Refusal::StaleOrder { why });
+        } else {
+            record.in_its_turn(order, envelope)?;
         }
-        record.allows(order, roles, holders)
+        if given.signers.is_some() {
+            record.names_its_halts(&order.command)?;
+        }
+        record.allows(order, given.roles, given.holders)?;
+        Ok(standing)
     }
 
-    pub(super) fn order(
-        &mut self,
-        out: &mut Out,
-        order: &Order,
-        roles: &BTreeSet<Role>,
-        holders: &[String],
-        envelope: &Envelope,
-    ) {
+    pub(super) fn order(&mut self, out: &mut Out, given: &Signed<'_>) {
+        let Signed { order, roles, holders, envelope, .. } = *given;
         let Some(r) = self.by_id.get(&order.rollout).copied() else { return };
+        let Ok(standing) = given.standing() else { return };
+        let waited = self.rollouts[r].pending(envelope).is_some();
         let record = &mut self.rollouts[r];
-        record.order_counter = record.order_counter.saturating_add(1).max(order.counter);
-        let by = holders.join(", ");
+        if !waited {
+            record.order_counter = record.order_counter.saturating_add(1).max(order.counter);
+        }
+        let by = holders.join(if given.signers.is_some() { " and " } else { ", " });
         let reason = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
+        let waits = match &standing {
+            Standing::Counts => String::new(),
+            Standing::Waits(roles) => {
+                format!("; it waits {SECOND_SIGNATURE_WITHIN} for a second person: {}", list(roles))
+            }
+        };
         let text = format!(
-            "order {}: {} for rollout {} by {by}{reason}",
+            "order {}: {} for rollout {} by {by}{reason}{waits}",
             order.counter,
-            describe(&order.command),
+            order.command.sentence(),
             order.rollout
         );
         out.audit("order", Some(&order.rollout), Some(envelope), text);
         out.rollout(&order.rollout);
         out.touched.insert(r);
+        self.overtake(out, r, order, envelope);
         let why = format!("ordered by {by}{reason}");
+        match standing {
+            Standing::Waits(roles) => self.await_signature(out, r, given, roles),
+            Standing::Counts => {
+                self.take_pending(r, envelope);
+                self.carry_out(out, r, order, roles, holders, envelope, &why);
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one order, taken apart by its only caller")]
+    fn carry_out(
+        &mut self,
+        out: &mut Out,
+        r: usize,
+        order: &Order,
+        roles: &BTreeSet<Role>,
+        holders: &[String],
+        envelope: &Envelope,
+        why: &str,
+    ) {
+        let record = &mut self.rollouts[r];
         match &order.command {
             Command::Start => {
                 record.orders.start = Some(envelope.clone());
@@ -101,26 +167,38 @@ impl State {
                     record.waves[w].approvals.give(holder, roles, out.now, knowing, envelope.clone());
                 }
             }
-            Command::Pause => self.set_rollout(out, r, RolloutState::Paused, &why),
-            Command::Resume => {
+            Command::Pause => self.set_rollout(out, r, RolloutState::Paused, why),
+            Command::Withdraw { .. } => {}
+            Command::Resume { .. } => {
                 record.orders.stop_or_go = Some(envelope.clone());
+                record.halts_in_force.clear();
                 out.sites.extend(record.sites.iter().cloned());
                 self.set_rollout(out, r, RolloutState::Running, "");
             }
-            Command::Halt => self.halt(out, r, order, envelope, &why),
-            Command::RollBack { target } => self.roll_back(out, r, target, envelope, &why),
+            Command::Halt => self.halt(out, r, order, holders, envelope, why),
+            Command::RollBack { target } => self.roll_back(out, r, target, envelope, why),
             Command::Cancel => {
                 record.orders.cancel = Some(envelope.clone());
                 out.sites.extend(record.sites.iter().filter(|_| record.started_at.is_some()).cloned());
                 let which: Vec<u32> = record.index.places.iter().flat_map(|p| &p.hand).copied().collect();
                 self.withdraw(out, r, &which, &format!("the rollout was cancelled, {why}"));
-                self.end_rollout(out, r, RolloutState::Cancelled, &why);
+                self.end_rollout(out, r, RolloutState::Cancelled, why);
             }
         }
     }
 
-    fn halt(&mut self, out: &mut Out, r: usize, order: &Order, envelope: &Envelope, why: &str) {
+    fn halt(&mut self, out: &mut Out, r: usize, order: &Order, holders: &[String], envelope: &Envelope, why: &str) {
         let record = &mut self.rollouts[r];
+        record.halts_in_force.push_back(InForce {
+            order: envelope.digest(),
+            counter: order.counter,
+            by: holders.join(" and "),
+            reason: order.reason.clone(),
+            at: out.now,
+        });
+        while record.halts_in_force.len() > LIFTED_HALTS_MAX {
+            record.halts_in_force.pop_front();
+        }
         record.halts_seen.push_back(envelope.digest());
         while record.halts_seen.len() > HALTS_SEEN_MAX {
             record.halts_seen.pop_front();
@@ -178,6 +256,34 @@ impl State {
 }
 
 impl Record {
+    /// Its counter is the next, so that it counts once; a halt may also be late.
+    fn in_its_turn(&self, order: &Order, envelope: &Envelope) -> Result<(), Refusal> {
+        let next = self.order_counter.saturating_add(1);
+        if order.command == Command::Halt {
+            if order.counter.saturating_sub(self.order_counter) > HALT_AHEAD_MAX {
+                let why = format!("its counter is {}, too far ahead of the next, {next}; make it again", order.counter);
+                return Err(Refusal::Invalid { why });
+            }
+            if self.halts_seen.contains(&envelope.digest()) {
+                return Err(Refusal::StaleOrder { why: "this very halt was accepted before".to_owned() });
+            }
+        } else if Some(order.counter) != self.order_counter.checked_add(1) {
+            let why = format!("its counter is {}, and the next is {next}", order.counter);
+            return Err(Refusal::StaleOrder { why });
+        }
+        Ok(())
+    }
+
+    /// A resume lifts no halt that it does not name: whoever signed it must have seen them all.
+    fn names_its_halts(&self, command: &Command) -> Result<(), Refusal> {
+        let Command::Resume { lifts } = command else { return Ok(()) };
+        let unseen = self.halts_in_force.iter().find(|halt| !lifts.contains(&halt.order));
+        let Some(halt) = unseen else { return Ok(()) };
+        let reason = if halt.reason.is_empty() { String::new() } else { format!(": {}", halt.reason) };
+        let why = format!("it does not name the halt by {} (order {}){reason}", halt.by, halt.counter);
+        Err(Refusal::StaleOrder { why })
+    }
+
     /// Does the rollout's state allow this order?
     fn allows(&self, order: &Order, roles: &BTreeSet<Role>, holders: &[String]) -> Result<(), Refusal> {
         use RolloutState::{Draft, Halted, Paused, RolledBack, RollingBack, Running, Signed};
@@ -197,7 +303,7 @@ impl Record {
                 Running => Ok(()),
                 _ => refuse("pause", "only a running rollout can be paused".to_owned()),
             },
-            Command::Resume => {
+            Command::Resume { .. } => {
                 let lost = self.waves.iter().position(|w| w.state.is_lost());
                 match (self.state, lost) {
                     (Paused | Halted, None) => Ok(()),
@@ -226,6 +332,10 @@ impl Record {
                 }
                 Ok(())
             }
+            Command::Withdraw { order } => match self.pending.iter().any(|p| p.order.counter == *order) {
+                true => Ok(()),
+                false => Err(Refusal::NotFound { what: "waiting order", id: order.to_string() }),
+            },
             Command::Cancel if self.state.is_ended() => refuse("cancel", "it has ended already".to_owned()),
             Command::Cancel => Ok(()),
         }
@@ -346,15 +456,4 @@ fn phrase(state: WaveState) -> &'static str {
 /// "release or clinical".
 fn list(roles: &[Role]) -> String {
     roles.iter().collect::<BTreeSet<_>>().into_iter().map(|r| r.word()).collect::<Vec<_>>().join(" or ")
-}
-
-fn describe(command: &Command) -> String {
-    match command {
-        Command::Approve { wave } => format!("approve wave {wave}"),
-        Command::RollBack { target: RollBackTarget::Device { device } } => format!("roll back device {device}"),
-        Command::RollBack { target: RollBackTarget::Site { site } } => format!("roll back site {site}"),
-        Command::RollBack { target: RollBackTarget::Wave { wave } } => format!("roll back wave {wave}"),
-        Command::RollBack { target: RollBackTarget::Rollout } => "roll back everything".to_owned(),
-        other => other.word().to_owned(),
-    }
 }

@@ -68,6 +68,15 @@ pub enum WaitingOn {
         /// Why it was paused or halted.
         reason: String,
     },
+    /// A second person who signs the resume that waits.
+    SecondSignature {
+        /// That order's counter.
+        order: u64,
+        /// Who has signed.
+        signed_by: Vec<String>,
+        /// Roles of which the second person must hold one.
+        roles: Vec<Role>,
+    },
     /// A person who decides what to do with a failed wave.
     Decision {
         /// What failed.
@@ -107,6 +116,7 @@ impl WaitingOn {
             Self::SilentSites { .. } => "silent_sites",
             Self::Evidence { .. } => "evidence",
             Self::Resume { .. } => "resume",
+            Self::SecondSignature { .. } => "second_signature",
             Self::Decision { .. } => "decision",
             Self::Concurrency { .. } => "concurrency",
             Self::RedundancyGroup { .. } => "redundancy_group",
@@ -146,7 +156,15 @@ impl fmt::Display for WaitingOn {
                 "only {have} of at least {need} succeeded: people of release and clinical must both approve the next \
                  wave, or cancel"
             ),
-            Self::Resume { reason } => write!(f, "a release manager must resume{}", because(reason)),
+            Self::Resume { reason } => {
+                write!(f, "two people must resume, one of them a release manager{}", because(reason))
+            }
+            Self::SecondSignature { order, signed_by, roles } => write!(
+                f,
+                "a second person ({}) must sign order {order}, the resume that {} signed",
+                list(roles, " or "),
+                list(signed_by, " and ")
+            ),
             Self::Decision { reason } => write!(f, "a person must decide: roll back or cancel{}", because(reason)),
             Self::Concurrency { scope, .. } if scope == "device" => {
                 f.write_str("another rollout must be done with the device")

@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, merkle::Tree};
 
-use super::{RolloutState, WaveState, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts};
+use super::{
+    RolloutState, WaveState, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts,
+    pending::Pending,
+};
 use crate::model::{
     DeploymentState, DeviceId, Member, Mode, RollBackTarget, Rollout, SiteId, SystemId, Timestamp, VariantId, WavePlan,
 };
@@ -29,6 +32,12 @@ pub(super) struct Record {
     /// Payload digests of accepted halts, oldest first: a halt needs no fresh counter, so its replay is told by this.
     pub(super) halts_seen: VecDeque<Digest>,
     pub(super) orders: Orders,
+    /// Orders that wait for a second person, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) pending: Vec<Pending>,
+    /// Accepted since it last ran, oldest first: what a resume would lift, and so must name.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) halts_in_force: VecDeque<InForce>,
     pub(super) halt: Option<Halt>,
     pub(super) waves: Vec<Wave>,
     /// The wave that runs or ran last; absent before the start.
@@ -63,6 +72,17 @@ pub(super) struct Halt {
     pub(super) counter: Option<u64>,
     /// Sites (by position) that have confirmed it.
     pub(super) confirmed: BTreeSet<u32>,
+}
+
+/// A halt that no resume has lifted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct InForce {
+    /// SHA-256 of the order's payload.
+    pub(super) order: Digest,
+    pub(super) counter: u64,
+    pub(super) by: String,
+    pub(super) reason: String,
+    pub(super) at: Timestamp,
 }
 
 /// A wave.
@@ -196,6 +216,8 @@ impl Record {
             order_counter: 0,
             halts_seen: VecDeque::new(),
             orders: Orders::default(),
+            pending: Vec::new(),
+            halts_in_force: VecDeque::new(),
             halt: None,
             waves: document.waves.iter().map(|_| wave()).collect(),
             current: None,

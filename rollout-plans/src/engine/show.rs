@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{DeploymentView, HaltSpread, RolloutState, RolloutView, State, WaveView, rollback::needing_a_person};
+use super::{
+    DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, State, WaveView, pending::Pending,
+    record::InForce, rollback::needing_a_person,
+};
 use crate::model::{DeploymentState, RolloutId, WaveName};
 
 impl State {
@@ -31,6 +34,8 @@ impl State {
                 sites: record.sites.clone(),
                 confirmed: confirmed.map(|at| record.sites[*at as usize].clone()).collect(),
             },
+            halts_in_force: record.halts_in_force.iter().map(halt_view).collect(),
+            pending: record.pending.iter().map(pending_view).collect(),
         })
     }
 
@@ -94,5 +99,22 @@ impl State {
             evidence: deployment.note.as_ref().map(|n| n.evidence.clone()).unwrap_or_default(),
             waiting: self.deployment_waiting(r, d),
         }
+    }
+}
+
+fn halt_view(halt: &InForce) -> HaltView {
+    HaltView { order: halt.order, counter: halt.counter, by: halt.by.clone(), reason: halt.reason.clone(), at: halt.at }
+}
+
+fn pending_view(pending: &Pending) -> PendingView {
+    PendingView {
+        counter: pending.order.counter,
+        what: pending.order.command.sentence(),
+        signed_by: pending.signers.iter().map(|s| s.holder.clone()).collect(),
+        roles: pending.roles.clone(),
+        reason: pending.order.reason.clone(),
+        since: pending.since,
+        until: pending.until,
+        envelope: pending.envelope.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use wardround_signing::KeyId;
 
-use super::{Refusal, RolloutState, State, deployment::Back, out::Out};
+use super::{Refusal, RolloutState, State, deployment::Back, out::Out, pending::ORDERS};
 use crate::model::{DeploymentState, DurationMs, SiteId, Timestamp};
 
 impl State {
@@ -106,6 +106,9 @@ impl State {
 
     /// One timer is due. Each way through changes the deployment so that this timer is gone.
     fn due(&mut self, out: &mut Out, r: usize, d: u32, at: Timestamp) {
+        if d == ORDERS {
+            return self.expire_pending(out, r);
+        }
         let now = out.now;
         let deployment = self.deployment(r, d);
         let reported = deployment.note.as_ref().is_some_and(|n| n.success_reported);

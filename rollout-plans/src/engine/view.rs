@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::Digest;
+use wardround_signing::{Digest, Envelope, Role};
 
 use super::Waiting;
 use crate::model::{DeploymentState, DeviceId, Evidence, PatchId, RolloutId, Timestamp, WaveName};
@@ -68,6 +68,46 @@ pub struct RolloutView {
     pub ended_at: Option<Timestamp>,
     /// How far the latest halt has reached.
     pub halt: HaltSpread,
+    /// Halts that no resume has lifted yet, oldest first: a resume names them.
+    pub halts_in_force: Vec<HaltView>,
+    /// Orders that wait for a second person, oldest first.
+    pub pending: Vec<PendingView>,
+}
+
+/// A halt in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HaltView {
+    /// SHA-256 of the order's payload.
+    pub order: Digest,
+    /// The order's counter.
+    pub counter: u64,
+    /// Who halted.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An order that waits for a second person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingView {
+    /// The order's counter: its name among people.
+    pub counter: u64,
+    /// What it would do, in the words of records.
+    pub what: String,
+    /// Who has signed.
+    pub signed_by: Vec<String>,
+    /// Roles of which the next signer must hold one.
+    pub roles: Vec<Role>,
+    /// Why, in the first signer's words.
+    pub reason: String,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    pub until: Timestamp,
+    /// The order with the signatures so far.
+    pub envelope: Envelope,
 }
 
 /// Which sites know of the latest halt.

@@ -1,7 +1,10 @@
 //! Why nothing is happening: always answered.
 
-use super::{RolloutState, State, Waiting, WaitingOn, WaveState, approvals::EVIDENCE_ROLES, deployment::Back, gate};
-use crate::model::{DeploymentState, SiteId};
+use super::{
+    RolloutState, State, Waiting, WaitingOn, WaveState, approvals::EVIDENCE_ROLES, deployment::Back, gate,
+    pending::Pending,
+};
+use crate::model::{Command, DeploymentState, SiteId};
 
 /// Most silent sites named; the counts say how many there are.
 const SITES_NAMED_MAX: usize = 20;
@@ -71,7 +74,17 @@ impl State {
             RolloutState::Paused | RolloutState::Halted if record.waves.iter().any(|w| w.state.is_lost()) => {
                 Some(WaitingOn::Decision { reason })
             }
-            RolloutState::Paused | RolloutState::Halted => Some(WaitingOn::Resume { reason }),
+            RolloutState::Paused | RolloutState::Halted => {
+                let resume = |p: &&Pending| matches!(p.order.command, Command::Resume { .. });
+                Some(match record.pending.iter().find(resume) {
+                    Some(pending) => WaitingOn::SecondSignature {
+                        order: pending.order.counter,
+                        signed_by: pending.signers.iter().map(|s| s.holder.clone()).collect(),
+                        roles: pending.roles.clone(),
+                    },
+                    None => WaitingOn::Resume { reason },
+                })
+            }
             _ => None,
         }
     }

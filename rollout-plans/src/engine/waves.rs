@@ -9,7 +9,7 @@ use super::{
     record::Halt,
     rollback::needing_a_person,
 };
-use crate::model::{DeploymentState, Scope};
+use crate::model::{Command, DeploymentState, Scope};
 
 impl State {
     /// Settles everything that follows from the event: decisions, rollbacks, offers, until nothing moves any more.
@@ -121,6 +121,8 @@ impl State {
                 record.halt = Some(Halt { counter: None, confirmed: std::collections::BTreeSet::new() });
                 out.halt(&record.document.id, None, record.sites.clone());
                 self.set_rollout(out, r, RolloutState::Halted, why);
+                let resume = |p: &super::pending::Pending| matches!(p.order.command, Command::Resume { .. });
+                self.drop_pending(out, r, resume, "the rollout has halted by itself");
             }
             RolloutState::Halted => {
                 why.clone_into(&mut record.reason);

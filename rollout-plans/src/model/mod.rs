@@ -18,7 +18,10 @@ pub use deployment::DeploymentState;
 pub use directive::{Directive, Goal, GoalAction, Mode, SiteRollout};
 pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};
 pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
-pub use order::{Command, Order, REASON_BYTES_MAX, RollBackTarget};
+pub use order::{
+    Command, LIFTED_HALTS_MAX, Lacking, Needs, Order, REASON_BYTES_MAX, RollBackTarget, SECOND_SIGNATURE_WITHIN,
+    Signatory,
+};
 pub use patch::{
     CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
 };

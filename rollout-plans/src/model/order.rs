@@ -1,12 +1,21 @@
 //! Orders: people's signed commands about a rollout.
 
-use serde::{Deserialize, Serialize};
-use wardround_signing::{Digest, Document, Role};
+use std::{collections::BTreeSet, fmt};
 
-use super::{DeviceId, RolloutId, SiteId, Timestamp, WaveName};
+use serde::{Deserialize, Serialize};
+use wardround_signing::{Digest, Document, KeyId, Role, SignedBy, same_person};
+
+use super::{DeviceId, DurationMs, RolloutId, SiteId, Timestamp, WaveName};
 
 /// Longest reason, bytes.
 pub const REASON_BYTES_MAX: usize = 1_000;
+
+/// How long an order waits for its second signature: long enough to wake a colleague and let them look, short enough that
+/// what the first person saw is still so.
+pub const SECOND_SIGNATURE_WITHIN: DurationMs = DurationMs::from_secs(30 * 60);
+
+/// Most halts that a resume names, so that an order stays small; of more, the latest are named.
+pub const LIFTED_HALTS_MAX: usize = 64;
 
 /// A person's command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +56,12 @@ pub enum Command {
     /// Offer nothing new.
     Pause,
     /// Go on after a pause or a halt.
-    Resume,
+    Resume {
+        /// Payload digests of the halts that it lifts, so that none is lifted by somebody who has not seen it; empty after
+        /// a pause, and where the engine halted by itself.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lifts: Vec<Digest>,
+    },
     /// Stop at once.
     Halt,
     /// Take the patch back.
@@ -57,6 +71,11 @@ pub enum Command {
     },
     /// Never install any more; what is installed stays.
     Cancel,
+    /// Take back an order that waits for its second signature.
+    Withdraw {
+        /// That order's counter.
+        order: u64,
+    },
 }
 
 /// Where to take the patch back.
@@ -90,28 +109,234 @@ impl Command {
             Self::Start => "start",
             Self::Approve { .. } => "approve",
             Self::Pause => "pause",
-            Self::Resume => "resume",
+            Self::Resume { .. } => "resume",
             Self::Halt => "halt",
             Self::RollBack { .. } => "roll_back",
             Self::Cancel => "cancel",
+            Self::Withdraw { .. } => "withdraw",
         }
     }
 
-    /// Roles of which one valid signature makes the command count. The one table of who may order what:
+    /// Who must sign for the command to count. **The one table of who may order what**; engine, controller and node ask it.
     ///
-    /// | command | release | clinical | on-call |
-    /// |---|---|---|---|
-    /// | halt, pause | yes | yes | yes |
-    /// | roll back | yes | yes | yes |
-    /// | start, resume, cancel | yes | | |
-    /// | approve | yes | yes | yes | (and the plan's gate says which of them it waits for)
+    /// | command | people | release | clinical | on-call |
+    /// |---|---|---|---|---|
+    /// | halt, pause, withdraw | 1 | yes | yes | yes |
+    /// | approve | 1 | yes | yes | yes | (the plan's gate says which of them it waits for)
+    /// | start, cancel | 1 | yes | | |
+    /// | roll back | 2 | yes | yes | yes |
+    /// | resume | 2 | yes, at least one | yes | |
+    ///
+    /// A start sets going what two people have signed as the rollout; a cancel can only stop. What sets devices going
+    /// again after a halt, and what takes a patch from devices that may need it, one person alone can't decide.
     #[must_use]
-    pub fn permitted_roles(&self) -> &'static [Role] {
+    pub fn needs(&self) -> Needs {
+        use Role::{Clinical, OnCall, Release};
+        const ALL: &[Role] = &[Release, Clinical, OnCall];
         match self {
-            Self::Halt | Self::Pause | Self::RollBack { .. } | Self::Approve { .. } => {
-                &[Role::Release, Role::Clinical, Role::OnCall]
-            }
-            Self::Start | Self::Resume | Self::Cancel => &[Role::Release],
+            Self::Halt | Self::Pause | Self::Approve { .. } | Self::Withdraw { .. } => Needs::of(1, ALL),
+            Self::Start | Self::Cancel => Needs::of(1, &[Release]),
+            Self::RollBack { .. } => Needs::of(2, ALL),
+            Self::Resume { .. } => Needs { lead: Some(Release), ..Needs::of(2, &[Release, Clinical]) },
         }
+    }
+
+    /// What the command does, in the words of records and questions: "roll back wave pilot".
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Approve { wave } => format!("approve wave {wave}"),
+            Self::RollBack { target: RollBackTarget::Device { device } } => format!("roll back device {device}"),
+            Self::RollBack { target: RollBackTarget::Site { site } } => format!("roll back site {site}"),
+            Self::RollBack { target: RollBackTarget::Wave { wave } } => format!("roll back wave {wave}"),
+            Self::RollBack { target: RollBackTarget::Rollout } => "roll back everything".to_owned(),
+            Self::Withdraw { order } => format!("withdraw order {order}"),
+            other => other.word().to_owned(),
+        }
+    }
+}
+
+/// Whose valid signatures a command needs: different people with different keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// How many people.
+    pub people: usize,
+    /// Each holds one of these roles.
+    pub roles: &'static [Role],
+    /// At least one of them holds this one.
+    pub lead: Option<Role>,
+}
+
+/// A person whose signature was found valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signatory {
+    /// The key.
+    pub key: KeyId,
+    /// Name.
+    pub holder: String,
+    /// What the key may sign.
+    pub roles: BTreeSet<Role>,
+}
+
+impl From<&SignedBy> for Signatory {
+    fn from(signer: &SignedBy) -> Self {
+        Self { key: signer.keyid.clone(), holder: signer.holder.clone(), roles: signer.roles.clone() }
+    }
+}
+
+/// Why a command does not count yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lacking {
+    /// Nobody has signed whose role permits it.
+    Permission {
+        /// Roles that would.
+        roles: &'static [Role],
+    },
+    /// Another person must sign too.
+    Person {
+        /// Who has signed, as named in the anchor.
+        signed: Vec<String>,
+        /// Roles of which the next must hold one.
+        roles: Vec<Role>,
+    },
+}
+
+impl Needs {
+    const fn of(people: usize, roles: &'static [Role]) -> Self {
+        Self { people, roles, lead: None }
+    }
+
+    /// Do these signatures suffice? The same function for engine, controller and node; the signatures were verified before.
+    ///
+    /// # Errors
+    /// [`Lacking`] says who else must sign.
+    pub fn met_by(&self, signers: &[Signatory]) -> Result<(), Lacking> {
+        let may = |s: &&Signatory| !s.holder.trim().is_empty() && s.roles.iter().any(|r| self.roles.contains(r));
+        let signed: Vec<&Signatory> = signers.iter().filter(may).collect();
+        // A person with two keys is one person, and one key under two names is one key.
+        let people: BTreeSet<String> = signed.iter().map(|s| same_person(&s.holder)).collect();
+        let keys: BTreeSet<&KeyId> = signed.iter().map(|s| &s.key).collect();
+        if people.is_empty() {
+            return Err(Lacking::Permission { roles: self.roles });
+        }
+        let led = self.lead.is_none_or(|lead| signed.iter().any(|s| s.roles.contains(&lead)));
+        let enough = people.len().min(keys.len());
+        if led && enough >= self.people {
+            return Ok(());
+        }
+        let mut names: Vec<String> = Vec::new();
+        for signer in &signed {
+            if names.iter().all(|n| same_person(n) != same_person(&signer.holder)) {
+                names.push(signer.holder.clone());
+            }
+        }
+        // One place is left, or none: then it must be filled by the role that is still missing.
+        let last = enough + 1 >= self.people;
+        let roles = match self.lead {
+            Some(lead) if !led && last => vec![lead],
+            _ => self.roles.to_vec(),
+        };
+        Err(Lacking::Person { signed: names, roles })
+    }
+}
+
+impl fmt::Display for Lacking {
+    /// A clause: "it needs a signature of release or clinical".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |roles: &[Role]| roles.iter().map(|r| r.word()).collect::<Vec<_>>().join(" or ");
+        match self {
+            Self::Permission { roles } => write!(f, "it needs a signature of {}", list(roles)),
+            Self::Person { signed, roles } => {
+                write!(f, "it is signed by {}; a second person must sign too: {}", signed.join(" and "), list(roles))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Role::{Clinical, OnCall, Release};
+
+    fn signed(list: &[(&str, &str, &[Role])]) -> Vec<Signatory> {
+        let one = |(key, holder, roles): &(&str, &str, &[Role])| Signatory {
+            key: KeyId::claimed(key),
+            holder: (*holder).to_owned(),
+            roles: roles.iter().copied().collect(),
+        };
+        list.iter().map(one).collect()
+    }
+
+    fn met(command: &Command, list: &[(&str, &str, &[Role])]) -> bool {
+        command.needs().met_by(&signed(list)).is_ok()
+    }
+
+    #[test]
+    fn the_table_is_what_it_says() {
+        let back = Command::RollBack { target: RollBackTarget::Rollout };
+        let resume = Command::Resume { lifts: Vec::new() };
+        let approve = Command::Approve { wave: WaveName::new("full").unwrap() };
+        for (command, alone) in [
+            (Command::Halt, [true, true, true]),
+            (Command::Pause, [true, true, true]),
+            (Command::Withdraw { order: 3 }, [true, true, true]),
+            (approve, [true, true, true]),
+            (Command::Start, [true, false, false]),
+            (Command::Cancel, [true, false, false]),
+            (back.clone(), [false, false, false]),
+            (resume.clone(), [false, false, false]),
+        ] {
+            for (role, may) in [Release, Clinical, OnCall].into_iter().zip(alone) {
+                assert_eq!(met(&command, &[("a", "Ann", &[role])]), may, "{role} {command:?}");
+            }
+        }
+        for (first, second, takes_back, resumes) in [
+            (Release, Release, true, true),
+            (Release, Clinical, true, true),
+            (Clinical, Release, true, true),
+            (Clinical, Clinical, true, false),
+            (Release, OnCall, true, false),
+            (OnCall, Clinical, true, false),
+            (OnCall, OnCall, true, false),
+        ] {
+            let both: [(&str, &str, &[Role]); 2] = [("a", "Ann", &[first]), ("b", "Ben", &[second])];
+            assert_eq!(met(&back, &both), takes_back, "{first} {second}");
+            assert_eq!(met(&resume, &both), resumes, "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn one_person_with_two_keys_and_one_key_with_two_names_are_not_two_people() {
+        let back = Command::RollBack { target: RollBackTarget::Rollout };
+        assert!(!met(&back, &[("a", "Ann Lee", &[Release]), ("b", "ann  LEE", &[OnCall])]));
+        assert!(!met(&back, &[("a", "Ann", &[Release]), ("a", "Ben", &[OnCall])]));
+        assert!(!met(&back, &[("a", "Ann", &[Release]), ("b", " ", &[OnCall])]), "nobody is not a person");
+        assert!(!met(&back, &[("a", "Ann", &[Release]), ("b", "Ben", &[Role::Controller])]));
+        assert!(met(&back, &[("a", "Ann", &[Release]), ("b", "ann lee", &[OnCall])]), "two names are two people");
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let resume = Command::Resume { lifts: Vec::new() };
+        let lacking = |list: &[(&str, &str, &[Role])]| resume.needs().met_by(&signed(list)).unwrap_err().to_string();
+        assert_eq!(lacking(&[]), "it needs a signature of release or clinical");
+        let ben: (&str, &str, &[Role]) = ("b", "Ben", &[Clinical]);
+        assert_eq!(lacking(&[ben]), "it is signed by Ben; a second person must sign too: release");
+        assert_eq!(
+            lacking(&[ben, ("c", "Cem", &[Clinical])]),
+            "it is signed by Ben and Cem; a second person must sign too: release"
+        );
+        assert_eq!(
+            lacking(&[("a", "Ann", &[Release])]),
+            "it is signed by Ann; a second person must sign too: release or clinical"
+        );
+    }
+
+    #[test]
+    fn a_resume_of_yesterday_reads_and_writes_alike() {
+        let old = r#"{"command":"resume"}"#;
+        let command: Command = serde_json::from_str(old).unwrap();
+        assert_eq!(command, Command::Resume { lifts: Vec::new() });
+        assert_eq!(serde_json::to_string(&command).unwrap(), old);
     }
 }

@@ -127,12 +127,40 @@ pub(crate) fn created(document: &Rollout, members: &[Member]) -> Event {
     Event::RolloutCreated { rollout: document.clone(), digest: digest_of(document), members: members.to_vec() }
 }
 
-/// An order event as the shell makes it from one verified signature.
+/// A person who has signed: each has one key.
+pub(crate) fn signatory(who: &str, roles: &[Role]) -> Signatory {
+    Signatory { key: key(who), holder: who.to_owned(), roles: roles.iter().copied().collect() }
+}
+
+/// A resume of the rollout as it stands.
+pub(crate) fn resume(state: &State, id: &RolloutId) -> Command {
+    let view = state.rollout(id).unwrap();
+    Command::Resume { lifts: view.halts_in_force.iter().map(|h| h.order).collect() }
+}
+
+/// An order event as the shell makes it from verified signatures. Where it takes two people, Sam signs as well, who holds
+/// every role; what waits for a second person is made with [`order_of`].
 pub(crate) fn order(
     document: &Rollout,
     counter: u64,
     who: &str,
     roles: &[Role],
+    command: Command,
+    reason: &str,
+    at: Timestamp,
+) -> Event {
+    let mut signers = vec![signatory(who, roles)];
+    if matches!(command.needs().met_by(&signers), Err(Lacking::Person { .. })) {
+        signers.push(signatory("Sam", &Role::PEOPLE));
+    }
+    order_of(document, counter, signers, command, reason, at)
+}
+
+/// An order event of these people.
+pub(crate) fn order_of(
+    document: &Rollout,
+    counter: u64,
+    signers: Vec<Signatory>,
     command: Command,
     reason: &str,
     at: Timestamp,
@@ -146,7 +174,7 @@ pub(crate) fn order(
         reason: reason.to_owned(),
     };
     let envelope = Envelope::unsigned(&order).unwrap();
-    Event::Order { order, roles: roles.iter().copied().collect(), holders: vec![who.to_owned()], envelope }
+    Event::order(order, signers, envelope)
 }
 
 /// An inventory: devices "name" or "name@group", systems as (name, devices).
@@ -255,6 +283,11 @@ impl Story {
         let what = format!("{who} orders: {} (counter {counter})", command.word());
         let event = order(&self.document, counter, who, roles, command, reason, self.now);
         self.happens(&what, &event);
+    }
+
+    pub(crate) fn resume(&mut self, who: &str, roles: &[Role], reason: &str) {
+        let command = resume(&self.state, &self.document.id);
+        self.order(who, roles, command, reason);
     }
 
     /// Writes down an event and what follows.

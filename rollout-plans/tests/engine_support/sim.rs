@@ -6,7 +6,8 @@ use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
 
 use super::{
-    Fate, Node, WaveSpec, created, device, invariants::Watch, inventory, key, order, random::Random, rollout, site,
+    Fate, Node, WaveSpec, created, device, invariants::Watch, inventory, key, order, order_of, random::Random, resume,
+    rollout, signatory, site,
 };
 
 /// What the simulation holds.
@@ -293,7 +294,7 @@ impl Sim {
             0..10 => Command::Start,
             10..20 => Command::Approve { wave },
             20..23 => Command::Pause,
-            23..31 => Command::Resume,
+            23..31 => resume(&self.state, &id),
             31..34 => Command::Halt,
             34 => Command::RollBack { target: RollBackTarget::Device { device: one } },
             35 => Command::RollBack { target: RollBackTarget::Site { site: one.site() } },
@@ -306,6 +307,19 @@ impl Sim {
         // Now and then an order was written before another was accepted, or is sent again.
         let counter =
             if self.random.chance(85) { view.order_counter + 1 } else { self.random.below(view.order_counter + 4) };
+        // One alone may have to wait for a second, who signs the very same bytes, or never comes.
+        if self.random.chance(30) {
+            self.apply(&order_of(&document, counter, vec![signatory(who, roles)], command, "", self.now));
+            return;
+        }
+        if let Some(waiting) = view.pending.first().filter(|_| self.random.chance(50)) {
+            let known = PEOPLE.iter().find(|(name, _)| *name == waiting.signed_by[0]);
+            let first = known.map_or_else(|| signatory("Sam", &Role::PEOPLE), |(name, roles)| signatory(name, roles));
+            let order = waiting.envelope.peek_unverified().unwrap();
+            let signers = vec![first, signatory(who, roles)];
+            self.apply(&Event::order(order, signers, waiting.envelope.clone()));
+            return;
+        }
         self.apply(&order(&document, counter, who, roles, command, "", self.now));
     }
 
@@ -352,7 +366,7 @@ impl Sim {
             for (wave, on) in asked {
                 let answer = match on {
                     WaitingOn::Start => Some(Command::Start),
-                    WaitingOn::Resume { .. } => Some(Command::Resume),
+                    WaitingOn::Resume { .. } | WaitingOn::SecondSignature { .. } => Some(resume(&self.state, &id)),
                     WaitingOn::Decision { .. } => Some(Command::Cancel),
                     WaitingOn::Approval { .. }
                         if view.waves.iter().any(|w| w.name == wave && w.state == WaveState::AwaitingApproval) =>

@@ -29,12 +29,14 @@ pub struct People {
     pub dora: SecretKey,
     /// Nobody knows her.
     pub eve: SecretKey,
+    /// Ann's second key, for the other role: two keys, and still one person.
+    pub ann_again: SecretKey,
 }
 
 impl People {
     fn new() -> Self {
-        let [ann, ben, dora, eve] = [1_u8, 2, 3, 4].map(|n| SecretKey::from_seed(&[n; 32]));
-        Self { ann, ben, dora, eve }
+        let [ann, ben, dora, eve, ann_again] = [1_u8, 2, 3, 4, 5].map(|n| SecretKey::from_seed(&[n; 32]));
+        Self { ann, ben, dora, eve, ann_again }
     }
 
     /// The anchor that nodes trust.
@@ -49,6 +51,7 @@ impl People {
             key(&self.ann, "Ann Lee", &[Role::Release]),
             key(&self.ben, "Ben Fox", &[Role::Clinical]),
             key(&self.dora, "Dora Day", &[Role::Release, Role::Clinical]),
+            key(&self.ann_again, "ann  lee", &[Role::Clinical]),
         ])
         .unwrap()
     }
@@ -157,10 +160,16 @@ impl Estate {
     /// An order about the rollout.
     #[must_use]
     pub fn order(&self, counter: u64, command: Command, signer: &SecretKey) -> Envelope {
+        self.order_of(counter, command, &[signer])
+    }
+
+    /// An order about the rollout that these have signed.
+    #[must_use]
+    pub fn order_of(&self, counter: u64, command: Command, signers: &[&SecretKey]) -> Envelope {
         let digest = Envelope::unsigned(&self.rollout).unwrap().digest();
         let rollout = self.rollout.id.clone();
         let order = Order { rollout, digest, counter, issued_at: now(), command, reason: "test".into() };
-        Envelope::seal(&order, signer).unwrap()
+        sign(Envelope::unsigned(&order).unwrap(), signers)
     }
 
     /// Ann's start order.

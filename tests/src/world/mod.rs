@@ -280,6 +280,14 @@ impl World {
         self.run(&all)
     }
 
+    /// As [`World::run_as`], for what these people order together on one machine.
+    pub fn run_by(&self, people: &[&str], args: &[&str]) -> Ran {
+        let keys: Vec<String> = people.iter().map(|person| self.key(person)).collect();
+        let mut all = args.to_vec();
+        keys.iter().for_each(|key| all.extend(["--key", key]));
+        self.run(&all)
+    }
+
     /// The public key file of a person.
     #[must_use]
     pub fn public_key(&self, person: &str) -> String {

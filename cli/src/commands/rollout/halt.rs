@@ -51,7 +51,7 @@ impl Halt {
         // Opening the key takes scrypt's time and connecting takes the network's: side by side.
         let (controller, person) = tokio::join!(session.connect(), session.signer());
         let (controller, person) = (controller?, person?);
-        let mut rollout = submit(&controller, &person, &self.id, &Command::Halt, &self.reason).await?;
+        let mut rollout = submit(&controller, &person, &self.id, &Command::Halt, &self.reason).await?.rollout;
         let begun = Instant::now();
         let mut told = false;
         loop {

@@ -1,5 +1,6 @@
 //! `wardround rollout`: everything about one patch on its way through the estate.
 
+mod cosign;
 mod create;
 mod deployments;
 mod halt;
@@ -42,6 +43,8 @@ enum RolloutCommand {
     Resume(order::Resume),
     Halt(halt::Halt),
     Rollback(order::RollBack),
+    Cosign(cosign::Cosign),
+    Withdraw(cosign::Withdraw),
     Cancel(order::Cancel),
 }
 
@@ -60,6 +63,8 @@ impl Rollout {
             RolloutCommand::Resume(resume) => resume.run(session).await,
             RolloutCommand::Halt(halt) => halt.run(session).await,
             RolloutCommand::Rollback(rollback) => rollback.run(session).await,
+            RolloutCommand::Cosign(cosign) => cosign.run(session).await,
+            RolloutCommand::Withdraw(withdraw) => withdraw.run(session).await,
             RolloutCommand::Cancel(cancel) => cancel.run(session).await,
         }
     }

@@ -9,7 +9,7 @@ use wardround_rollout_plans::model::{
 };
 use wardround_signing::{Digest, Envelope};
 
-use super::shown;
+use super::{cosign, shown};
 use crate::{
     ask,
     client::{Controller, call, from_wire, incomplete, to_wire},
@@ -55,22 +55,32 @@ pub(super) struct Pause {
     reason: String,
 }
 
-/// Go on after a pause or a halt
+/// Go on after a pause or a halt; two people must sign, one of them a release manager
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wardround rollout resume winter-1 --reason \"network repaired\"")]
+#[command(after_help = "\
+Example:
+  wardround rollout resume winter-1 --reason \"network repaired\"
+
+It shows which halts it lifts, and asks. A second person then signs it with `wardround rollout cosign winter-1`.")]
 pub(super) struct Resume {
     /// Rollout id
     id: String,
     /// Why, for the record
     #[arg(long, default_value = "")]
     reason: String,
+    /// Do it without being asked
+    #[arg(long)]
+    yes: bool,
 }
 
-/// Take the patch back from a device, a site, a wave or everywhere
+/// Take the patch back from a device, a site, a wave or everywhere; two people must sign
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  wardround rollout rollback winter-1 --site rx1 --reason \"viewer shows no images\""
-)]
+#[command(after_help = "\
+Example:
+  wardround rollout rollback winter-1 --site rx1 --reason \"viewer shows no images\"
+
+A second person then signs it with `wardround rollout cosign winter-1`; or both keys are on one machine:
+  wardround rollout rollback winter-1 --all --reason \"images missing\" --key cy.key --key ben.key")]
 pub(super) struct RollBack {
     /// Rollout id
     id: String,
@@ -136,8 +146,41 @@ impl Pause {
 
 impl Resume {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
-        simple(session, &self.id, Command::Resume, &self.reason, "resumed").await
+        let controller = session.connect().await?;
+        let before = controller.rollout(&self.id).await?;
+        for line in halt_lines(&before.halts_in_force) {
+            eprintln!("{line}");
+        }
+        let lifts = lifted(&before)?;
+        ask::confirm(&resume_question(&before), self.yes).await?;
+        let people = session.signers().await?;
+        let command = Command::Resume { lifts };
+        let rollout = submit_as(&controller, &people, before, &command, &self.reason).await?;
+        finish(session, &rollout, "resumed")
     }
+}
+
+/// "resume rollout winter-1 and lift 2 halts"
+fn resume_question(rollout: &v1::Rollout) -> String {
+    match rollout.halts_in_force.len() {
+        0 => format!("resume rollout {}, which is {}", rollout.id, shown::words(&rollout.state)),
+        n => format!("resume rollout {} and lift {}", rollout.id, count(n as u64, "halt")),
+    }
+}
+
+/// One line for each halt that a resume would lift.
+pub(super) fn halt_lines(halts: &[v1::HaltInForce]) -> Vec<String> {
+    let line = |halt: &v1::HaltInForce| {
+        let why = if halt.reason.is_empty() { "no reason given" } else { &halt.reason };
+        output::one_line(&format!("halt by {} at {} (order {}): {why}", halt.by, when::local(halt.at_ms), halt.counter))
+    };
+    halts.iter().map(line).collect()
+}
+
+/// Digests of the halts in force, which a resume names.
+pub(crate) fn lifted(rollout: &v1::Rollout) -> Result<Vec<Digest>, Failure> {
+    let digests = rollout.halts_in_force.iter().map(|halt| Digest::from_slice(&halt.order));
+    digests.collect::<Result<_, _>>().map_err(|_| incomplete("halt in force"))
 }
 
 impl RollBack {
@@ -146,9 +189,10 @@ impl RollBack {
         let controller = session.connect().await?;
         let touched = touched(&controller.rollout(&self.id).await?, &target);
         ask::confirm(&format!("take the patch back from {place} ({touched}) in rollout {}", self.id), self.yes).await?;
-        let person = session.signer().await?;
+        let people = session.signers().await?;
         let command = Command::RollBack { target };
-        let rollout = submit(&controller, &person, &self.id, &command, &self.reason).await?;
+        let before = controller.rollout(&self.id).await?;
+        let rollout = submit_as(&controller, &people, before, &command, &self.reason).await?;
         finish(session, &rollout, &format!("taking the patch back from {place}"))
     }
 }
@@ -200,18 +244,47 @@ fn touched(rollout: &v1::Rollout, target: &RollBackTarget) -> String {
     }
 }
 
-async fn simple(session: &Session, id: &str, command: Command, reason: &str, done: &str) -> Result<Exit, Failure> {
+pub(super) async fn simple(
+    session: &Session,
+    id: &str,
+    command: Command,
+    reason: &str,
+    done: &str,
+) -> Result<Exit, Failure> {
     let controller = session.connect().await?;
     let person = session.signer().await?;
     let rollout = submit(&controller, &person, id, &command, reason).await?;
     finish(session, &rollout, done)
 }
 
-fn finish(session: &Session, rollout: &v1::Rollout, done: &str) -> Result<Exit, Failure> {
-    output::emit(session.format(), &shown::Shown::new(rollout), || {
-        format!("{done}: rollout {} is {}", rollout.id, shown::words(&rollout.state))
+/// Says what came of an order: done, or waiting for a second person.
+pub(super) fn finish(session: &Session, given: &Given, done: &str) -> Result<Exit, Failure> {
+    let rollout = &given.rollout;
+    output::emit(session.format(), &shown::Shown::new(rollout), || match given.waits() {
+        None => format!("{done}: rollout {} is {}", rollout.id, shown::words(&rollout.state)),
+        Some(waiting) => cosign::waits(rollout, waiting),
     })?;
     Ok(Exit::Ok)
+}
+
+/// A rollout after an order about it.
+pub(crate) struct Given {
+    pub(crate) rollout: v1::Rollout,
+    order: Digest,
+}
+
+impl Given {
+    pub(super) fn new(rollout: v1::Rollout, order: Digest) -> Self {
+        Self { rollout, order }
+    }
+
+    /// The order, while it waits for a second person.
+    pub(super) fn waits(&self) -> Option<&v1::PendingOrder> {
+        self.rollout
+            .pending_orders
+            .iter()
+            .find(|p| p.envelope.as_ref().is_some_and(|envelope| from_wire(envelope).digest() == self.order))
+    }
 }
 
 /// Signs and submits an order about the rollout as it stands now.
@@ -221,26 +294,45 @@ pub(crate) async fn submit(
     id: &str,
     command: &Command,
     reason: &str,
-) -> Result<v1::Rollout, Failure> {
+) -> Result<Given, Failure> {
+    let rollout = controller.rollout(id).await?;
+    submit_as(controller, std::slice::from_ref(person), rollout, command, reason).await
+}
+
+/// Has these people sign an order about the rollout as they have seen it, and submits it.
+pub(crate) async fn submit_as(
+    controller: &Controller,
+    people: &[Person],
+    seen: v1::Rollout,
+    command: &Command,
+    reason: &str,
+) -> Result<Given, Failure> {
+    let id = seen.id.clone();
     if reason.len() > REASON_BYTES_MAX {
         return Err(Failure::usage(format!("the reason is longer than {REASON_BYTES_MAX} bytes")));
     }
     let mut retries = 0;
-    let mut rollout = controller.rollout(id).await?;
+    let mut rollout = seen;
     loop {
         let order = Order {
-            rollout: RolloutId::new(id).map_err(|e| Failure::usage(e.to_string()))?,
+            rollout: RolloutId::new(&id).map_err(|e| Failure::usage(e.to_string()))?,
             digest: document_digest(&rollout)?,
             counter: rollout.order_counter.saturating_add(1),
             issued_at: Timestamp(when::now_ms()),
             command: command.clone(),
             reason: reason.to_owned(),
         };
-        let envelope = Envelope::seal(&order, &person.key).map_err(|e| Failure::new(e.to_string()))?;
+        let mut envelope = Envelope::unsigned(&order).map_err(|e| Failure::new(e.to_string()))?;
+        for person in people {
+            envelope.sign(&person.key).map_err(|e| Failure::new(e.to_string()))?;
+        }
         match send(controller, command, to_wire(&envelope)).await {
-            Ok(rollout) => return rollout.ok_or_else(|| incomplete("rollout")),
+            Ok(rollout) => {
+                let rollout = rollout.ok_or_else(|| incomplete("rollout"))?;
+                return Ok(Given { rollout, order: envelope.digest() });
+            }
             Err(status) if status.code() == Code::Aborted && retries < STALE_RETRIES_MAX => {
-                let now = controller.rollout(id).await?;
+                let now = controller.rollout(&id).await?;
                 may_sign_again(command, &rollout, &now)?;
                 rollout = now;
                 retries += 1;
@@ -255,19 +347,20 @@ pub(crate) async fn submit(
 /// not be lifted by somebody who has never seen it.
 fn may_sign_again(command: &Command, before: &v1::Rollout, now: &v1::Rollout) -> Result<(), Failure> {
     let stops = match command {
-        Command::Halt | Command::Pause | Command::RollBack { .. } => true,
-        Command::Start | Command::Approve { .. } | Command::Resume | Command::Cancel => false,
+        Command::Halt | Command::Pause | Command::RollBack { .. } | Command::Withdraw { .. } => true,
+        Command::Start | Command::Approve { .. } | Command::Resume { .. } | Command::Cancel => false,
     };
-    if stops || before.state == now.state {
+    // A resume names the halts that it lifts: with another halt the state is the same, and yet it is not.
+    if stops || (before.state == now.state && before.halts_in_force == now.halts_in_force) {
         return Ok(());
     }
     let (was, is) = (shown::words(&before.state), shown::words(&now.state));
-    Err(Failure::refused(format!(
-        "the order to {} was not given: rollout {} was {was}, and another order has just made it {is}",
-        command.word(),
-        now.id
-    ))
-    .hint(format!("see `wardround rollout status {}`, and give the order again if it still stands", now.id)))
+    let what = match was == is {
+        true => format!("rollout {} has just been halted once more", now.id),
+        false => format!("rollout {} was {was}, and another order has just made it {is}", now.id),
+    };
+    Err(Failure::refused(format!("the order to {} was not given: {what}", command.word()))
+        .hint(format!("see `wardround rollout status {}`, and give the order again if it still stands", now.id)))
 }
 
 /// The digest of the very document, computed here: an order must not be turned to another rollout of the same id.
@@ -301,12 +394,17 @@ pub(crate) async fn send(
             service.approve_wave(call(v1::ApproveWaveRequest { order })).await?.into_inner().rollout
         }
         Command::Pause => service.pause_rollout(call(v1::PauseRolloutRequest { order })).await?.into_inner().rollout,
-        Command::Resume => service.resume_rollout(call(v1::ResumeRolloutRequest { order })).await?.into_inner().rollout,
+        Command::Resume { .. } => {
+            service.resume_rollout(call(v1::ResumeRolloutRequest { order })).await?.into_inner().rollout
+        }
         Command::Halt => service.halt_rollout(call(v1::HaltRolloutRequest { order })).await?.into_inner().rollout,
         Command::RollBack { .. } => {
             service.roll_back_rollout(call(v1::RollBackRolloutRequest { order })).await?.into_inner().rollout
         }
         Command::Cancel => service.cancel_rollout(call(v1::CancelRolloutRequest { order })).await?.into_inner().rollout,
+        Command::Withdraw { .. } => {
+            service.withdraw_order(call(v1::WithdrawOrderRequest { order })).await?.into_inner().rollout
+        }
     })
 }
 
@@ -322,13 +420,22 @@ mod tests {
     fn a_halt_that_came_first_is_not_lifted_unseen() {
         let again = |command: &Command, now: &str| may_sign_again(command, &rollout("paused"), &rollout(now));
         let wave = WaveName::new("pilot").unwrap();
-        for command in [Command::Start, Command::Resume, Command::Cancel, Command::Approve { wave }] {
+        for command in
+            [Command::Start, Command::Resume { lifts: Vec::new() }, Command::Cancel, Command::Approve { wave }]
+        {
             assert!(again(&command, "paused").is_ok(), "{command:?}: nothing that it was decided on has changed");
             let refused = again(&command, "halted").unwrap_err();
             assert_eq!(refused.exit, Exit::Refused);
             assert!(refused.message.contains("was paused") && refused.message.contains("halted"), "{refused}");
             assert!(refused.hint.contains("rollout status r1"), "{refused}");
         }
+        let halted = |n: u64| {
+            let halts_in_force = (0..n).map(|counter| v1::HaltInForce { counter, ..Default::default() }).collect();
+            v1::Rollout { halts_in_force, ..rollout("halted") }
+        };
+        let resume = Command::Resume { lifts: Vec::new() };
+        let refused = may_sign_again(&resume, &halted(1), &halted(2)).unwrap_err();
+        assert!(refused.message.contains("halted once more"), "{refused}");
         for command in [Command::Halt, Command::Pause, Command::RollBack { target: RollBackTarget::Rollout }] {
             assert!(again(&command, "halted").is_ok(), "{command:?} makes nothing less safe");
         }

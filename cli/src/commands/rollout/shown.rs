@@ -27,6 +27,29 @@ pub(crate) struct Shown {
     pub(crate) started_at: Option<String>,
     pub(crate) ended_at: Option<String>,
     pub(crate) halt: Spread,
+    pub(crate) pending_orders: Vec<Pending>,
+    pub(crate) halts_in_force: Vec<Halt>,
+}
+
+/// An order that waits for a second person.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pending {
+    pub(crate) order: u64,
+    pub(crate) what: String,
+    pub(crate) signed_by: Vec<String>,
+    pub(crate) wanted_roles: Vec<String>,
+    pub(crate) reason: String,
+    pub(crate) since: Option<String>,
+    pub(crate) until: Option<String>,
+}
+
+/// A halt that no resume has lifted.
+#[derive(Debug, Serialize)]
+pub(crate) struct Halt {
+    pub(crate) order: u64,
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    pub(crate) at: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,8 +96,44 @@ impl Shown {
             started_at: when::rfc3339(r.started_at_ms),
             ended_at: when::rfc3339(r.ended_at_ms),
             halt: Spread::new(r),
+            pending_orders: r.pending_orders.iter().map(Pending::new).collect(),
+            halts_in_force: r.halts_in_force.iter().map(Halt::new).collect(),
         }
     }
+}
+
+impl Pending {
+    fn new(p: &v1::PendingOrder) -> Self {
+        Self {
+            order: p.counter,
+            what: p.what.clone(),
+            signed_by: p.signed_by.clone(),
+            wanted_roles: p.wanted_roles.clone(),
+            reason: p.reason.clone(),
+            since: when::rfc3339(p.since_ms),
+            until: when::rfc3339(p.until_ms),
+        }
+    }
+}
+
+impl Halt {
+    fn new(h: &v1::HaltInForce) -> Self {
+        Self { order: h.counter, by: h.by.clone(), reason: h.reason.clone(), at: when::rfc3339(h.at_ms) }
+    }
+}
+
+/// "order 5 (roll back site rx1), signed by Cy Poole, waits for clinical or release until …: wardround rollout cosign r1"
+pub(crate) fn pending_words(rollout: &str, p: &v1::PendingOrder) -> String {
+    output::one_line(&format!(
+        "order {} ({}), signed by {}, waits for a second person ({}) until {}: wardround rollout cosign {rollout} \
+         --order {}",
+        p.counter,
+        p.what,
+        p.signed_by.join(" and "),
+        p.wanted_roles.join(" or "),
+        when::local(p.until_ms),
+        p.counter
+    ))
 }
 
 impl Spread {
@@ -154,6 +213,7 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     if r.state == "halted" && spread.sites > 0 {
         lines.push(format!("halt    {}", spread_words(spread)));
     }
+    lines.extend(r.pending_orders.iter().map(|p| format!("waits   {}", pending_words(&r.id, p))));
     lines.push(String::new());
     let rows = r.waves.iter().map(|w| {
         let waiting = w.waiting.as_ref().map_or_else(String::new, |waiting| {

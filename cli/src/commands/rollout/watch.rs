@@ -152,6 +152,9 @@ fn sentences(rollout: &v1::Rollout) -> Vec<(String, String)> {
         }
         all.push((format!("wave {}", wave.name), text));
     }
+    for pending in &rollout.pending_orders {
+        all.push((format!("order {}", pending.counter), shown::pending_words(&rollout.id, pending)));
+    }
     let mut text = words(&rollout.state);
     if !rollout.reason.is_empty() {
         text += &format!(": {}", rollout.reason);

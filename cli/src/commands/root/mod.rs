@@ -129,7 +129,7 @@ async fn carry_out(session: &Session, request: MetadataRequest, signing: &Signin
     let mut reviewed = review(&request, now)?;
     let mut signed_by = Vec::new();
     for place in &signing.sign_with {
-        let person = signer::open_place(place, session.global.passphrase_file.as_deref()).await?;
+        let person = signer::open_place(place, session.passphrase_file()).await?;
         ask::confirm(&format!("sign {} as {}", reading.subject, person.name()), signing.yes).await?;
         let answer = reading.sign(&person)?;
         reviewed.attach(&answer)?;

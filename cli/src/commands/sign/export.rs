@@ -11,7 +11,10 @@ use wardround_signing::Envelope;
 
 use crate::{
     client::{Controller, from_wire, incomplete},
-    commands::rollout::{members, order::document_digest},
+    commands::rollout::{
+        members,
+        order::{document_digest, lifted},
+    },
     failure::{Exit, Failure},
     output,
     request::{Reading, Request},
@@ -153,7 +156,8 @@ impl ExportOrder {
         match self.command {
             Word::Start => plain(Command::Start),
             Word::Pause => plain(Command::Pause),
-            Word::Resume => plain(Command::Resume),
+            // The halts in force are named when it is known which those are.
+            Word::Resume => plain(Command::Resume { lifts: Vec::new() }),
             Word::Halt => plain(Command::Halt),
             Word::Cancel => plain(Command::Cancel),
             Word::Approve => match place {
@@ -173,6 +177,10 @@ impl ExportOrder {
             return Err(Failure::usage(format!("the reason is longer than {REASON_BYTES_MAX} bytes")));
         }
         let standing = controller.rollout(&self.id).await?;
+        let command = match command {
+            Command::Resume { .. } => Command::Resume { lifts: lifted(&standing)? },
+            other => other,
+        };
         let order = Order {
             rollout: RolloutId::new(&self.id).map_err(|e| Failure::usage(e.to_string()))?,
             digest: document_digest(&standing)?,

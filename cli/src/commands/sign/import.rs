@@ -91,7 +91,13 @@ async fn order(controller: &Controller, envelope: &Envelope) -> Result<(String, 
         if stale { failure.hint("another order came first: export the order again and sign that") } else { failure }
     })?;
     let rollout = sent.ok_or_else(|| incomplete("rollout"))?;
-    Ok((format!("rollout {} is {}", rollout.id, shown::words(&rollout.state)), rollout.signed_roles))
+    let digest = envelope.digest();
+    let waits = |p: &&v1::PendingOrder| p.envelope.as_ref().is_some_and(|e| from_wire(e).digest() == digest);
+    let standing = match rollout.pending_orders.iter().find(waits) {
+        Some(pending) => shown::pending_words(&rollout.id, pending),
+        None => format!("rollout {} is {}", rollout.id, shown::words(&rollout.state)),
+    };
+    Ok((standing, rollout.signed_roles))
 }
 
 /// The controller holds the very document that was signed.

@@ -130,10 +130,10 @@ impl Here {
             Format::Json => eprintln!("{}", output::harmless(&reading.text())),
         }
         // A machine without a network has no profile, so the key is named here.
-        let place = session.global.key.as_ref().ok_or_else(|| {
+        let place = session.global.key.first().ok_or_else(|| {
             Failure::usage("this needs your signing key, and none is named").hint("pass --key KEY or set WARDROUND_KEY")
         })?;
-        let person = signer::open_place(place, session.global.passphrase_file.as_deref()).await?;
+        let person = signer::open_place(place, session.passphrase_file()).await?;
         let answer = sign(&reading, &person, self.yes).await?;
         answer.save(&out)?;
         let shown = Signed {

@@ -65,7 +65,10 @@ fn a_halt_with_a_stale_counter_halts_all_the_same() {
     rig.done("ct-01", crate::machine::Found::Fetched);
     rig.wish(|_| ());
     assert_eq!((confirmed(&rig), rig.verb("ct-01")), (vec![3], "nothing"), "the resume of before does not lift it");
-    rig.wish(|w| w.resumes = vec![10]);
+    rig.wish(|w| {
+        w.resumes = vec![10];
+        w.lifted = [order(3, "stale").order].into();
+    });
     assert_eq!(rig.verb("ct-01"), "stage");
 }
 
@@ -141,4 +144,40 @@ fn a_cancelled_rollout_never_installs_again() {
     rig.wish(|w| w.cancelled = false);
     rig.done("ct-01", crate::machine::Found::Fetched);
     assert_eq!(rig.verb("ct-01"), "nothing");
+}
+
+/// Two people halt at the same moment, with the same counter: whoever signed a resume after the first of them may not have
+/// seen the second.
+#[test]
+fn a_halt_that_came_late_is_lifted_only_by_a_resume_that_names_it() {
+    let mut rig = Rig::wanting(Scope::Wave, &["ct-01"]);
+    let (first, late) = (order(5, "first"), order(5, "second"));
+    rig.feed(Input::Halt(first.clone()));
+    rig.feed(Input::Halt(late.clone()));
+    rig.done("ct-01", crate::machine::Found::Fetched);
+    rig.wish(|w| {
+        w.resumes = vec![6];
+        w.lifted = [first.order].into();
+    });
+    assert_eq!(rig.verb("ct-01"), "nothing", "it was not seen");
+    rig.wish(|w| {
+        w.resumes = vec![7];
+        w.lifted = [first.order, late.order].into();
+    });
+    assert_eq!(rig.verb("ct-01"), "stage");
+}
+
+#[test]
+fn a_newer_halt_in_its_turn_covers_those_that_came_late() {
+    let mut rig = Rig::wanting(Scope::Wave, &["ct-01"]);
+    rig.feed(Input::Halt(order(5, "first")));
+    rig.done("ct-01", crate::machine::Found::Fetched);
+    rig.feed(Input::Halt(order(3, "late")));
+    let newest = order(9, "newest");
+    rig.feed(Input::Halt(newest.clone()));
+    rig.wish(|w| {
+        w.resumes = vec![10];
+        w.lifted = [newest.order].into();
+    });
+    assert_eq!(rig.verb("ct-01"), "stage");
 }

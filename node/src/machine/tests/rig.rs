@@ -172,6 +172,7 @@ impl Rig {
             cancelled: false,
             halts: Vec::new(),
             resumes: Vec::new(),
+            lifted: Default::default(),
             goals: Vec::new(),
         };
         let wishes = Wishes { counter: 0, expires_at: Timestamp(i64::MAX), rollouts: vec![wish] };
