@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use wardround_rollout_plans::model::{Directive, DurationMs, SiteId, SiteRollout, Timestamp};
+use wardround_rollout_plans::model::{Directive, DirectiveMark, DurationMs, SiteId, SiteRollout, Timestamp};
 use wardround_signing::{Digest, Envelope, EnvelopeError, PublicKey, SecretKey, Signer as _};
 
 use crate::{core::Core, images::Repository};
@@ -22,6 +22,14 @@ struct Cached {
     counter: u64,
     expires_at: Timestamp,
     envelope: Envelope,
+}
+
+/// A directive on its way out.
+pub(crate) struct Issued {
+    /// Signed.
+    pub(crate) envelope: Envelope,
+    /// To be logged before it leaves; absent when the site was told the same before.
+    pub(crate) news: Option<DirectiveMark>,
 }
 
 /// The signer with what it signed last for each site.
@@ -63,11 +71,13 @@ impl Directives {
     }
 
     /// The site's present directive, signed.
-    pub(crate) fn for_site(&self, core: &Core, site: &SiteId, now: Timestamp) -> Result<Envelope, EnvelopeError> {
+    pub(crate) fn for_site(&self, core: &Core, site: &SiteId, now: Timestamp) -> Result<Issued, EnvelopeError> {
         // Content and counter out of one state: a lower counter can then never carry newer content.
-        let (rollouts, seq): (Vec<SiteRollout>, u64) = core.read(|facts| (facts.engine.directive(site), facts.seq()));
+        let (rollouts, seq, told): (Vec<SiteRollout>, u64, Option<Digest>) =
+            core.read(|facts| (facts.engine.directive(site), facts.seq(), facts.registry.told(site)));
         let key = self.key();
         let content = Digest::of(&serde_json::to_vec(&rollouts)?);
+        let is_news = told.map_or(!rollouts.is_empty(), |told| told != content);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let counter = self.counter_base.saturating_add(seq);
         if let Some(cached) = cache.get(site)
@@ -75,7 +85,11 @@ impl Directives {
             && (cached.counter > counter || cached.content == content)
             && (LEFT_MIN..=LIFE).contains(&cached.expires_at.since(now))
         {
-            return Ok(cached.envelope.clone());
+            let mark = DirectiveMark { site: site.clone(), counter: cached.counter, content: cached.content };
+            return Ok(Issued {
+                envelope: cached.envelope.clone(),
+                news: (is_news && cached.content == content).then_some(mark),
+            });
         }
         let expires_at = now.after(LIFE);
         let directive = Directive { site: site.clone(), counter, issued_at: now, expires_at, rollouts };
@@ -84,7 +98,8 @@ impl Directives {
             site.clone(),
             Cached { key: key.public(), content, counter, expires_at, envelope: envelope.clone() },
         );
-        Ok(envelope)
+        let news = is_news.then(|| DirectiveMark { site: site.clone(), counter, content });
+        Ok(Issued { envelope, news })
     }
 }
 
@@ -107,7 +122,7 @@ mod tests {
         let directives = Directives::new(SecretKey::from_seed(&[1; 32]), 0);
         let site = SiteId::new("rx1").unwrap();
         let expiry = |now: Timestamp| {
-            let envelope = directives.for_site(&core, &site, now).unwrap();
+            let envelope = directives.for_site(&core, &site, now).unwrap().envelope;
             verify::<Directive>(&envelope, &Policy::controller(directives.public())).unwrap().document().expires_at
         };
         let start = Timestamp(0);

@@ -4,7 +4,8 @@
 //! - [`run()`] serves until it is told to stop.
 //!
 //! Rooms: `ca` (who is calling), `core` (the one owner of the state: journal first, then act), `registry` (tokens, node
-//! keys, documents), `images` (the TUF repository), `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`.
+//! keys, documents), `images` (the TUF repository), `log` (the audit log's tree and checkpoints, and who witnesses them),
+//! `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`.
 //!
 //! **Invariant:** nothing is answered, shown or sent that is not on disk.
 //! **Invariant:** this crate decides nothing about a rollout; `wardround-rollout-plans` does.
@@ -16,6 +17,7 @@ mod console;
 mod core;
 mod directive;
 mod images;
+mod log;
 mod payloads;
 mod registry;
 mod run;

@@ -18,6 +18,7 @@ use crate::{
     core::{CoreError, Limits, RecoveryError, Writer},
     directive::Directives,
     images::{Repository, keep_timestamp_fresh},
+    log::{self, AuditLog},
     payloads::Payloads,
     setup::{self, DataFiles, InitError},
     silence::{self, SilenceRule},
@@ -153,7 +154,13 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
         tokio::task::spawn_blocking(move || recover(opened, stored.free_bytes_min, stored.snapshot_every))
             .await
             .map_err(|e| RunError::Recovery { why: e.to_string(), hint: String::new() })??;
-    let DataFiles { config: stored, ca, trust_bytes, trust, directive_key } = files;
+    let DataFiles { config: stored, ca, trust_bytes, trust, directive_key, log_key } = files;
+    let opened = core.clone();
+    let failed = |why: String| RunError::Recovery { why, hint: String::new() };
+    let (log, growth) = tokio::task::spawn_blocking(move || AuditLog::open(&opened, log_key))
+        .await
+        .map_err(|e| failed(e.to_string()))?
+        .map_err(failed)?;
     let payloads =
         Payloads::open(&data.join("payloads"), stored.free_bytes_min).map_err(|e| RunError::Start(e.to_string()))?;
     let (opened, of) = (data.clone(), core.clone());
@@ -170,6 +177,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
         payloads,
         directives: Directives::new(directive_key, stored.directive_counter_base).with_images(Arc::clone(&images)),
         images: Arc::clone(&images),
+        log: Arc::clone(&log),
         ca: Arc::clone(&ca),
         operators: setup::operators(&data),
         trust,
@@ -197,6 +205,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     helpers.spawn(keep_timestamp_fresh(images, api.shutdown.clone()));
     helpers.spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
     helpers.spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));
+    helpers.spawn(log::follow(growth, core.clone(), log, api.shutdown.clone()));
     let console_address = console.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = console {
         helpers.spawn(serve_console(listener, Arc::clone(&api)));

@@ -18,6 +18,8 @@ use crate::{
 
 /// Version of `config.json`.
 const VERSION: u32 = 1;
+/// File of the audit log's key.
+const LOG_KEY: &str = "log.key";
 /// Kept free below the data directory: new work stops there, halts and reports go on. Bytes.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
@@ -178,6 +180,8 @@ pub(crate) struct DataFiles {
     pub(crate) trust: TrustAnchor,
     /// `directive.key`.
     pub(crate) directive_key: SecretKey,
+    /// `log.key`.
+    pub(crate) log_key: SecretKey,
 }
 
 /// Reads a data directory.
@@ -195,11 +199,23 @@ pub(crate) fn load(data: &Path) -> Result<DataFiles, InitError> {
     let ca = Authority::load(&text("ca.pem")?, &text("ca.key")?).map_err(|e| bad(e.to_string()))?;
     let directive_key =
         SecretKey::from_plain_pem(&text("directive.key")?).map_err(|e| bad(format!("directive.key: {e}")))?;
-    Ok(DataFiles { config, ca, trust_bytes, trust, directive_key })
+    // A directory that is older than the log gets its key now.
+    if !data.join(LOG_KEY).exists() {
+        write_log_key(data)?;
+    }
+    let log_key = SecretKey::from_plain_pem(&text(LOG_KEY)?).map_err(|e| bad(format!("{LOG_KEY}: {e}")))?;
+    Ok(DataFiles { config, ca, trust_bytes, trust, directive_key, log_key })
 }
 
-/// Makes a data directory (`config.json`, `ca.pem`, `ca.key`, `directive.key`, `trust.json`, `journal/`, `payloads/`) and
-/// the first operator's profile.
+/// A key of its own: who can sign directives can't rewrite the record of them by that.
+fn write_log_key(data: &Path) -> Result<(), InitError> {
+    let key = SecretKey::generate().map_err(|e| InitError::Certificate(e.to_string()))?;
+    let pem = key.to_plain_pem().map_err(|e| InitError::Certificate(e.to_string()))?;
+    write_new(&data.join(LOG_KEY), pem.as_bytes(), 0o600)
+}
+
+/// Makes a data directory (`config.json`, `ca.pem`, `ca.key`, `directive.key`, `log.key`, `trust.json`, `journal/`,
+/// `payloads/`) and the first operator's profile.
 ///
 /// # Errors
 /// [`InitError`]; nothing that exists is overwritten.
@@ -236,6 +252,7 @@ pub fn init(options: &InitOptions) -> Result<(), InitError> {
     write_new(&data.join("directive.key"), directive_pem.as_bytes(), 0o600)?;
     // The image repository's online keys, for the root ceremony.
     crate::images::make_online_keys(data)?;
+    write_log_key(data)?;
     write_new(&data.join("trust.json"), &json(&options.trust)?, 0o644)?;
     // Last: a directory with a config.json is whole.
     write_new(&data.join("config.json"), &json(&config)?, 0o644)?;
@@ -382,7 +399,7 @@ mod tests {
         init(&options).unwrap();
         let files = load(&options.data).unwrap();
         assert_eq!(files.trust, options.trust);
-        for secret in ["data/ca.key", "data/directive.key", "ann/key.pem"] {
+        for secret in ["data/ca.key", "data/directive.key", "data/log.key", "ann/key.pem"] {
             let mode = fs::metadata(dir.path().join(secret)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{secret}");
         }

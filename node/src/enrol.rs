@@ -151,6 +151,8 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
         .map_err(|e| NodeError::Answer(format!("the trust anchor: {e}")))?;
     let directive_key = PublicKey::from_bytes(&answer.directive_public_key)
         .map_err(|e| NodeError::Answer(format!("the directive key: {e}")))?;
+    let log_key = PublicKey::from_bytes(&answer.log_public_key)
+        .map_err(|e| NodeError::Answer(format!("the key of its log: {e}")))?;
     let site = SiteId::new(&answer.site).map_err(|e| NodeError::Answer(e.to_string()))?;
     check_certificate(&answer.certificate_pem, &ca, &tls_key, &site)
         .map_err(|why| NodeError::Answer(format!("the certificate {why}")))?;
@@ -160,6 +162,7 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
             site: site.clone(),
             controller: endpoint,
             directive_key,
+            log_key,
             trust_json: &answer.trust_anchor,
             report_key: &report_key,
             cert_pem: &answer.certificate_pem,

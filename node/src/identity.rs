@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `identity.json` | site, controller address, directive key, hash of the trust anchor |
+//! | `identity.json` | site, controller address, directive key, log key, hash of the trust anchor |
 //! | `cert.pem`, `key.pem` | client certificate and its key (0600) |
 //! | `ca.pem` | the controller's CA |
 //! | `report.key` | key that signs reports (0600) |
@@ -33,6 +33,8 @@ pub(crate) struct Identity {
     pub(crate) controller: String,
     /// Key under which directives count.
     pub(crate) directive_key: PublicKey,
+    /// Key under which checkpoints of the controller's log count; absent on a node that enrolled before there was a log.
+    pub(crate) log_key: Option<PublicKey>,
     /// People's keys.
     pub(crate) anchor: TrustAnchor,
     /// Signs reports.
@@ -47,6 +49,7 @@ pub(crate) struct NewIdentity<'a> {
     pub(crate) site: SiteId,
     pub(crate) controller: String,
     pub(crate) directive_key: PublicKey,
+    pub(crate) log_key: PublicKey,
     pub(crate) trust_json: &'a [u8],
     pub(crate) report_key: &'a SecretKey,
     pub(crate) cert_pem: &'a str,
@@ -61,6 +64,8 @@ struct Form {
     site: SiteId,
     controller: String,
     directive_key: PublicKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    log_key: Option<PublicKey>,
     trust: Digest,
 }
 
@@ -95,6 +100,7 @@ pub(crate) fn create(state_dir: &Path, new: &NewIdentity<'_>) -> Result<(), Node
         site: new.site.clone(),
         controller: new.controller.clone(),
         directive_key: new.directive_key,
+        log_key: Some(new.log_key),
         trust: Digest::of(new.trust_json),
     };
     let json = serde_json::to_vec_pretty(&form).map_err(|e| fail(e.into()))?;
@@ -146,6 +152,7 @@ impl Identity {
             site: form.site,
             controller: form.controller,
             directive_key: form.directive_key,
+            log_key: form.log_key,
             anchor,
             report_key,
             cert_pem: text("cert.pem")?,

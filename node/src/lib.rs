@@ -29,5 +29,5 @@ mod trust;
 
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
-pub use executor::{RunOptions, run};
-pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};
+pub use executor::{RunOptions, accept_log, run};
+pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, WitnessView, reanchor, witness_view};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 use wardround_rollout_plans::model::{Command, Directive, ReportBody, SiteId, Timestamp};
-use wardround_signing::Envelope;
+use wardround_signing::{Digest, Envelope, log::SignedCheckpoint};
 use wardround_tests::{
     evil::{Estate, Evil},
     world::{Blueprint, Device, Ran, Service, Site, plan, try_wait, wait_until},
@@ -115,6 +115,36 @@ fn flip(mut envelope: Envelope, marker: &str) -> Envelope {
     let at = envelope.payload.windows(marker.len()).position(|w| w == marker.as_bytes()).unwrap() + marker.len();
     envelope.payload[at] ^= 1;
     envelope
+}
+
+#[test]
+fn a_forked_log_is_refused_and_nothing_new_begins_on_it() {
+    let mut case = Case::new("forked log");
+    // Both signed with the log's own key, as whoever holds the controller can.
+    let log = |case: &Case, word: &[u8]| {
+        let signed = SignedCheckpoint::sign(2, Digest::of(word), &case.estate.online).unwrap();
+        case.evil.with(|served| served.log = Some((signed.note().to_owned(), Vec::new())));
+        let before = case.evil.with(|served| served.check_ins);
+        wait_until(20, "two more check-ins", || case.evil.with(|served| served.check_ins) >= before + 2);
+    };
+    log(&case, b"what this site is shown first");
+    log(&case, b"what this site is shown later");
+    case.say(case.estate.seal(&case.canary(1)));
+    case.refuses("log", "forked");
+    // The first log again does not make it good: a person has to look.
+    log(&case, b"what this site is shown first");
+    case.say(case.estate.seal(&case.canary(2)));
+    case.refuses("log", "forked");
+}
+
+#[test]
+fn a_controller_without_a_checkpoint_is_not_obeyed_until_it_shows_one() {
+    let mut case = Case::new("no log");
+    case.evil.with(|served| served.log = Some((String::new(), Vec::new())));
+    case.say(case.estate.seal(&case.canary(1)));
+    case.refuses("log", "no checkpoint");
+    case.evil.with(|served| served.log = None);
+    case.honest_words_install(&case.canary(2), "a");
 }
 
 #[test]

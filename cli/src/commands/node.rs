@@ -28,6 +28,7 @@ enum NodeCommand {
     Enrol(Enrol),
     Run(Run),
     Reanchor(Reanchor),
+    Witness(Witness),
 }
 
 /// Turn a single-use token into this node's identity
@@ -104,6 +105,35 @@ struct Anchored {
     floors_kept: bool,
 }
 
+/// Show the controller's log as this node knows it; accept another one after a person has looked
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wardround node witness --state /var/lib/wardround
+  wardround node witness --state /var/lib/wardround --accept
+
+A node that was shown a log which does not continue the one it knows begins nothing new. --accept makes the refused log the
+one that counts; do it only once you know why the log changed (docs/operations.md). The node must be stopped first.")]
+struct Witness {
+    /// Where this node keeps its state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Accept the log that was refused
+    #[arg(long)]
+    accept: bool,
+}
+
+#[derive(Serialize)]
+struct Witnessed {
+    log: Option<String>,
+    accepted_size: Option<u64>,
+    accepted_root: Option<String>,
+    refused_size: Option<u64>,
+    refused_root: Option<String>,
+    refused_why: Option<String>,
+    damage: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Done {
     site: String,
@@ -116,6 +146,7 @@ impl Node {
             NodeCommand::Enrol(enrol) => enrol.run(session).await,
             NodeCommand::Run(run) => run.run().await,
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
+            NodeCommand::Witness(witness) => witness.run(session).await,
         }
     }
 }
@@ -161,6 +192,53 @@ impl Reanchor {
             format!("the damaged files are in {}; {floors}", anchored.set_aside)
         })?;
         Ok(Exit::Ok)
+    }
+}
+
+impl Witness {
+    async fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let before = wardround_node::witness_view(&self.state).map_err(|e| failure(&e))?;
+        let view = if self.accept {
+            if before.refused.is_none() && before.damage.is_none() {
+                return Err(Failure::refused("this node has refused no log: there is nothing to accept"));
+            }
+            let state = self.state.clone();
+            tokio::task::spawn_blocking(move || wardround_node::accept_log(&state))
+                .await
+                .map_err(|e| Failure::new(e.to_string()))?
+                .map_err(|e| failure(&e))?
+        } else {
+            before
+        };
+        let shown = Witnessed {
+            log: view.log.clone(),
+            accepted_size: view.accepted.as_ref().map(wardround_signing::log::SignedCheckpoint::size),
+            accepted_root: view.accepted.as_ref().map(|c| c.root().to_string()),
+            refused_size: view.refused.as_ref().map(|(c, _)| c.size()),
+            refused_root: view.refused.as_ref().map(|(c, _)| c.root().to_string()),
+            refused_why: view.refused.as_ref().map(|(_, why)| why.clone()),
+            damage: view.damage.clone(),
+        };
+        output::emit(session.format(), &shown, || {
+            let mut lines = vec![match &shown.log {
+                Some(key) => format!("log       {key}"),
+                None => "this node enrolled before there was a log and witnesses none: enrol it anew".to_owned(),
+            }];
+            let checkpoint = |size: Option<u64>, root: &Option<String>| match (size, root) {
+                (Some(size), Some(root)) => format!("{size} entries with root {root}"),
+                _ => "none yet".to_owned(),
+            };
+            lines.push(format!("accepted  {}", checkpoint(shown.accepted_size, &shown.accepted_root)));
+            if let Some(why) = &shown.refused_why {
+                lines.push(format!("refused   {}", checkpoint(shown.refused_size, &shown.refused_root)));
+                lines.push(format!("          {why}"));
+            }
+            lines.extend(shown.damage.iter().map(|why| format!("damaged   {why}")));
+            lines.join("\n")
+        })?;
+        // A script that watches nodes sees it by the code.
+        let refused = shown.refused_why.is_some() || shown.damage.is_some();
+        Ok(if refused { Exit::Refused } else { Exit::Ok })
     }
 }
 

@@ -370,7 +370,7 @@ fn what_next(home: &Path, console: SocketAddr) -> String {
          \n  $W site show rx2                              # devices, clinical systems, alarms\
          \n  $W rollout status round-2                     # how it ended, and why\
          \n  $W rollout deployments round-2                # device by device\
-         \n  $W audit list --rollout round-2               # who decided what\n\
+         \n  $W audit show --rollout round-2               # who decided what\n\
          \nA rollout of your own, and the brake:\n\
          \n  A=\"--key {home}/people/ann.key --passphrase-file {home}/people/passphrase\"\
          \n  B=\"--key {home}/people/ben.key --passphrase-file {home}/people/passphrase\"\

@@ -109,6 +109,7 @@ impl Api {
             trust_anchor: self.trust_bytes.clone(),
             directive_public_key: self.directives.public().to_bytes().to_vec(),
             root_json: self.images.first_root().unwrap_or_default(),
+            log_public_key: self.log.key().key().to_bytes().to_vec(),
         })
     }
 

@@ -10,6 +10,7 @@ mod enrolment;
 mod estate;
 mod guard;
 mod image;
+mod log;
 mod node;
 mod order;
 mod page;
@@ -51,6 +52,7 @@ use crate::{
     core::Core,
     directive::Directives,
     images::Repository,
+    log::AuditLog,
     payloads::Payloads,
     registry::RegistryEvent,
 };
@@ -78,6 +80,8 @@ pub(crate) struct Api {
     pub(crate) directives: Directives,
     /// The image repository.
     pub(crate) images: Arc<Repository>,
+    /// The audit log.
+    pub(crate) log: Arc<AuditLog>,
     /// Certificates.
     pub(crate) ca: Arc<Authority>,
     /// Folder of the certificates that were issued to operators.

@@ -22,6 +22,7 @@ use super::{Api, Service, blocking, certificate_end, convert, node, status};
 use crate::{
     clock,
     core::{Change, NodeStream, Nudge},
+    registry::RegistryEvent,
 };
 
 /// Reports of one check-in.
@@ -59,13 +60,23 @@ impl NodeService for Service {
             );
             api.alarm("directive_counter_ahead", &site, &text).await;
         }
-        let directive = api.directives.for_site(&api.core, &site, now).map_err(|e| Status::internal(e.to_string()))?;
+        api.take_cosignature(&site, asked.cosignature).await;
+        let (log_checkpoint, log_consistency) = api.newest_checkpoint(&site, asked.log_size).await?;
+        let issued = api.directives.for_site(&api.core, &site, now).map_err(|e| Status::internal(e.to_string()))?;
+        if let Some(mark) = issued.news {
+            // What can't be written down is said all the same: it may hold a halt, or take a patch back.
+            if let Err(error) = api.core.submit(RegistryEvent::DirectiveIssued { mark }).await {
+                tracing::error!(%site, %error, "what a site is told could not be logged");
+            }
+        }
         Ok(Response::new(CheckInResponse {
             acked_seq: api.core.read(|facts| facts.engine.acked_seq(&site)),
-            directive: Some(convert::envelope(&directive)),
+            directive: Some(convert::envelope(&issued.envelope)),
             now_ms: now.0,
             check_in_after_ms: jittered(api.check_in_every),
             timestamp_version: api.images.timestamp_version(),
+            log_checkpoint,
+            log_consistency,
         }))
     }
 

@@ -14,6 +14,14 @@ pub(crate) struct Vitals {
     pub(crate) journal_seq: u64,
     /// Leaves of the audit record.
     pub(crate) audit_records: u64,
+    /// Leaves that the newest checkpoint covers.
+    pub(crate) log_size: u64,
+    /// Sites whose node has cosigned that checkpoint.
+    pub(crate) witnesses: u64,
+    /// Sites that have a node.
+    pub(crate) nodes: usize,
+    /// Whether the log was found damaged.
+    pub(crate) log_damaged: bool,
     /// Alarms ever raised.
     pub(crate) alarms: u64,
     /// Sites that have enrolled or reported.
@@ -28,6 +36,7 @@ impl Api {
     /// The numbers now.
     pub(crate) fn vitals(&self) -> Vitals {
         let hub = self.core.hub();
+        let log_size = self.log.newest().size();
         self.core.read(|facts| {
             let estate = facts.engine.estate();
             let enrolled = facts.registry.nodes().map(|(site, _)| site);
@@ -44,6 +53,10 @@ impl Api {
             Vitals {
                 journal_seq: facts.seq(),
                 audit_records: facts.audit_len(),
+                log_size,
+                witnesses: self.log.witnesses.at(log_size),
+                nodes: facts.registry.nodes().count(),
+                log_damaged: self.log.damage().is_some(),
                 alarms: facts.alarms.next(),
                 sites: sites.len(),
                 connected: hub.connected(sites.iter().copied()),

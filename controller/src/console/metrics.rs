@@ -94,6 +94,9 @@ fn render(counts: &Counts, vitals: &Vitals) -> String {
         ("wardround_nodes_connected", "gauge", "Nodes that hold their watch stream.", number(vitals.connected)),
         ("wardround_journal_seq", "counter", "Sequence number of the last journal record.", vitals.journal_seq),
         ("wardround_audit_records_total", "counter", "Records of who decided what.", vitals.audit_records),
+        ("wardround_log_size", "counter", "Records that the newest signed checkpoint covers.", vitals.log_size),
+        ("wardround_log_witnesses", "gauge", "Sites that have cosigned the newest checkpoint.", vitals.witnesses),
+        ("wardround_log_damaged", "gauge", "1 when the audit log was found damaged.", u64::from(vitals.log_damaged)),
         ("wardround_alarms_total", "counter", "Alarms raised.", vitals.alarms),
     ] {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");

@@ -11,7 +11,7 @@ use wardround_proto::v1::{self, rollout_service_server::RolloutService as _};
 use wardround_rollout_plans::model::Timestamp;
 
 use super::{Console, layout::Failure, query, words};
-use crate::clock;
+use crate::{api::Vitals, clock};
 
 /// Rollouts on one page.
 const PAGE: u32 = 50;
@@ -23,7 +23,8 @@ pub(super) async fn list(State(console): State<Console>, uri: Uri) -> Result<imp
     let asked = v1::ListRolloutsRequest { page_size: PAGE, page_token: query::value(&uri, "page") };
     let answer = console.service.list_rollouts(Request::new(asked)).await?.into_inner();
     let alarms = console.api.newest_alarms(None, ALARMS);
-    Ok(console.page("Rollouts", &body(&answer, &alarms, clock::now())) as Html<String>)
+    let body = html! { (body(&answer, &alarms, clock::now())) (log(&console.api.vitals())) };
+    Ok(console.page("Rollouts", &body) as Html<String>)
 }
 
 fn body(answer: &v1::ListRolloutsResponse, alarms: &[v1::Alarm], now: Timestamp) -> Markup {
@@ -40,6 +41,18 @@ fn body(answer: &v1::ListRolloutsResponse, alarms: &[v1::Alarm], now: Timestamp)
             }
         }
         (alarm_list(alarms, now))
+    }
+}
+
+/// The audit log and who witnesses it.
+fn log(vitals: &Vitals) -> Markup {
+    html! {
+        h2 { "Audit log" }
+        @if vitals.log_damaged { p { span.bad { "damaged" } " no newer checkpoint is signed: see docs/operations.md" } }
+        p {
+            (vitals.log_size) " records are signed; " (vitals.witnesses) " of " (vitals.nodes)
+            " sites witness that very checkpoint. " code { "wardround audit export DIR" }
+        }
     }
 }
 

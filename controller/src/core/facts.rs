@@ -3,15 +3,14 @@
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::{
     engine::{Effect, Refusal, State},
-    model::Timestamp,
+    model::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, NodeKey, Timestamp},
 };
 
 use super::{
     Change, Entry, Outcomes,
-    audit::AuditLeaf,
     record::{Record, RecordError},
 };
-use crate::registry::{Alarms, Registry};
+use crate::registry::{Alarms, Registry, RegistryEvent};
 
 /// Version of the snapshot's form.
 const VERSION: u32 = 1;
@@ -44,7 +43,9 @@ pub(crate) struct Applied {
     /// In order.
     pub(crate) effects: Vec<Effect>,
     /// In order.
-    pub(crate) audit: Vec<AuditLeaf>,
+    pub(crate) audit: Vec<AuditEntry>,
+    /// What nodes were told; becomes leaves at the end of the record.
+    directives: Vec<DirectiveMark>,
 }
 
 #[derive(Serialize)]
@@ -115,15 +116,33 @@ impl Facts {
             let outcome = self.apply_change(change, record.at, &mut applied);
             applied.outcomes.push(outcome);
         }
+        // One leaf for all of a record: the log must not grow with every check-in.
+        for marks in std::mem::take(&mut applied.directives).chunks(DIRECTIVES_OF_ENTRY_MAX) {
+            let text = match marks {
+                [one] => format!("site {} was told something else: directive {}", one.site, one.counter),
+                more => format!("{} sites were told something else", more.len()),
+            };
+            let entry = self.entry(record.at, "directives", text);
+            applied.audit.push(AuditEntry { directives: marks.to_vec(), ..entry });
+        }
         self.seq = seq;
         self.now = self.now.max(record.at);
         applied
+    }
+
+    /// The next entry of the audit log.
+    fn entry(&mut self, at: Timestamp, kind: &str, text: String) -> AuditEntry {
+        let index = self.audit_next;
+        self.audit_next += 1;
+        let kind = kind.to_owned();
+        AuditEntry { index, at, kind, text, rollout: None, envelope: None, node: None, directives: Vec::new() }
     }
 
     fn apply_change(&mut self, change: &Change, at: Timestamp, applied: &mut Applied) -> Result<(), Refusal> {
         // All or nothing: the entries of a change go to different folds, so checking each against the present state
         // is exact, and what was checked is then accepted.
         self.check(change, at)?;
+        let mut enrolled = None;
         for entry in &change.0 {
             let effects = match entry {
                 Entry::Engine(event) => {
@@ -131,16 +150,26 @@ impl Facts {
                     self.registry.observe(event, &self.engine, at);
                     effects
                 }
-                Entry::Registry(event) => self.registry.step(event, at)?,
+                Entry::Registry(event) => {
+                    match &**event {
+                        RegistryEvent::NodeEnrolled { site, report_key, .. } => {
+                            enrolled = Some(NodeKey { site: site.clone(), report_key: *report_key });
+                        }
+                        RegistryEvent::DirectiveIssued { mark } => applied.directives.push(mark.clone()),
+                        _ => {}
+                    }
+                    self.registry.step(event, at)?
+                }
             };
             for effect in effects {
                 self.alarms.observe(&effect, at);
                 match effect {
                     Effect::Audit { kind, text, rollout, envelope } => {
                         let envelope = envelope.filter(|e| e.payload.len() <= AUDIT_ENVELOPE_MAX);
-                        let leaf = AuditLeaf { index: self.audit_next, at, kind, text, rollout, envelope };
-                        applied.audit.push(leaf);
-                        self.audit_next += 1;
+                        // The engine's leaf of an enrolment knows the key's id only.
+                        let node = enrolled.take_if(|_| kind == "node_enrolled");
+                        let entry = self.entry(at, &kind, text);
+                        applied.audit.push(AuditEntry { rollout, envelope, node, ..entry });
                     }
                     other => applied.effects.push(other),
                 }

@@ -11,7 +11,7 @@ mod record;
 mod steady;
 mod writer;
 
-pub(crate) use audit::{AuditLeaf, read_audit};
+pub(crate) use audit::{read_audit, read_leaves};
 pub(crate) use facts::Facts;
 pub(crate) use hub::{Hub, NodeStream, Nudge};
 pub(crate) use peers::{Peers, Presence};
@@ -20,7 +20,7 @@ pub(crate) use writer::{Limits, RecoveryError, Writer};
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use wardround_journal::Journal;
 use wardround_rollout_plans::engine::Refusal;
 
@@ -69,6 +69,8 @@ pub(crate) struct Core {
     journal: Arc<Journal>,
     changes: mpsc::Sender<Command>,
     urgent: mpsc::Sender<Command>,
+    /// How many audit leaves stand beside the journal.
+    leaves: watch::Receiver<u64>,
 }
 
 impl Core {
@@ -90,6 +92,11 @@ impl Core {
     /// The journal's side trees, for reading.
     pub(crate) fn journal(&self) -> &Arc<Journal> {
         &self.journal
+    }
+
+    /// How many audit leaves stand beside the journal; they last from its next sync on.
+    pub(crate) fn leaves(&self) -> watch::Receiver<u64> {
+        self.leaves.clone()
     }
 
     /// Makes one change true. Answers when it is on disk and stepped.

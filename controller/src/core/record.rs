@@ -158,7 +158,8 @@ impl Entry {
                 Event::Report { .. } | Event::SiteSilent { .. } | Event::SiteHeard { .. } => true,
                 _ => false,
             },
-            Self::Registry(event) => event.is_revocation(),
+            // The halt of a full disk must reach its nodes as well, and what they are told is logged first.
+            Self::Registry(event) => event.is_revocation() || matches!(**event, RegistryEvent::DirectiveIssued { .. }),
         }
     }
 }

@@ -6,14 +6,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use wardround_journal::{Journal, JournalError};
-use wardround_rollout_plans::{engine::Event, model::Timestamp};
+use wardround_rollout_plans::{
+    engine::Event,
+    model::{AuditEntry, Timestamp},
+};
 
 use super::{
     Change, Command, Core, CoreError, Entry, Facts, Hub, Outcomes, Subject, WAITING_MAX,
-    audit::AuditLeaf,
+    audit::put_leaf,
     facts::Applied,
     record::{Record, RecordError},
     steady::Steady,
@@ -49,7 +55,8 @@ pub(crate) struct Writer {
     tick_not_before: Instant,
     steady: Steady,
     /// Leaves that are derived but could not be written beside the journal yet; no snapshot before they are.
-    audit_waiting: VecDeque<AuditLeaf>,
+    audit_waiting: VecDeque<AuditEntry>,
+    leaves: watch::Sender<u64>,
     /// A command that did not fit into the last batch.
     held: Option<Command>,
 }
@@ -72,13 +79,14 @@ impl Writer {
             let (seq, bytes) = item?;
             let record = Record::decode(&bytes).map_err(|why| RecoveryError::Content { what: "record", seq, why })?;
             let applied = facts.apply(seq, &record);
-            applied.audit.iter().try_for_each(|leaf| leaf.put(&journal))?;
+            applied.audit.iter().try_for_each(|leaf| put_leaf(&journal, leaf))?;
         }
         tracing::info!(seq = facts.seq(), snapshot = snapshot_seq, "journal replayed");
         // Never before the newest record: what was counted stays counted.
         let steady = Steady::new(clock::now().max(facts.now()), Instant::now());
         let (sender, changes) = mpsc::channel(WAITING_MAX);
         let (urgent_sender, urgent) = mpsc::channel(WAITING_MAX);
+        let (leaves, put) = watch::channel(facts.audit_len());
         let core = Core {
             facts: Arc::new(RwLock::new(facts)),
             hub: Arc::new(Hub::default()),
@@ -86,6 +94,7 @@ impl Writer {
             journal,
             changes: sender,
             urgent: urgent_sender,
+            leaves: put,
         };
         let writer = Self {
             core: core.clone(),
@@ -97,6 +106,7 @@ impl Writer {
             tick_not_before: Instant::now(),
             steady,
             audit_waiting: VecDeque::new(),
+            leaves,
             held: None,
         };
         Ok((writer, core))
@@ -316,13 +326,14 @@ impl Writer {
     }
 
     /// Leaves are derived from records that are on disk, so one that can't be written now is written later.
-    fn put_audit(&mut self, leaves: Vec<AuditLeaf>) {
+    fn put_audit(&mut self, leaves: Vec<AuditEntry>) {
         self.audit_waiting.extend(leaves);
         while let Some(leaf) = self.audit_waiting.front() {
-            if let Err(error) = leaf.put(&self.core.journal) {
+            if let Err(error) = put_leaf(&self.core.journal, leaf) {
                 tracing::warn!(%error, index = leaf.index, "an audit leaf waits to be written");
                 return;
             }
+            self.leaves.send_replace(leaf.index + 1);
             self.audit_waiting.pop_front();
         }
     }

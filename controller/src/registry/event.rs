@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wardround_rollout_plans::model::{PatchId, RolloutId, SiteId, Timestamp};
+use wardround_rollout_plans::model::{DirectiveMark, PatchId, RolloutId, SiteId, Timestamp};
 use wardround_signing::{Digest, Envelope, PublicKey, Role, Signature, tuf::RoleName};
 
 use super::{FilePin, Revocation};
@@ -108,6 +108,11 @@ pub(crate) enum RegistryEvent {
         /// One sentence: what is new and who signed it.
         text: String,
     },
+    /// A site is told something else than before.
+    DirectiveIssued {
+        /// What.
+        mark: DirectiveMark,
+    },
     /// The controller itself noticed something that a person must look at.
     Alarm {
         /// Machine word.
@@ -170,6 +175,7 @@ impl RegistryEvent {
             Self::MetadataStaged { .. } | Self::ImagesPublished { .. } => Subject::Images,
             Self::NodeRevoked { site, .. } => Subject::Site(site.clone()),
             Self::OperatorRevoked { .. } | Self::Alarm { .. } => Subject::None,
+            Self::DirectiveIssued { mark } => Subject::Site(mark.site.clone()),
         }
     }
 }

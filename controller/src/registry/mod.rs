@@ -115,6 +115,9 @@ pub(crate) struct Registry {
     /// Operators' certificates that count no more.
     #[serde(default)]
     revocations: Revocations,
+    /// What each site was told last, as the audit log has it.
+    #[serde(default)]
+    told: BTreeMap<SiteId, Digest>,
     /// Chunks that some patch names; derived.
     #[serde(skip)]
     chunks: HashSet<Digest>,
@@ -178,6 +181,11 @@ impl Registry {
     /// All sites that have a node, by id.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (&SiteId, &Node)> {
         self.nodes.iter()
+    }
+
+    /// Digest of what a site was told last; none before the first directive that wants something.
+    pub(crate) fn told(&self, site: &SiteId) -> Option<Digest> {
+        self.told.get(site).copied()
     }
 
     /// A patch.
@@ -274,6 +282,7 @@ impl Registry {
             }
             RegistryEvent::MetadataStaged { .. }
             | RegistryEvent::ImagesPublished { .. }
+            | RegistryEvent::DirectiveIssued { .. }
             | RegistryEvent::Alarm { .. } => Ok(()),
         }
     }
@@ -358,6 +367,10 @@ impl Registry {
             RegistryEvent::ImagesPublished { files, text } => {
                 self.images.publish(files);
                 Ok(vec![audit("images_published", text.clone(), None)])
+            }
+            RegistryEvent::DirectiveIssued { mark } => {
+                self.told.insert(mark.site.clone(), mark.content);
+                Ok(Vec::new())
             }
             RegistryEvent::Alarm { code, text, site } => Ok(vec![
                 audit("alarm", text.clone(), None),

@@ -195,7 +195,7 @@ async fn the_newer_of_two_streams_wins_and_a_shared_identity_is_noticed() {
 async fn a_node_that_has_seen_a_newer_directive_raises_an_alarm() {
     let world = World::new();
     let (_controller, operator, node) = world.with_node().await;
-    let request = v1::CheckInRequest { reports: Vec::new(), directive_counter: 1_000_000 };
+    let request = v1::CheckInRequest { reports: Vec::new(), directive_counter: 1_000_000, ..Default::default() };
     node.client().check_in(request).await.unwrap();
     let alarms = operator.site("rx1").await.alarms;
     assert!(alarms.iter().any(|a| a.code == "directive_counter_ahead"), "{alarms:?}");

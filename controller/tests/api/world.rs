@@ -547,7 +547,7 @@ impl Node {
     }
 
     pub(crate) async fn send(&self, reports: Vec<v1::Envelope>) -> Result<v1::CheckInResponse, tonic::Status> {
-        let request = v1::CheckInRequest { reports, directive_counter: 0 };
+        let request = v1::CheckInRequest { reports, ..Default::default() };
         Ok(self.client().check_in(request).await?.into_inner())
     }
 

@@ -25,7 +25,7 @@ use crate::{
     cache::Cache,
     identity::Identity,
     sync::{CheckIns, Controller, Wakers, run_check_ins, run_renewal, run_watch},
-    trust::{Documents, Floor, TrustStore},
+    trust::{Documents, Floor, TrustStore, WitnessFile, WitnessView},
 };
 
 /// Inputs that may wait for the loop: some for each device at work and each system under watch.
@@ -49,6 +49,18 @@ pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
 
+/// A person has looked: the log that the node of `state_dir` refused is the one that counts from now on, and what it had
+/// accepted before is kept as evidence. Where what it knew is damaged, the next log that it is shown counts.
+///
+/// # Errors
+/// [`NodeError`]: no node, a node that is running on this state, or files that can't be written.
+pub fn accept_log(state_dir: &std::path::Path) -> Result<WitnessView, NodeError> {
+    let identity = Identity::read(state_dir)?;
+    // Held while the files are written: a running node would write over them.
+    let (_, _store) = store::Store::open(state_dir, &identity.site)?;
+    crate::trust::accept_log(state_dir)
+}
+
 /// Runs the node of a site until `shutdown`. Installs that are under way then go on on their devices and are taken up
 /// again at the next start.
 ///
@@ -63,6 +75,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let mut trust = TrustStore::open(&options.state_dir)?;
     // The journal knows it too: whichever is higher counts.
     trust.raise(Floor { counter: state.directive_counter(), ..trust.floor() })?;
+    let witness = WitnessFile::open(&options.state_dir, &identity)?;
     let controller = Controller::new(&identity)?;
     let documents = Arc::new(Documents::open(&options.state_dir.join("documents"))?);
     let cache = Cache::open(&options.state_dir).map_err(|source| NodeError::File {
@@ -101,6 +114,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         identity: Arc::clone(&identity),
         documents: Arc::clone(&documents),
         trust,
+        witness,
         owner: owner.clone(),
         site: site_receiver.clone(),
         every: options.check_in_every,

@@ -18,7 +18,7 @@ use crate::{
     NodeError,
     executor::{Owner, Site, now},
     identity::Identity,
-    trust::{self, Documents, Floor, Papers, Refusal, TrustStore},
+    trust::{self, Documents, Floor, Papers, Refusal, TrustStore, WitnessFile},
 };
 
 /// Most reports of one call (`CheckInRequest.reports`).
@@ -34,11 +34,13 @@ pub(crate) struct CheckIns {
     pub(crate) identity: Arc<Identity>,
     pub(crate) documents: Arc<Documents>,
     pub(crate) trust: TrustStore,
+    pub(crate) witness: WitnessFile,
     pub(crate) owner: Owner,
     pub(crate) site: watch::Receiver<Arc<Site>>,
     pub(crate) every: Option<Duration>,
-    /// The directive that was dealt with last, and the site file that it was checked against.
-    pub(crate) done: Option<(Digest, u64)>,
+    /// The directive that was dealt with last, the site file that it was checked against, and whether the controller's log
+    /// was refused.
+    pub(crate) done: Option<(Digest, u64, bool)>,
 }
 
 /// Why a check-in did not go through.
@@ -105,19 +107,23 @@ impl CheckIns {
         let message = CheckInRequest {
             reports: batch.reports.iter().map(convert::to_wire).collect(),
             directive_counter: batch.directive_counter,
+            log_size: self.witness.size(),
+            cosignature: self.witness.cosignature().to_owned(),
         };
         let answer = in_time(self.controller.client().check_in(request(message))).await.map_err(FetchError::from)?;
         self.owner.acked(answer.acked_seq).await;
+        let identity = Arc::clone(&self.identity);
+        let log_refusal = self.witness.see(&answer.log_checkpoint, &answer.log_consistency, &identity, now())?;
         if let Some(envelope) = answer.directive {
-            self.obey(&convert::from_wire(envelope)).await?;
+            self.obey(&convert::from_wire(envelope), log_refusal).await?;
         }
         let asked = self.every.unwrap_or(Duration::from_millis(u64::from(answer.check_in_after_ms)));
         Ok(jittered(pause(asked, batch.more && answer.acked_seq > batch.acked)))
     }
 
-    async fn obey(&mut self, envelope: &Envelope) -> Result<(), CheckInError> {
+    async fn obey(&mut self, envelope: &Envelope, log_refusal: Option<Refusal>) -> Result<(), CheckInError> {
         let site = Arc::clone(&self.site.borrow_and_update());
-        let this = (envelope.digest(), site.generation);
+        let this = (envelope.digest(), site.generation, log_refusal.is_some());
         if self.done == Some(this) {
             return Ok(());
         }
@@ -137,6 +143,11 @@ impl CheckIns {
         refusals.extend(more);
         let fresh = expired.is_none();
         if let Some(refusal) = expired {
+            wishes.expires_at = Timestamp(0);
+            refusals.push(refusal);
+        }
+        // As an expired one: nothing new begins, but halts and rollbacks count.
+        if let Some(refusal) = log_refusal {
             wishes.expires_at = Timestamp(0);
             refusals.push(refusal);
         }

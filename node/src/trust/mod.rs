@@ -10,8 +10,12 @@ mod store;
 mod store_tests;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 pub(crate) use directive::{Papers, Refusal, expired, halt, open, wishes};
 pub(crate) use documents::Documents;
 pub(crate) use floor::Floor;
 pub use store::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};
+pub(crate) use witness::WitnessFile;
+pub(crate) use witness::accept as accept_log;
+pub use witness::{WitnessView, witness_view};

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a serialised form is a contract; fields are only added, with a default.
 
+mod audit;
 mod deployment;
 mod directive;
 mod estate;
@@ -14,6 +15,7 @@ mod report;
 mod rollout;
 mod time;
 
+pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, NodeKey};
 pub use deployment::DeploymentState;
 pub use directive::{Directive, Goal, GoalAction, Mode, SiteRollout};
 pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};

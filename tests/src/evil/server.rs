@@ -22,7 +22,9 @@ use wardround_proto::v1::{
     node_service_server::{NodeService, NodeServiceServer},
 };
 use wardround_rollout_plans::model::{Report, ReportBody};
-use wardround_signing::{Digest, Envelope, KeyId, Policy, PublicKey, Signature, Signer as _, verify};
+use wardround_signing::{
+    Digest, Envelope, KeyId, Policy, PublicKey, Signature, Signer as _, log::SignedCheckpoint, verify,
+};
 
 use super::Estate;
 use crate::world::free_port;
@@ -36,6 +38,8 @@ pub struct Served {
     pub documents: BTreeMap<Digest, Envelope>,
     /// Chunks by the digest under which they are asked for.
     pub chunks: BTreeMap<Digest, Vec<u8>>,
+    /// The log's newest checkpoint and the proof that comes with it; none: an honest empty log.
+    pub log: Option<(String, Vec<Vec<u8>>)>,
     /// Reports that came in, their signatures verified.
     pub reports: Vec<Report>,
     /// How often the node has checked in.
@@ -60,6 +64,7 @@ struct Service {
     ca_pem: String,
     anchor: Vec<u8>,
     online: PublicKey,
+    log: SignedCheckpoint,
     site: String,
 }
 
@@ -94,6 +99,7 @@ impl Evil {
             ca_pem,
             anchor,
             online: estate.online.public(),
+            log: SignedCheckpoint::sign(0, Digest::of(b""), &estate.online).unwrap(),
             site: estate.site.to_string(),
         });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -147,6 +153,7 @@ impl EnrolmentService for Service {
             trust_anchor: self.anchor.clone(),
             directive_public_key: self.online.to_bytes().to_vec(),
             root_json: Vec::new(),
+            log_public_key: self.online.to_bytes().to_vec(),
         }))
     }
 }
@@ -168,7 +175,11 @@ impl NodeService for Service {
                 served.reports.push(report);
             }
         }
+        let honest = || (self.log.note().to_owned(), Vec::new());
+        let (log_checkpoint, log_consistency) = served.log.clone().unwrap_or_else(honest);
         Ok(Response::new(v1::CheckInResponse {
+            log_checkpoint,
+            log_consistency,
             acked_seq: served.reports.last().map_or(0, |r| r.seq),
             directive: served.directive.as_ref().map(to_wire),
             now_ms: jiff::Timestamp::now().as_millisecond(),
