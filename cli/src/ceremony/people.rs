@@ -1,11 +1,15 @@
 //! Out of people's public files: the first root and targets, and their next versions.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use wardround_signing::{
     PublicKey, Role, TrustedKey, same_person,
     tuf::{
-        Moment, OnlineKeys, RoleName, Root, Rules, Targets, TufKey, TufKeyId, check_root, check_targets, next_version,
+        Ceremony, Member, Moment, OnlineKeys, RoleName, Root, Rules, Targets, TufKey, TufKeyId, check_root,
+        check_targets, next_version,
     },
 };
 
@@ -127,18 +131,25 @@ pub(crate) fn first(people: &People, online: &Online, expires: Moment) -> Result
         Failure::usage(format!("the controller's {what} key is not named"))
             .hint("pass --controller with online.pub.json of the controller's data folder")
     };
-    let controller = online.controller.ok_or_else(|| missing("directive"))?;
-    let mut root = Root::new(expires);
-    let mut targets = Targets::top(expires);
-    root.add_key(RoleName::Snapshot, online.snapshot.ok_or_else(|| missing("snapshot"))?, None);
-    root.add_key(RoleName::Timestamp, online.timestamp.ok_or_else(|| missing("timestamp"))?, None);
-    targets.add_key(RoleName::Controller, controller, None);
-    for (role, keys) in &people.keys {
-        for named in keys {
-            add(&mut root, &mut targets, *role, &named.public);
-        }
-    }
-    set_thresholds(&mut root, &mut targets, people);
+    let online = OnlineKeys {
+        directives: online.controller.ok_or_else(|| missing("directive"))?,
+        snapshot: online.snapshot.ok_or_else(|| missing("snapshot"))?,
+        timestamp: online.timestamp.ok_or_else(|| missing("timestamp"))?,
+    };
+    let member = |role: RoleName, named: &Named| Member {
+        holder: named.public.holder.clone(),
+        key: named.public.key,
+        roles: BTreeSet::from([role]),
+    };
+    let members = people.keys.iter().flat_map(|(role, keys)| keys.iter().map(|named| member(*role, named)));
+    let ceremony = Ceremony {
+        members: members.collect(),
+        online,
+        thresholds: people.thresholds.clone(),
+        root_expires: expires,
+        targets_expires: expires,
+    };
+    let (root, targets) = ceremony.proposed();
     check(&root, &targets)?;
     Ok((root, targets))
 }

@@ -22,6 +22,7 @@ Example:
   wardround key create --holder \"Ben Fox\" --role clinical --out ben.key
   wardround key create --holder \"Cy Poole\" --role on-call --out cy.key
   wardround init --trust ann.pub.json --trust ben.pub.json --trust cy.pub.json --name controller.example.org
+  wardround root init --help       # who may sign: the root ceremony, docs/ceremony.md
   wardround controller run")]
 pub(crate) struct Init {
     /// A person's public key file; give at least two, with the roles release and clinical
@@ -106,7 +107,7 @@ impl Init {
                 "this first operator may call everything; `wardround operator issue NAME --role ROLE` makes the next ones"
             );
         }
-        eprintln!("next: `wardround controller run`");
+        eprintln!("next: hold the root ceremony (`wardround root init --help`), then `wardround controller run`");
         Ok(Exit::Ok)
     }
 }

@@ -51,6 +51,15 @@ impl Ceremony {
     /// # Errors
     /// [`PolicyError`] names the rule and the key.
     pub fn first(&self) -> Result<(Root, Targets), PolicyError> {
+        let (root, targets) = self.proposed();
+        check_root(&root, Rules::Wardround)?;
+        check_targets(&targets, &root)?;
+        Ok((root, targets))
+    }
+
+    /// The same, not yet judged by the policy: for whoever has to say which person's key breaks which rule.
+    #[must_use]
+    pub fn proposed(&self) -> (Root, Targets) {
         let (mut root, mut targets) = (Root::new(self.root_expires), Targets::top(self.targets_expires));
         for member in &self.members {
             let holder = Some(member.holder.as_str());
@@ -69,8 +78,6 @@ impl Ceremony {
             root.set_threshold(*role, *threshold);
             targets.set_threshold(*role, *threshold);
         }
-        check_root(&root, Rules::Wardround)?;
-        check_targets(&targets, &root)?;
-        Ok((root, targets))
+        (root, targets)
     }
 }
