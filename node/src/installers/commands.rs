@@ -1,6 +1,9 @@
 //! The lines that the launcher on the device runs.
 
-use wardround_rollout_plans::model::{Installer, Interpreter};
+use wardround_rollout_plans::{
+    model::{Installer, Interpreter},
+    patch_file::safe,
+};
 
 use super::exit_code::SPUNINST_MISSING;
 use crate::transports::shell::{Shell, Unquotable, quote};
@@ -39,16 +42,9 @@ pub enum Refused {
     /// A value that could not be passed safely.
     #[error(transparent)]
     Unquotable(#[from] Unquotable),
-    /// A value of the wrong form.
-    #[error("{what} {value:?} is not of the form {wanted}")]
-    BadValue {
-        /// Which value.
-        what: &'static str,
-        /// It.
-        value: String,
-        /// The form.
-        wanted: &'static str,
-    },
+    /// A value of the wrong form, or one that would take the device out of the node's hands.
+    #[error(transparent)]
+    Unsafe(#[from] safe::Fault),
 }
 
 /// The lines that perform `step`. The last one leaves the installer's exit code as the shell's own last code.
@@ -61,12 +57,12 @@ pub fn launch_lines(installer: &Installer, step: Step, shell: Shell, payload: &s
     match (installer, step) {
         (Installer::Msi { product_code, properties, .. }, _) => {
             windows_only("msi", shell)?;
-            let code = product_code_checked(product_code)?;
+            safe::product_code(product_code)?;
             // learn.microsoft.com "Standard Installer Command-Line Options"; ReallySuppress also stops reboots in the
             // middle of an installation.
             let mut line = match step {
                 Step::Install => format!("msiexec /i {} /qn /norestart REBOOT=ReallySuppress", q(payload)?),
-                Step::Uninstall => format!("msiexec /x {code} /qn /norestart REBOOT=ReallySuppress"),
+                Step::Uninstall => format!("msiexec /x {product_code} /qn /norestart REBOOT=ReallySuppress"),
             };
             if step == Step::Install {
                 for property in properties {
@@ -81,13 +77,15 @@ pub fn launch_lines(installer: &Installer, step: Step, shell: Shell, payload: &s
             let mut line = format!("{} /quiet /norestart", q(payload)?);
             for switch in switches {
                 line.push(' ');
-                line.push_str(&switch_checked(switch)?);
+                safe::hotfix_switch(switch)?;
+                line.push_str(&q(switch)?);
             }
             Ok(vec![line])
         }
         (Installer::Hotfix { kb, .. }, Step::Uninstall) => {
             windows_only("hotfix", shell)?;
-            let spuninst = format!(r#""%windir%\$NtUninstall{}$\spuninst\spuninst.exe""#, kb_checked(kb)?);
+            safe::kb(kb)?;
+            let spuninst = format!(r#""%windir%\$NtUninstall{kb}$\spuninst\spuninst.exe""#);
             Ok(vec![
                 format!("if not exist {spuninst} goto missing"),
                 format!("{spuninst} /quiet /norestart"),
@@ -118,58 +116,10 @@ fn windows_only(technology: &'static str, shell: Shell) -> Result<(), Refused> {
     }
 }
 
-/// "{8-4-4-4-12}" hexadecimal digits.
-pub(super) fn product_code_checked(text: &str) -> Result<&str, Refused> {
-    let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or_default();
-    let lengths: Vec<usize> = inner.split('-').map(str::len).collect();
-    if lengths == [8, 4, 4, 4, 12] && inner.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        return Ok(text);
-    }
-    Err(Refused::BadValue {
-        what: "product code",
-        value: text.to_owned(),
-        wanted: "{XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}",
-    })
-}
-
-/// "KB" and 5 to 8 digits.
-pub(super) fn kb_checked(text: &str) -> Result<&str, Refused> {
-    let digits = text.strip_prefix("KB").unwrap_or_default();
-    if (5..=8).contains(&digits.len()) && digits.chars().all(|c| c.is_ascii_digit()) {
-        return Ok(text);
-    }
-    Err(Refused::BadValue { what: "KB number", value: text.to_owned(), wanted: "KB1234567" })
-}
-
 fn property_checked(text: &str) -> Result<String, Refused> {
-    let bad = || Refused::BadValue { what: "property", value: text.to_owned(), wanted: "PROPERTY=value" };
-    let (name, value) = text.split_once('=').ok_or_else(bad)?;
-    let name_ok = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_' || c == '.');
-    // REBOOT is ours: a package that reboots by itself would break the node's order of steps.
-    if !name_ok || name == "REBOOT" {
-        return Err(bad());
-    }
-    // A backslash at the end would make the closing quote a part of the value.
-    if value.ends_with('\\') {
-        return Err(bad());
-    }
+    safe::property(text)?;
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
     Ok(format!("{name}={}", quote(Shell::Cmd, value)?))
-}
-
-/// `/nobackup` (`/n` in the older form, KB262841) forbids uninstalling, and the restart switches would take the reboot out
-/// of the node's hands.
-fn switch_checked(text: &str) -> Result<String, Refused> {
-    const FORBIDDEN: [&str; 4] = ["/nobackup", "/forcerestart", "/warnrestart", "/promptrestart"];
-    let lower = text.to_ascii_lowercase().replacen('-', "/", 1);
-    if !lower.starts_with('/') || lower == "/n" || FORBIDDEN.iter().any(|f| lower.starts_with(f)) {
-        return Err(Refused::BadValue {
-            what: "switch",
-            value: text.to_owned(),
-            wanted: "/switch, and not one that forbids uninstalling or restarts the device",
-        });
-    }
-    Ok(quote(Shell::Cmd, text)?)
 }
 
 #[cfg(test)]
@@ -201,10 +151,22 @@ mod tests {
 
     #[test]
     fn what_would_escape_or_take_over_is_refused() {
-        for property in ["REBOOT=Force", "X=a&del", "X=%TEMP%", r"X=C:\", "x=1", "X", "X=a\"b", "X=a\nb"] {
+        for property in [
+            "REBOOT=Force",
+            "X=a&del",
+            "X=%TEMP%",
+            r"X=C:\",
+            "x=1",
+            "X",
+            "X=a\"b",
+            "X=a\nb",
+            "REMOVE=ALL",
+            "DISABLEROLLBACK=1",
+        ] {
             assert!(launch_lines(&msi(&[property]), Step::Install, Shell::Cmd, r"C:\p.msi").is_err(), "{property}");
         }
-        for switch in ["/nobackup", "-NoBackup", "/n", "-N", "/forcerestart", "x", "/a & b"] {
+        for switch in ["/nobackup", "-NoBackup", "/n", "-N", "/forcerestart", "x", "/a & b", "/x", "/integrate:c", "/r"]
+        {
             let hotfix = Installer::Hotfix { kb: "KB4500331".into(), switches: vec![switch.into()] };
             assert!(launch_lines(&hotfix, Step::Install, Shell::Cmd, r"C:\k.exe").is_err(), "{switch}");
         }

@@ -1,11 +1,11 @@
 //! Detection: what to ask of a device, and what its answer means.
 
-use wardround_rollout_plans::model::{Detected, Installer};
-
-use super::{
-    Refused,
-    commands::{kb_checked, product_code_checked},
+use wardround_rollout_plans::{
+    model::{Detected, Installer},
+    patch_file::safe,
 };
+
+use super::Refused;
 
 /// One question to a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,15 +40,15 @@ pub fn query(installer: &Installer) -> Result<Query, Refused> {
     match installer {
         // learn.microsoft.com "Uninstall Registry Key".
         Installer::Msi { product_code, .. } => {
-            let code = product_code_checked(product_code)?;
+            safe::product_code(product_code)?;
             values.extend(VIEWS.map(|view| RegistryValue {
-                key: format!(r"{view}\Microsoft\Windows\CurrentVersion\Uninstall\{code}"),
+                key: format!(r"{view}\Microsoft\Windows\CurrentVersion\Uninstall\{product_code}"),
                 value: "DisplayVersion",
             }));
         }
         // KB262841: update.exe records each hotfix here with Installed = 1.
         Installer::Hotfix { kb, .. } => {
-            let kb = kb_checked(kb)?;
+            safe::kb(kb)?;
             values.extend(VIEWS.map(|view| RegistryValue {
                 key: format!(r"{view}\Microsoft\Windows NT\CurrentVersion\HotFix\{kb}"),
                 value: "Installed",

@@ -5,7 +5,7 @@
 
 mod lint;
 mod read;
-mod safe;
+pub mod safe;
 
 pub use lint::lint_patch;
 

@@ -1,5 +1,7 @@
 //! What may stand in a patch: texts from here end up in command lines on devices, so only what no shell would
 //! interpret is allowed, and nothing that would forbid taking the patch back.
+//!
+//! Import checks by these functions, and the node once more before it writes a command line.
 
 use crate::model::{Installer, Interpreter};
 
@@ -15,13 +17,17 @@ pub(super) const ARGUMENTS_MAX: usize = 32;
 const DEVICE_NAMES: [&str; 4] = ["con", "prn", "aux", "nul"];
 
 /// What is wrong, and the way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub(super) message: String,
-    pub(super) hint: String,
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} ({hint})")]
+pub struct Fault {
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    pub hint: String,
 }
 
-pub(super) type Checked = Result<(), Fault>;
+/// What the checks of this module return.
+pub type Checked = Result<(), Fault>;
 
 fn fault(message: impl Into<String>, hint: impl Into<String>) -> Checked {
     Err(Fault { message: message.into(), hint: hint.into() })
@@ -110,8 +116,11 @@ fn extension(file_name: &str, what: &str, allowed: &[&str]) -> Checked {
     )
 }
 
-/// "{90120000-0030-0000-0000-0000000FF1CE}".
-fn product_code(code: &str) -> Checked {
+/// A product code: "{90120000-0030-0000-0000-0000000FF1CE}".
+///
+/// # Errors
+/// [`Fault`] when it has another form.
+pub fn product_code(code: &str) -> Checked {
     let inner = code.strip_prefix('{').and_then(|c| c.strip_suffix('}'));
     let groups = |inner: &str| {
         let parts: Vec<&str> = inner.split('-').collect();
@@ -133,8 +142,11 @@ fn version_text(version: &str) -> Checked {
     fault(format!("{version:?} is not a version"), "as the registry shows DisplayVersion, for example 1.2.0")
 }
 
-/// "KB4500331".
-fn kb(number: &str) -> Checked {
+/// A KB number: "KB4500331".
+///
+/// # Errors
+/// [`Fault`] when it has another form.
+pub fn kb(number: &str) -> Checked {
     let digits = number.strip_prefix("KB").unwrap_or_default();
     if (5..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(());
@@ -152,8 +164,11 @@ const SWITCHES_REFUSED: [(&str, &[&str]); 4] = [
     ("something else than the patch would be run", &["c", "t"]),
 ];
 
-/// `/word` or `/word:value`.
-fn hotfix_switch(switch: &str) -> Checked {
+/// A switch of `update.exe`: `/word` or `/word:value`.
+///
+/// # Errors
+/// [`Fault`] when it has another form, or would keep the patch from being installed, watched or taken back.
+pub fn hotfix_switch(switch: &str) -> Checked {
     let body = switch.strip_prefix('/').unwrap_or_default();
     let (word, value) = body.split_once(':').map_or((body, None), |(word, value)| (word, Some(value)));
     if switch.len() > ARGUMENT_BYTES_MAX || !plain(word, "") || value.is_some_and(|v| !plain(v, "._-")) {
@@ -188,8 +203,11 @@ const PROPERTIES_REFUSED: [&str; 12] = [
     "SEQUENCE",
 ];
 
-/// `NAME=value`; public properties are in capitals.
-fn property(text: &str) -> Checked {
+/// A property of Windows Installer: `NAME=value`; public properties are in capitals.
+///
+/// # Errors
+/// [`Fault`] when it has another form, or changes what the installer does.
+pub fn property(text: &str) -> Checked {
     let Some((name, value)) = text.split_once('=') else {
         return fault(format!("{text:?} is not a property: expected NAME=value"), "for example ALLUSERS=1");
     };
