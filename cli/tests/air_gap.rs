@@ -3,72 +3,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+#[path = "support/estate.rs"]
+mod estate;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/repository.rs"]
+mod repository;
 mod support;
 
-use std::{
-    net::TcpStream,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use estate::ok;
 use insta::assert_snapshot;
+use process::Running;
 use serde_json::Value;
 use support::{Bench, PASSPHRASE, free_address};
-
-const CPE: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:professional:*:x86:*";
-const PATCH: &str = "\
-id: TEST-1
-title: A patch of the tests
-severity: low
-variants:
-  - id: xp
-    platforms: [\"cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*\"]
-    payload: { file: install.sh }
-    installer: { technology: script, interpreter: sh }
-";
-const SCRIPT: &str = "\
-case $1 in
-  detect) test -f \"$WARDROUND_DEVICE_ROOT/patched\" || exit 1 ;;
-  install) echo yes > \"$WARDROUND_DEVICE_ROOT/patched\" ;;
-  uninstall) rm -f \"$WARDROUND_DEVICE_ROOT/patched\" ;;
-esac
-";
-const PLAN: &str = "\
-name: two-waves
-waves:
-  - { name: canary, select: { labels: { ring: canary } }, soak: 1h, gate: { approvals: [clinical] } }
-  - { name: full, select: { remaining: true }, soak: 1h }
-";
-
-struct Running(Child);
-
-impl Running {
-    fn start(bench: &Bench, log: &str, line: &[&str]) -> Self {
-        let log = std::fs::File::create(bench.path().join(log)).unwrap();
-        let mut command = bench.command(line);
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(120), "waited in vain until {what}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
-fn ok(bench: &Bench, line: &[&str]) -> String {
-    says(bench, line, 0, &[])
-}
 
 fn says(bench: &Bench, line: &[&str], exit: u8, words: &[&str]) -> String {
     checked(bench.run(line), exit, words)
@@ -101,30 +51,11 @@ fn set_up() -> (Bench, Running, Running) {
     let listen = address.to_string();
     bench.mask(listen.clone(), "ADDRESS");
     ok(&bench, &["init", "--trust", "ann.pub.json", "ben.pub.json", "cy.pub.json", "--listen", &listen]);
-    let line = ["controller", "run", "--no-console", "--stop-with-stdin", "--check-in-every", "300ms"];
-    let controller = Running::start(&bench, "controller.log", &line);
-    until("the controller listens", || TcpStream::connect(address).is_ok());
-    let mut site = "site: rx1\ndevices:\n".to_owned();
-    for (name, ring) in [("ct-1", "canary"), ("ct-2", "rest"), ("ct-3", "rest")] {
-        bench.write(&format!("devices/{name}/platform"), &format!("{CPE}\n"));
-        site += &format!(
-            "  - name: {name}\n    platform: \"{CPE}\"\n    labels: {{ ring: {ring} }}\n    \
-             transport: {{ kind: local, root: devices/{name}, shell: sh }}\n"
-        );
-    }
-    bench.write("site.yaml", &site);
-    let mut token = bench.command(&["site", "token", "rx1", "--output", "json"]);
-    let token: Value = serde_json::from_slice(&token.output().unwrap().stdout).unwrap();
-    let url = format!("https://{listen}");
-    let token = token["token"].as_str().unwrap();
-    ok(&bench, &["node", "enrol", "--controller", &url, "--token", token, "--state", "node"]);
-    let line = ["node", "run", "--state", "node", "--site", "site.yaml", "--stop-with-stdin"];
-    let node = Running::start(&bench, "node.log", &line);
-    bench.write("patch.yaml", PATCH);
-    bench.write("install.sh", SCRIPT);
-    bench.write("plan.yaml", PLAN);
-    ok(&bench, &["patch", "import", "patch.yaml"]);
-    until("the site is known", || bench.run(&["site", "list"]).contains("rx1"));
+    repository::begin(&bench, &["ann.pub.json", "ben.pub.json", "cy.pub.json"]);
+    let controller = Running::controller(&bench, address);
+    estate::enrol(&bench, &listen);
+    let node = estate::start_node(&bench, "300ms");
+    bench.write("plan.yaml", &estate::plan("1h"));
     (bench, controller, node)
 }
 
@@ -144,7 +75,7 @@ fn edit_payload(envelope: &mut Value, change: impl FnOnce(&mut Value)) {
 
 #[test]
 fn what_is_signed_away_counts_here() {
-    let (bench, _controller, _node) = set_up();
+    let (bench, controller, _node) = set_up();
     // A patch, by both.
     ok(&bench, &["sign", "export", "patch", "TEST-1"]);
     for key in ["ann", "ben"] {
@@ -154,8 +85,7 @@ fn what_is_signed_away_counts_here() {
         says(&bench, &["sign", "import", &out], 0, &["patch TEST-1 is signed by"]);
     }
     // A rollout, and what both read before they sign.
-    let create = ["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"];
-    until("the devices are known", || bench.run(&create).contains("\nexit 0\n"));
+    ok(&bench, &["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"]);
     ok(&bench, &["sign", "export", "rollout", "r1"]);
     let shown =
         checked(away(&bench, &["sign", "show", "r1.request.json", "--devices"]), 0, &["  full rx1/ct-3 (variant xp)"]);
@@ -229,16 +159,16 @@ fn what_is_signed_away_counts_here() {
         3,
         &["can't be used", "not its signature over this document"],
     );
+    assert_eq!(controller.stop(), Some(0), "{}", bench.read("controller.log"));
 }
 
 #[test]
 fn a_changed_request_is_refused_by_name() {
     let (bench, _controller, _node) = set_up();
-    let create = ["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"];
     for key in ["ann.key", "ben.key"] {
         ok(&bench, &["patch", "sign", "TEST-1", "--yes", "--key", key]);
     }
-    until("the devices are known", || bench.run(&create).contains("\nexit 0\n"));
+    ok(&bench, &["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"]);
     ok(&bench, &["sign", "export", "rollout", "r1"]);
     ok(
         &bench,

@@ -2,97 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+#[path = "support/estate.rs"]
+mod estate;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/repository.rs"]
+mod repository;
 mod support;
 
-use std::{
-    net::TcpStream,
-    process::{Child, Stdio},
-    time::{Duration, Instant},
-};
-
+use estate::{json, ok, plan, start_node};
 use insta::assert_snapshot;
+use process::{Running, until};
 use serde_json::Value;
 use support::{Bench, free_address};
-
-const CPE: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:professional:*:x86:*";
-
-const PATCH: &str = "\
-id: TEST-1
-title: A patch of the tests
-severity: low
-variants:
-  - id: xp
-    platforms: [\"cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*\"]
-    payload: { file: install.sh }
-    installer: { technology: script, interpreter: sh }
-";
-
-const SCRIPT: &str = "\
-case $1 in
-  detect) test -f \"$WARDROUND_DEVICE_ROOT/patched\" || exit 1 ;;
-  install) test ! -e \"$WARDROUND_DEVICE_ROOT/refuses\" || exit 1; echo yes > \"$WARDROUND_DEVICE_ROOT/patched\" ;;
-  uninstall) rm -f \"$WARDROUND_DEVICE_ROOT/patched\" ;;
-esac
-";
-
-/// Two waves of one site; the second wants a clinical approval.
-fn plan(soak: &str) -> String {
-    format!(
-        "name: two-waves\n\
-         timing: {{ install_timeout: 30s, retry_after: 1s }}\n\
-         waves:\n  \
-         - {{ name: canary, select: {{ labels: {{ ring: canary }} }}, soak: {soak}, gate: {{ approvals: [clinical] }} }}\n  \
-         - {{ name: full, select: {{ remaining: true }}, soak: {soak} }}\n"
-    )
-}
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Running {
-    fn start(bench: &Bench, name: &str, line: &[&str]) -> Self {
-        let log = std::fs::File::create(bench.path().join(name)).unwrap();
-        let mut command = bench.command(line);
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
-    }
-
-    /// Ends its standard input, which stops it; gives its exit code.
-    fn stop(mut self) -> Option<i32> {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap().code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-/// Waits for a condition, not for a time.
-fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
-/// What a command writes as JSON.
-fn json(bench: &Bench, line: &[&str]) -> Value {
-    let mut command = bench.command(line);
-    command.args(["--output", "json"]).env("WARDROUND_PASSPHRASE", support::PASSPHRASE);
-    let done = command.output().unwrap();
-    assert!(done.status.success(), "{line:?}: {}", String::from_utf8_lossy(&done.stderr));
-    serde_json::from_slice(&done.stdout).unwrap()
-}
-
-fn ok(bench: &Bench, line: &[&str]) -> String {
-    let text = bench.run(line);
-    assert!(text.contains("\nexit 0\n"), "{text}");
-    text
-}
 
 fn wave_state(bench: &Bench, rollout: &str, wave: usize) -> String {
     json(bench, &["rollout", "status", rollout])["waves"][wave]["state"].as_str().unwrap().to_owned()
@@ -115,50 +37,16 @@ fn set_up_with_check_ins(every: &str) -> (Bench, Running, Running) {
     let listen = address.to_string();
     bench.mask(listen.clone(), "ADDRESS");
     ok(&bench, &["init", "--trust", "ann.pub.json", "ben.pub.json", "cy.pub.json", "--listen", &listen]);
-    let controller = Running::start(
-        &bench,
-        "controller.log",
-        &["controller", "run", "--no-console", "--stop-with-stdin", "--check-in-every", "300ms"],
-    );
-    until("the controller listens", || TcpStream::connect(address).is_ok());
-
-    let mut site = "site: rx1\ndevices:\n".to_owned();
-    for (name, ring) in [("ct-1", "canary"), ("ct-2", "rest"), ("ct-3", "rest")] {
-        bench.write(&format!("devices/{name}/platform"), &format!("{CPE}\n"));
-        site += &format!(
-            "  - name: {name}\n    platform: \"{CPE}\"\n    labels: {{ ring: {ring} }}\n    \
-             transport: {{ kind: local, root: devices/{name}, shell: sh }}\n"
-        );
-    }
-    bench.write("site.yaml", &site);
-    let token = json(&bench, &["site", "token", "rx1"])["token"].as_str().unwrap().to_owned();
-    let url = format!("https://{listen}");
-    ok(&bench, &["node", "enrol", "--controller", &url, "--token", &token, "--state", "node"]);
-    let again = ["node", "enrol", "--controller", &url, "--token", &token, "--state", "other"];
-    let used = bench.run(&again);
-    assert!(!used.contains("\nexit 0\n") && used.contains("token"), "a token counts once: {used}");
+    repository::begin(&bench, &["ann.pub.json", "ben.pub.json", "cy.pub.json"]);
+    let controller = Running::controller(&bench, address);
+    estate::enrol(&bench, &listen);
     let node = start_node(&bench, every);
-
-    bench.write("patch.yaml", PATCH);
-    bench.write("install.sh", SCRIPT);
     bench.write("slow.yaml", &plan("1h"));
     bench.write("fast.yaml", &plan("300ms"));
-    ok(&bench, &["patch", "import", "patch.yaml"]);
     ok(&bench, &["patch", "sign", "TEST-1", "--yes", "--key", "ann.key"]);
     ok(&bench, &["patch", "sign", "TEST-1", "--yes", "--key", "ben.key"]);
     ok(&bench, &["key", "use", "cy.key"]);
     (bench, controller, node)
-}
-
-fn start_node(bench: &Bench, check_in_every: &str) -> Running {
-    let mut line = vec!["node", "run", "--state", "node", "--site", "site.yaml", "--stop-with-stdin"];
-    line.extend(["--check-in-every", check_in_every]);
-    let node = Running::start(bench, "node.log", &line);
-    until("the site is connected", || {
-        let sites = json(bench, &["site", "list"]);
-        sites[0]["connected"] == true && sites[0]["devices"] == 3
-    });
-    node
 }
 
 fn signed_and_started(bench: &Bench, plan: &str, id: &str) {

@@ -2,52 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/repository.rs"]
+mod repository;
 mod support;
 
-use std::{
-    net::{SocketAddr, TcpStream},
-    process::{Child, Stdio},
-    time::{Duration, Instant},
-};
-
 use insta::assert_snapshot;
+use process::Running;
 use support::{Bench, free_address};
 use wardround_signing::{
-    SecretKey, Signer as _, TrustedKey,
-    tuf::{Ceremony, Member, Moment, OnlineKeys, RoleName, Signed, Targets, TufKey, next_version},
+    TrustedKey,
+    tuf::{RoleName, Signed, Targets, TufKey, next_version},
 };
-
-/// A controller that runs until it is dropped.
-struct Running(Child);
-
-impl Running {
-    /// Starts it and waits until it listens.
-    fn controller(bench: &Bench, address: SocketAddr) -> Self {
-        let mut command = bench.command(&["controller", "run", "--no-console", "--stop-with-stdin"]);
-        let log = std::fs::File::create(bench.path().join("controller.log")).unwrap();
-        let mut child = command.stdin(Stdio::piped()).stderr(log).stdout(Stdio::null()).spawn().unwrap();
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(child.try_wait().unwrap().is_none(), "{}", bench.read("controller.log"));
-            assert!(begun.elapsed() < Duration::from_secs(30), "no controller on {address}");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        Self(child)
-    }
-
-    /// Asks it to stop by ending its standard input; gives its exit code.
-    fn stop(mut self) -> Option<i32> {
-        drop(self.0.stdin.take());
-        self.0.wait().unwrap().code()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 const PATCH: &str = "\
 id: TEST-1
@@ -89,44 +56,10 @@ fn set_up_with(prepare: impl FnOnce(&Bench)) -> (Bench, Running) {
     (bench, controller)
 }
 
-/// Holds the root ceremony for Ann and Ben, and writes its result to `repository`.
-fn ceremony(bench: &Bench) {
-    let expires = Moment::from_ms(jiff::Timestamp::now().as_millisecond()).plus_seconds(86_400);
-    let holders = [(1_u8, "Rae Hill"), (2, "Rob Moss")];
-    let key = |seed: u8| SecretKey::from_seed(&[seed; 32]);
-    let mut members: Vec<Member> = holders
-        .iter()
-        .map(|(seed, holder)| Member {
-            holder: (*holder).to_owned(),
-            key: key(*seed).public(),
-            roles: [RoleName::Root, RoleName::Targets].into(),
-        })
-        .collect();
-    for (file, role) in [("ann.pub.json", RoleName::Release), ("ben.pub.json", RoleName::Clinical)] {
-        let public: TrustedKey = serde_json::from_str(&bench.read(file)).unwrap();
-        members.push(Member { holder: public.holder.clone(), key: public.key, roles: [role].into() });
-    }
-    members.push(Member { holder: "Cy Poole".into(), key: key(3).public(), roles: [RoleName::OnCall].into() });
-    let online: OnlineKeys = serde_json::from_str(&bench.read("home/controller/online.pub.json")).unwrap();
-    let thresholds = Default::default();
-    let ceremony = Ceremony { members, online, thresholds, root_expires: expires, targets_expires: expires };
-    let (root, targets) = ceremony.first().unwrap();
-    let mut root = Signed::new(root).unwrap();
-    let mut targets = Signed::new(targets).unwrap();
-    for (seed, _) in holders {
-        root.sign(&key(seed)).unwrap();
-        targets.sign(&key(seed)).unwrap();
-    }
-    bench.write("repository/1.root.json", &String::from_utf8(root.to_bytes()).unwrap());
-    bench.write("repository/1.targets.json", &String::from_utf8(targets.to_bytes()).unwrap());
-}
-
 #[test]
 fn a_person_signs_in_the_repository_that_their_profile_holds_on_to() {
     let (bench, controller) = set_up_with(|bench| {
-        ceremony(bench);
-        let imported = bench.run(&["root", "import", "repository"]);
-        assert!(imported.contains("\nexit 0\n") && imported.contains("SHA-256 of 1.root.json"), "{imported}");
+        repository::begin(bench, &["ann.pub.json", "ben.pub.json"]);
         bench.write("half/1.root.json", &bench.read("repository/1.root.json"));
         let half = bench.run(&["root", "import", "half"]);
         assert!(half.contains("\nexit 3\n") && half.contains("1.targets.json is missing"), "{half}");
@@ -160,11 +93,7 @@ fn a_person_signs_in_the_repository_that_their_profile_holds_on_to() {
     let eve: TrustedKey = serde_json::from_str(&bench.read("eve.pub.json")).unwrap();
     next.remove_key(RoleName::Clinical, &TufKey::new(ben.key, None).id());
     next.add_key(RoleName::Clinical, eve.key, Some(&eve.holder));
-    let mut next = Signed::new(next).unwrap();
-    for seed in [1, 2] {
-        next.sign(&SecretKey::from_seed(&[seed; 32])).unwrap();
-    }
-    bench.write("repository/2.targets.json", &String::from_utf8(next.to_bytes()).unwrap());
+    bench.write("repository/2.targets.json", &repository::signed(next));
     let waits = bench.run(&["root", "publish", "repository"]);
     assert!(waits.contains("2.targets.json: waits: clinical"), "{waits}");
     let renewed = bench.run(&["root", "renew", "--key", "eve.key", "--yes"]);
