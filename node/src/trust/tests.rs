@@ -127,6 +127,8 @@ impl Hospital {
         };
         Rollout {
             id: RolloutId::new("r1").unwrap(),
+            version: 1,
+            ancestors: Vec::new(),
             patch: patch.id.clone(),
             patch_digest: Envelope::unsigned(patch).unwrap().digest(),
             plan: Plan {
@@ -146,6 +148,7 @@ impl Hospital {
                     name: members[0].wave.clone(),
                     root: Tree::new(members.iter().map(Member::leaf)).root(),
                     count: members.len() as u64,
+                    since: 1,
                 })
                 .collect(),
             created_at: NOW,

@@ -32,5 +32,5 @@ pub use plan::{
 };
 pub use platform::{InvalidPlatform, Platform};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
-pub use rollout::{Member, ResolvedWave, Rollout};
+pub use rollout::{ANCESTORS_MAX, Member, ResolvedWave, Rollout};
 pub use time::{DurationMs, Timestamp};

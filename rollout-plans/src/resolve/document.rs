@@ -23,10 +23,19 @@ pub fn document(
         .zip(&resolution.waves)
         .map(|(wave, members)| {
             let tree = Tree::new(members.iter().map(Member::leaf));
-            ResolvedWave { name: wave.name.clone(), root: tree.root(), count: tree.size() }
+            ResolvedWave { name: wave.name.clone(), root: tree.root(), count: tree.size(), since: 1 }
         })
         .collect();
-    Rollout { id, patch: patch.id.clone(), patch_digest, plan: plan.clone(), waves, created_at: now }
+    Rollout {
+        id,
+        version: 1,
+        ancestors: Vec::new(),
+        patch: patch.id.clone(),
+        patch_digest,
+        plan: plan.clone(),
+        waves,
+        created_at: now,
+    }
 }
 
 /// Checks that `members` (all waves, in leaf order) are exactly those under the document's Merkle roots, and that none of
@@ -36,6 +45,7 @@ pub fn document(
 /// # Errors
 /// A sentence that names the wave or device that differs.
 pub fn check_members(rollout: &Rollout, members: &[Member]) -> Result<(), String> {
+    rollout.check_lineage()?;
     if rollout.waves.len() != rollout.plan.waves.len()
         || rollout.waves.iter().zip(&rollout.plan.waves).any(|(resolved, planned)| resolved.name != planned.name)
     {

@@ -1,10 +1,12 @@
 //! Resolution: a plan and a patch against the estate give the members of every wave.
 
 mod advice;
+mod amend;
 mod document;
 mod names;
 mod select;
 
+pub use amend::{Amended, CannotAmend, Former, amend};
 pub use document::{check_members, document};
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,7 +16,7 @@ use select::Chooser;
 use crate::{
     estate::Estate,
     language::{ParsedPlan, Problem},
-    model::{DeviceId, Member, Patch, Selector},
+    model::{DeviceId, Member, Patch, Plan, Selector},
 };
 
 /// Why an eligible device is left out.
@@ -51,38 +53,7 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
         problems.sort_by_key(|p| (p.line, p.column));
         return Err(problems);
     }
-    let mut waves: Vec<Vec<Member>> = vec![Vec::new(); plan.waves.len()];
-    let mut left_out = BTreeMap::new();
-    let eligible = Chooser::new(&plan.eligible);
-    let choosers: Vec<Chooser<'_>> = plan.waves.iter().map(|wave| Chooser::new(&wave.select)).collect();
-    // An inventory that names a device twice, alike or not, must not make two members of it: the first entry counts.
-    let mut seen = HashSet::new();
-    for (site, device) in estate.devices() {
-        if !seen.insert(&device.id) {
-            continue;
-        }
-        if let Err(why) = eligible.check(site, device) {
-            left_out.insert(device.id.clone(), format!("not eligible: {why}"));
-            continue;
-        }
-        let Some(variant) = patch.variant_for(&device.platform) else {
-            left_out.insert(device.id.clone(), format!("{} has no variant for {}", patch.id, device.platform));
-            continue;
-        };
-        match choosers.iter().position(|chooser| chooser.takes(site, device)) {
-            Some(index) => waves[index].push(Member {
-                wave: plan.waves[index].name.clone(),
-                device: device.id.clone(),
-                variant: variant.id.clone(),
-            }),
-            None => {
-                left_out.insert(device.id.clone(), NO_WAVE.to_owned());
-            }
-        }
-    }
-    for wave in &mut waves {
-        wave.sort_unstable_by(|a, b| a.device.cmp(&b.device));
-    }
+    let (waves, left_out) = place(plan, patch, estate, |_| false, |_| true);
     for (index, members) in waves.iter().enumerate() {
         let wave = &plan.waves[index];
         if members.is_empty() {
@@ -106,6 +77,55 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
     }
     let warnings = advice::advice(plan, &waves, estate);
     Ok(Resolution { waves, left_out: left_out.into_iter().collect(), warnings })
+}
+
+/// Each device in the first of the `open` waves (by position) that takes it, or the reason why in none. Devices that are to
+/// `stay` where they are, are not looked at.
+fn place(
+    plan: &Plan,
+    patch: &Patch,
+    estate: &Estate,
+    stay: impl Fn(&DeviceId) -> bool,
+    open: impl Fn(usize) -> bool,
+) -> (Vec<Vec<Member>>, BTreeMap<DeviceId, String>) {
+    let mut waves: Vec<Vec<Member>> = vec![Vec::new(); plan.waves.len()];
+    let mut left_out = BTreeMap::new();
+    let eligible = Chooser::new(&plan.eligible);
+    let choosers: Vec<Chooser<'_>> = plan.waves.iter().map(|wave| Chooser::new(&wave.select)).collect();
+    // An inventory that names a device twice, alike or not, must not make two members of it: the first entry counts.
+    let mut seen = HashSet::new();
+    for (site, device) in estate.devices() {
+        if !seen.insert(&device.id) || stay(&device.id) {
+            continue;
+        }
+        if let Err(why) = eligible.check(site, device) {
+            left_out.insert(device.id.clone(), format!("not eligible: {why}"));
+            continue;
+        }
+        let Some(variant) = patch.variant_for(&device.platform) else {
+            left_out.insert(device.id.clone(), format!("{} has no variant for {}", patch.id, device.platform));
+            continue;
+        };
+        let takes = |index: &usize| choosers[*index].takes(site, device);
+        match (0..choosers.len()).filter(|index| open(*index)).find(takes) {
+            Some(index) => waves[index].push(Member {
+                wave: plan.waves[index].name.clone(),
+                device: device.id.clone(),
+                variant: variant.id.clone(),
+            }),
+            None => {
+                let why = match (0..choosers.len()).find(takes) {
+                    Some(closed) => format!("wave {}, which selects it, is over", plan.waves[closed].name),
+                    None => NO_WAVE.to_owned(),
+                };
+                left_out.insert(device.id.clone(), why);
+            }
+        }
+    }
+    for wave in &mut waves {
+        wave.sort_unstable_by(|a, b| a.device.cmp(&b.device));
+    }
+    (waves, left_out)
 }
 
 /// Why a wave has no members, and what would help.

@@ -105,11 +105,14 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
             name: wave_name(wave.name),
             root: Tree::new(mine.iter().map(Member::leaf)).root(),
             count: mine.len() as u64,
+            since: 1,
         });
         members.extend(mine);
     }
     let document = Rollout {
         id: rollout_id(id),
+        version: 1,
+        ancestors: Vec::new(),
         patch: PatchId::new("KB4500331").unwrap(),
         patch_digest: Digest::of(b"patch"),
         plan,

@@ -132,9 +132,12 @@ impl Estate {
             name: wave[0].wave.clone(),
             root: Tree::new(wave.iter().map(Member::leaf)).root(),
             count: wave.len() as u64,
+            since: 1,
         });
         let rollout = Rollout {
             id: RolloutId::new("r1").unwrap(),
+            version: 1,
+            ancestors: Vec::new(),
             patch: patch.id.clone(),
             patch_digest: Envelope::unsigned(&patch).unwrap().digest(),
             waves: waves.collect(),

@@ -1,0 +1,122 @@
+//! The next version of a rollout: the signed plan against today's estate, without touching what has been done.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use wardround_signing::{Digest, merkle::Tree};
+
+use super::place;
+use crate::{
+    estate::Estate,
+    model::{ANCESTORS_MAX, DeviceId, Member, Patch, ResolvedWave, Rollout, Timestamp, WaveName},
+};
+
+/// The version that is in force, and how far it has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Former<'a> {
+    /// Its document.
+    pub rollout: &'a Rollout,
+    /// SHA-256 of the document's bytes.
+    pub digest: Digest,
+    /// Its members, all waves in leaf order.
+    pub members: &'a [Member],
+    /// For each member: has its turn come, whatever became of it? Such a device stays as it is.
+    pub touched: &'a [bool],
+    /// For each wave: has its gate passed? Such a wave stays as it is.
+    pub passed: &'a [bool],
+}
+
+/// The next version.
+#[derive(Debug, Clone)]
+pub struct Amended {
+    /// Its document.
+    pub rollout: Rollout,
+    /// Its members, all waves in leaf order.
+    pub members: Vec<Member>,
+    /// Devices of today's estate that no wave takes, and why.
+    pub left_out: Vec<(DeviceId, String)>,
+}
+
+/// Why there is no next version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct CannotAmend {
+    /// One sentence.
+    pub why: String,
+    /// What to do instead.
+    pub hint: String,
+}
+
+fn cannot<T>(why: impl Into<String>, hint: impl Into<String>) -> Result<T, CannotAmend> {
+    Err(CannotAmend { why: why.into(), hint: hint.into() })
+}
+
+/// Resolves the plan of `former` anew. New devices go to the first wave that takes them and is not over; untouched devices
+/// that no wave takes any more are left out; everything else stays. `patch` is the patch of the former version.
+///
+/// # Errors
+/// [`CannotAmend`] when nothing would change, when a wave would be left without the devices that its gate needs, or when
+/// there have been too many versions.
+pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp) -> Result<Amended, CannotAmend> {
+    let Former { rollout, members, .. } = *former;
+    if rollout.ancestors.len() >= ANCESTORS_MAX {
+        let why = format!("rollout {} has had {} versions; a document names no more", rollout.id, rollout.version);
+        return cannot(why, "cancel it, and make a new rollout for what is left");
+    }
+    let position: HashMap<&WaveName, usize> = rollout.waves.iter().map(|w| &w.name).zip(0..).collect();
+    let passed = |wave: &WaveName| position.get(wave).is_some_and(|w| former.passed.get(*w) == Some(&true));
+    let fixed = |(member, touched): &(&Member, &bool)| **touched || passed(&member.wave);
+    let stays: Vec<&Member> = members.iter().zip(former.touched).filter(fixed).map(|(member, _)| member).collect();
+    let staying: HashSet<&DeviceId> = stays.iter().map(|member| &member.device).collect();
+    let open = |wave: usize| former.passed.get(wave) != Some(&true);
+    let (mut waves, left_out) = place(&rollout.plan, patch, estate, |device| staying.contains(device), open);
+    for member in stays {
+        if let Some(wave) = position.get(&member.wave) {
+            waves[*wave].push(member.clone());
+        }
+    }
+    let mut next = Rollout {
+        version: rollout.version + 1,
+        ancestors: rollout.ancestors.iter().copied().chain([former.digest]).collect(),
+        created_at: now,
+        ..rollout.clone()
+    };
+    for (index, wave) in waves.iter_mut().enumerate() {
+        wave.sort_unstable_by(|a, b| a.device.cmp(&b.device));
+        check_size(rollout, index, wave.len(), open(index))?;
+        let tree = Tree::new(wave.iter().map(Member::leaf));
+        let before = &rollout.waves[index];
+        if (tree.root(), tree.size()) != (before.root, before.count) {
+            let name = before.name.clone();
+            next.waves[index] = ResolvedWave { name, root: tree.root(), count: tree.size(), since: next.version };
+        }
+    }
+    if next.waves == rollout.waves {
+        let why = format!("the plan of rollout {} takes the same devices of today's estate as before", rollout.id);
+        return cannot(why, hint_of_left_out(&left_out));
+    }
+    Ok(Amended { rollout: next, members: waves.concat(), left_out: left_out.into_iter().collect() })
+}
+
+/// A wave without the devices that its gate needs could never pass.
+fn check_size(rollout: &Rollout, wave: usize, count: usize, open: bool) -> Result<(), CannotAmend> {
+    let plan = &rollout.plan.waves[wave];
+    if count == 0 {
+        let why = format!("wave {} of rollout {} would have no devices left", plan.name, rollout.id);
+        return cannot(why, "keep one of its devices in the site files, or cancel the rollout and make a new one");
+    }
+    if open && u64::from(plan.gate.evidence_min) > count as u64 {
+        let (need, name) = (plan.gate.evidence_min, &plan.name);
+        let why = format!("{need} successes are demanded, but wave {name} would have only {count} devices left");
+        return cannot(why, "its gate could never pass: cancel the rollout and make a new one");
+    }
+    Ok(())
+}
+
+fn hint_of_left_out(left_out: &BTreeMap<DeviceId, String>) -> String {
+    match left_out.iter().next() {
+        Some((device, why)) => {
+            format!("{} of today's devices are left out, for example {device}: {why}", left_out.len())
+        }
+        None => "enrol the new site first, or take the device out of its site file: `wardround site list`".to_owned(),
+    }
+}
