@@ -9,7 +9,7 @@ mod repository;
 mod support;
 
 use insta::assert_snapshot;
-use process::Running;
+use process::{Running, until};
 use support::{Bench, free_address};
 use wardround_signing::{
     TrustedKey,
@@ -157,6 +157,13 @@ fn operators_are_issued_offline_listed_and_revoked() {
     assert!(issued.contains("\nexit 0\n") && issued.contains("roles:      auditor"), "{issued}");
     let again = bench.run(&["operator", "issue", "eve", "--role", "auditor"]);
     assert!(again.contains("\nexit 3\n") && again.contains("exists already"), "{again}");
+    // It comes into the record all the same; the first one stood there before anybody could call.
+    let first = bench.run(&["audit", "list", "--limit", "3"]);
+    assert!(first.contains("for operator operator was issued"), "{first}");
+    until("the certificate is on record", || {
+        let records = bench.run(&["audit", "list"]);
+        records.contains("for operator eve was issued") && records.contains("with the roles auditor, until")
+    });
     let as_eve = |words: &[&str]| bench.run(&[&["--home", "eve"], words].concat());
     assert!(as_eve(&["site", "list"]).contains("\nexit 0\n"));
     let refused = as_eve(&["site", "token", "rx1"]);

@@ -18,6 +18,7 @@ mod core;
 mod directive;
 mod images;
 mod log;
+mod operators;
 mod payloads;
 mod registry;
 mod run;

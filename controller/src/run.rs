@@ -19,6 +19,7 @@ use crate::{
     directive::Directives,
     images::{Repository, keep_timestamp_fresh},
     log::{self, AuditLog},
+    operators,
     payloads::Payloads,
     setup::{self, DataFiles, InitError},
     silence::{self, SilenceRule},
@@ -201,7 +202,9 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let stop_writer = CancellationToken::new();
     let mut writing: JoinHandle<Result<(), CoreError>> = tokio::spawn(writer.run(stop_writer.clone()));
     images.begin().await.map_err(|e| RunError::Images { why: e.to_string(), hint: e.hint() })?;
+    operators::record(&core, &api.operators).await;
     let mut helpers = JoinSet::new();
+    helpers.spawn(operators::watch(core.clone(), api.operators.clone(), api.shutdown.clone()));
     helpers.spawn(keep_timestamp_fresh(images, api.shutdown.clone()));
     helpers.spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
     helpers.spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));

@@ -137,7 +137,11 @@ fn a_round_is_exported_and_verified_and_every_change_to_it_is_found() {
     let size = sound["size"].as_u64().unwrap();
     assert!((1..256).contains(&size), "one bundle: {sound}");
     assert_eq!((&sound["orders"], &sound["nodes"], &sound["cosigned"]), (&1.into(), &1.into(), &1.into()), "{sound}");
+    assert_eq!(sound["documents"], 2, "a patch and a rollout: {sound}");
     world.run(&["audit", "verify", "--live"]).ok();
+    // Whose orders counted follows from the hash on the ceremony's paper alone.
+    let pin = Digest::of(&fs::read(world.home().join("controller/images/1.root.json")).unwrap()).hex();
+    verify(&folder, &["--root", &pin]).ok();
     let export = Export { world_dir: world.dir().to_owned(), folder: folder.clone(), size };
 
     independent_readers_agree(&export);
@@ -195,6 +199,16 @@ fn a_round_is_exported_and_verified_and_every_change_to_it_is_found() {
     changed[order] = replaced(&entries[order], signature, &format!("{other}{}", &signature[1..]));
     case.set_entries(&changed);
     found(&case, &format!("entry {order}: the order in it does not count"), &[]);
+
+    found(&export, "which is not the pinned one", &["--root", &"0".repeat(64)]);
+    let case = export.again("people");
+    let targets = case.folder.join("repository/1.targets.json");
+    let text = fs::read_to_string(&targets).unwrap();
+    assert!(text.contains("Ann Lee"), "{text}");
+    fs::write(&targets, text.replacen("Ann Lee", "Eve Lee", 1)).unwrap();
+    found(&case, "1.targets.json is not what the log says was published", &["--root", &pin]);
+    fs::remove_file(targets).unwrap();
+    found(&case, "1.targets.json is missing", &[]);
 
     let case = export.again("tile");
     let mut tile = fs::read(case.tile()).unwrap();

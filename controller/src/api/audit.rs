@@ -50,7 +50,6 @@ impl AuditService for Service {
             witnesses: log.witnesses.at(newest.size()),
             nodes: self.0.core.read(|facts| facts.registry.nodes().count() as u64),
             damage: log.damage().unwrap_or_default().to_owned(),
-            trust_anchor: self.0.trust_bytes.clone(),
         }))
     }
 

@@ -1,8 +1,5 @@
 //! `AccessService`: nodes and operators who may no longer talk.
 
-use std::{fs, io, path::Path};
-
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tonic::{Request, Response, Status};
 use wardround_proto::v1::{self, access_service_server::AccessService};
 use wardround_rollout_plans::{
@@ -14,13 +11,10 @@ use super::{Service, blocking, id, operator, status};
 use crate::{
     ca::{Identity, Peer, valid_operator_name},
     core::{Change, Facts},
+    operators,
     registry::{RegistryEvent, Revocation},
 };
 
-/// Most certificates that are listed.
-const LISTED_MAX: usize = 10_000;
-/// Largest file in the folder of issued certificates, bytes.
-const FILE_BYTES_MAX: u64 = 16 * 1024;
 /// Longest serial number (RFC 5280, section 4.1.2.2: 20 octets), hex digits.
 const SERIAL_MAX: usize = 40;
 
@@ -90,39 +84,12 @@ impl AccessService for Service {
 impl Service {
     async fn issued(&self) -> Result<Vec<Peer>, Status> {
         let folder = self.0.operators.clone();
-        let read = blocking(move || issued(&folder)).await?;
+        let read = blocking(move || operators::issued(&folder)).await?;
         read.map_err(|error| {
             tracing::error!(%error, "the issued certificates can't be read");
             Status::unavailable(format!("the issued certificates can't be read: {error}"))
         })
     }
-}
-
-/// What stands in the folder of issued certificates, by name and date.
-fn issued(folder: &Path) -> io::Result<Vec<Peer>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // A data directory of before there was such a folder.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    for entry in entries.take(LISTED_MAX) {
-        let entry = entry?;
-        if entry.metadata()?.len() > FILE_BYTES_MAX {
-            continue;
-        }
-        let bytes = fs::read(entry.path())?;
-        match CertificateDer::from_pem_slice(&bytes).ok().and_then(|der| Peer::issued(&der).ok()) {
-            Some(issued) => found.push(issued),
-            None => tracing::warn!(file = %entry.path().display(), "this is no operator's certificate"),
-        }
-    }
-    found.sort_by(|a, b| {
-        let key = |i: &Peer| (i.identity.to_string(), i.issued_at, i.serial.clone());
-        key(a).cmp(&key(b))
-    });
-    Ok(found)
 }
 
 fn shown(facts: &Facts, issued: &Peer) -> v1::OperatorCertificate {

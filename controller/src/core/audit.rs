@@ -97,6 +97,7 @@ mod tests {
             envelope: None,
             node: None,
             directives: Vec::new(),
+            files: Vec::new(),
         }
     }
 

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::{
     engine::{Effect, Refusal, State},
-    model::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, NodeKey, Timestamp},
+    model::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey, Timestamp},
 };
+use wardround_signing::tuf::RoleName;
 
 use super::{
     Change, Entry, Outcomes,
     record::{Record, RecordError},
 };
-use crate::registry::{Alarms, Registry, RegistryEvent};
+use crate::registry::{Alarms, FilePin, Registry, RegistryEvent};
 
 /// Version of the snapshot's form.
 const VERSION: u32 = 1;
@@ -135,7 +136,8 @@ impl Facts {
         let index = self.audit_next;
         self.audit_next += 1;
         let kind = kind.to_owned();
-        AuditEntry { index, at, kind, text, rollout: None, envelope: None, node: None, directives: Vec::new() }
+        let (directives, files) = (Vec::new(), Vec::new());
+        AuditEntry { index, at, kind, text, rollout: None, envelope: None, node: None, directives, files }
     }
 
     fn apply_change(&mut self, change: &Change, at: Timestamp, applied: &mut Applied) -> Result<(), Refusal> {
@@ -143,6 +145,7 @@ impl Facts {
         // is exact, and what was checked is then accepted.
         self.check(change, at)?;
         let mut enrolled = None;
+        let mut published = Vec::new();
         for entry in &change.0 {
             let effects = match entry {
                 Entry::Engine(event) => {
@@ -154,6 +157,15 @@ impl Facts {
                     match &**event {
                         RegistryEvent::NodeEnrolled { site, report_key, .. } => {
                             enrolled = Some(NodeKey { site: site.clone(), report_key: *report_key });
+                        }
+                        RegistryEvent::ImagesPublished { files, .. } => {
+                            let people = files.iter().filter(|(role, _)| RoleName::PEOPLE.contains(role));
+                            let mark = |(role, pin): (&RoleName, &FilePin)| FileMark {
+                                role: *role,
+                                version: pin.version,
+                                sha256: pin.sha256,
+                            };
+                            published = people.map(mark).collect();
                         }
                         RegistryEvent::DirectiveIssued { mark } => applied.directives.push(mark.clone()),
                         _ => {}
@@ -169,7 +181,8 @@ impl Facts {
                         // The engine's leaf of an enrolment knows the key's id only.
                         let node = enrolled.take_if(|_| kind == "node_enrolled");
                         let entry = self.entry(at, &kind, text);
-                        applied.audit.push(AuditEntry { rollout, envelope, node, ..entry });
+                        let files = std::mem::take(&mut published);
+                        applied.audit.push(AuditEntry { rollout, envelope, node, files, ..entry });
                     }
                     other => applied.effects.push(other),
                 }

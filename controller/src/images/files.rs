@@ -13,8 +13,9 @@ use wardround_signing::{
 
 use super::ImageError;
 
-/// Versions of a role that are kept, so that a node in the middle of a refresh still finds what it began with. Roots are
-/// all kept: a node that comes back after months walks through them.
+/// Versions of a role that are kept, so that a node in the middle of a refresh still finds what it began with. Roots and
+/// targets are all kept: a node that comes back after months walks through the roots, and an auditor sees in both whose
+/// keys counted when.
 const VERSIONS_KEPT: u64 = 16;
 /// Folder of versions that wait for signatures.
 const STAGED: &str = "staged";
@@ -143,7 +144,7 @@ impl Folder {
             else {
                 return false;
             };
-            role != RoleName::Root && version + VERSIONS_KEPT <= present(role)
+            !matches!(role, RoleName::Root | RoleName::Targets) && version + VERSIONS_KEPT <= present(role)
         });
         for path in staged.chain(old).collect::<Vec<_>>() {
             if let Err(error) = fs::remove_file(&path) {
@@ -236,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_go_and_roots_stay() {
+    fn old_versions_go_and_whose_keys_counted_stays() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
         for version in 1..=20 {
-            for role in [RoleName::Root, RoleName::Release, RoleName::Timestamp] {
+            for role in [RoleName::Root, RoleName::Targets, RoleName::Release, RoleName::Timestamp] {
                 folder.put(role, version, b"x").unwrap();
             }
         }
@@ -248,6 +249,7 @@ mod tests {
         let gone = folder.stage(RoleName::Clinical, b"gone").unwrap();
         folder.tidy(&[(RoleName::Clinical, kept)], |_| 20);
         assert_eq!(folder.newest_root(), 20);
+        assert!(folder.get(RoleName::Targets, 1).unwrap().is_some());
         for (version, there) in [(4, false), (5, true), (20, true)] {
             assert_eq!(folder.get(RoleName::Release, version).unwrap().is_some(), there, "{version}");
         }

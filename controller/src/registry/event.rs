@@ -49,6 +49,17 @@ pub(crate) enum RegistryEvent {
         /// Who did it, and why.
         text: String,
     },
+    /// A certificate was issued to an operator, on the controller's machine.
+    OperatorIssued {
+        /// Name.
+        name: String,
+        /// Serial number, lower-case hex.
+        serial: String,
+        /// Its roles, in words.
+        roles: String,
+        /// When it ends.
+        expires_at: Timestamp,
+    },
     /// Certificates of an operator were revoked.
     OperatorRevoked {
         /// Which.
@@ -174,6 +185,7 @@ impl RegistryEvent {
             Self::RolloutDrafted { id, .. } | Self::RolloutSigned { id, .. } => Subject::Rollout(id.clone()),
             Self::MetadataStaged { .. } | Self::ImagesPublished { .. } => Subject::Images,
             Self::NodeRevoked { site, .. } => Subject::Site(site.clone()),
+            Self::OperatorIssued { serial, .. } => Subject::Token(serial.clone()),
             Self::OperatorRevoked { .. } | Self::Alarm { .. } => Subject::None,
             Self::DirectiveIssued { mark } => Subject::Site(mark.site.clone()),
         }

@@ -115,6 +115,9 @@ pub(crate) struct Registry {
     /// Operators' certificates that count no more.
     #[serde(default)]
     revocations: Revocations,
+    /// Serial numbers of operators' certificates that are on record.
+    #[serde(default)]
+    certificates: BTreeSet<String>,
     /// What each site was told last, as the audit log has it.
     #[serde(default)]
     told: BTreeMap<SiteId, Digest>,
@@ -171,6 +174,11 @@ impl Registry {
             Identity::Operator(name) => self.revocations.of(name, &peer.serial, peer.issued_at),
             Identity::Node(_) => None,
         }
+    }
+
+    /// True for an operator's certificate that is on record.
+    pub(crate) fn knows_certificate(&self, serial: &str) -> bool {
+        self.certificates.contains(serial)
     }
 
     /// Sites whose node was revoked and that have no other yet.
@@ -271,6 +279,9 @@ impl Registry {
                 }),
                 None => Err(not_found("node of site", site.as_str())),
             },
+            RegistryEvent::OperatorIssued { serial, .. } => {
+                absent("certificate", serial, self.certificates.contains(serial))
+            }
             RegistryEvent::OperatorRevoked { .. } => self.revocations.check(now),
             RegistryEvent::PatchCreated { id, .. } => absent("patch", id.as_str(), self.patches.contains_key(id)),
             RegistryEvent::PatchSigned { id, .. } => {
@@ -312,6 +323,15 @@ impl Registry {
                 self.revoked_nodes.insert(site.clone(), Revoked { at: now, text: text.clone() });
                 // As above: the engine writes the audit leaf.
                 Ok(vec![Effect::SiteChanged { site: site.clone() }])
+            }
+            RegistryEvent::OperatorIssued { name, serial, roles, expires_at } => {
+                self.certificates.insert(serial.clone());
+                let until = crate::ca::day(*expires_at);
+                let text = format!(
+                    "certificate {serial} for operator {name} was issued on the controller's machine, with the roles {roles}, \
+                     until {until}"
+                );
+                Ok(vec![audit("operator_issued", text, None)])
             }
             RegistryEvent::OperatorRevoked { what, text } => {
                 self.revocations.revoke(what, Revoked { at: now, text: text.clone() });

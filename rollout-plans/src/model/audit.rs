@@ -2,7 +2,7 @@
 //! never again in another way.
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::{Digest, Envelope, PublicKey};
+use wardround_signing::{Digest, Envelope, PublicKey, tuf::RoleName};
 
 use super::{RolloutId, SiteId, Timestamp};
 
@@ -34,6 +34,20 @@ pub struct AuditEntry {
     /// What nodes were told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub directives: Vec<DirectiveMark>,
+    /// Files of people's metadata that were published: whose keys count from here on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileMark>,
+}
+
+/// A published file of people's metadata.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMark {
+    /// Role: root, targets, release or clinical.
+    pub role: RoleName,
+    /// Version.
+    pub version: u64,
+    /// SHA-256 of the whole file.
+    pub sha256: Digest,
 }
 
 /// The key of a site's node.
@@ -97,6 +111,7 @@ mod tests {
             envelope: None,
             node: None,
             directives: Vec::new(),
+            files: Vec::new(),
         }
     }
 

@@ -15,7 +15,7 @@ mod report;
 mod rollout;
 mod time;
 
-pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, NodeKey};
+pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey};
 pub use deployment::DeploymentState;
 pub use directive::{Directive, Goal, GoalAction, Mode, SiteRollout};
 pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};

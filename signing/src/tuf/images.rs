@@ -343,7 +343,7 @@ fn floors_hold(workflow: &Workflow, floors: &Floors) -> Result<(), TufError> {
 }
 
 /// The keys of people and of the controller out of a checked `targets.json`.
-fn keys_of(targets: &Targets) -> Result<(TrustAnchor, PublicKey), TufError> {
+pub(super) fn keys_of(targets: &Targets) -> Result<(TrustAnchor, PublicKey), TufError> {
     let empty = || TufError::Missing(RoleName::Controller.word().to_owned());
     let all = targets.delegations.as_ref().ok_or_else(empty)?;
     let mut people: BTreeMap<&TufKeyId, TrustedKey> = BTreeMap::new();

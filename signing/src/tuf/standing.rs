@@ -8,8 +8,9 @@ use sigstore_tuf::metadata as theirs;
 
 use super::{
     Metadata, Moment, RoleName, Root, Rules, Signed, Target, Targets, TufError, TufKey, TufKeyId, check_listing,
-    check_root, check_targets, provider, workflow::translate,
+    check_root, check_targets, images::keys_of, provider, workflow::translate,
 };
+use crate::TrustAnchor;
 
 /// A key of a role, with its holder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +100,15 @@ impl Standing {
     #[must_use]
     pub fn listing(&self, role: RoleName) -> Option<&Signed<Targets>> {
         self.listings.get(&role)
+    }
+
+    /// Whose orders count, by the present targets.
+    ///
+    /// # Errors
+    /// [`TufError::Missing`] when there are no targets yet.
+    pub fn people(&self) -> Result<TrustAnchor, TufError> {
+        let targets = self.listing(RoleName::Targets).ok_or_else(|| TufError::Missing(RoleName::Targets.file()))?;
+        keys_of(targets.metadata()).map(|(people, _)| people)
     }
 
     /// The present version of a role of people; 0 for none.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 use wardround_proto::v1;
-use wardround_rollout_plans::model::SiteId;
+use wardround_rollout_plans::model::{AuditEntry, SiteId};
 use wardround_signing::{
     Digest,
     log::{LogKey, SignedCheckpoint, tile_paths},
     merkle::ConsistencyProof,
 };
 
-use super::folder::Folder;
+use super::{folder::Folder, people::Wanted};
 use crate::{
     client::{Controller, PAGE, all_pages, call},
     failure::{Exit, Failure},
@@ -20,7 +20,7 @@ use crate::{
     session::Session,
 };
 
-/// Export the log: checkpoint, tiles, entries and cosignatures, in the layout of c2sp.org/tlog-tiles
+/// Export the log: checkpoint, tiles, entries and cosignatures, in the layout of c2sp.org/tlog-tiles, and whose keys counted
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -93,10 +93,29 @@ pub(super) async fn export(controller: &Controller, path: &Path) -> Result<(Sign
             .map_err(|e| Failure::refused(format!("the controller names a site {:?}: {e}", cosignature.site)))?;
         folder.write(&format!("cosignatures/{site}"), cosignature.note.as_bytes())?;
     }
-    folder.write("trust.json", &answer.trust_anchor)?;
+    metadata(controller, &folder, signed.size()).await?;
     // Last: a folder with a checkpoint holds all that it covers.
     folder.write("checkpoint", signed.note().as_bytes())?;
     Ok((signed, cosignatures.len()))
+}
+
+/// Fetches the metadata that the log says was published. What it is worth is seen when the export is verified.
+async fn metadata(controller: &Controller, folder: &Folder, size: u64) -> Result<(), Failure> {
+    let mut wanted = Wanted::default();
+    let noted = folder.entries(size, |index, bytes| {
+        wanted.note(&AuditEntry::decode(bytes).map_err(|e| format!("entry {index} can't be read: {e}"))?);
+        Ok(())
+    });
+    noted.map_err(|why| Failure::refused(format!("the controller's log can't be used: {why}")))?;
+    for (role, version) in wanted.files() {
+        if folder.has_metadata(role, version) {
+            continue;
+        }
+        let asked = v1::FetchMetadataRequest { name: role.versioned(version), max_bytes: role.bytes_max() };
+        let file = controller.images().fetch_metadata(call(asked)).await?.into_inner().metadata;
+        folder.put_metadata(role, version, &file)?;
+    }
+    Ok(())
 }
 
 /// An earlier export in the same folder must be the beginning of this one: evidence of a fork is never written over.

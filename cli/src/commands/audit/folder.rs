@@ -5,7 +5,7 @@
 //! | `checkpoint` | the signed note |
 //! | `tile/LEVEL/…`, `tile/entries/…` | tiles and entry bundles |
 //! | `cosignatures/SITE` | what a site's node has cosigned last: a signed note |
-//! | `trust.json` | the trust anchor that the controller names |
+//! | `repository/` | people's signed metadata: every root and targets, the last release and clinical |
 
 use std::{
     fs,
@@ -13,7 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wardround_signing::log::{NOTE_BYTES_MAX, TilePath, read_bundle, tile_paths};
+use wardround_signing::{
+    log::{NOTE_BYTES_MAX, TilePath, read_bundle, tile_paths},
+    tuf::RoleName,
+};
 
 use crate::failure::{Exit, Failure};
 
@@ -53,6 +56,30 @@ impl Folder {
             return Err(io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes")));
         }
         Ok(bytes)
+    }
+
+    /// A file of people's metadata.
+    pub(super) fn metadata(&self, role: RoleName, version: u64) -> Result<Vec<u8>, String> {
+        let name = metadata_name(role, version);
+        let bytes = self.read(&name).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => format!("{name} is missing"),
+            _ => format!("{name} can't be read: {e}"),
+        })?;
+        // Parsing costs what the file is long.
+        if bytes.len() as u64 > role.bytes_max() {
+            return Err(format!("{name} has {} bytes; at most {} are read", bytes.len(), role.bytes_max()));
+        }
+        Ok(bytes)
+    }
+
+    /// Puts a file of people's metadata there.
+    pub(super) fn put_metadata(&self, role: RoleName, version: u64, bytes: &[u8]) -> Result<(), Failure> {
+        self.write(&metadata_name(role, version), bytes)
+    }
+
+    /// True when this file of people's metadata is there: a version never changes.
+    pub(super) fn has_metadata(&self, role: RoleName, version: u64) -> bool {
+        self.0.join(metadata_name(role, version)).is_file()
     }
 
     /// The signed note.
@@ -136,4 +163,8 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+fn metadata_name(role: RoleName, version: u64) -> String {
+    format!("repository/{}", role.versioned(version))
 }

@@ -2,6 +2,7 @@
 
 mod export;
 mod folder;
+mod people;
 mod show;
 mod verdict;
 mod verify;

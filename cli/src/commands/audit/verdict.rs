@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use wardround_rollout_plans::model::{AuditEntry, Lacking, Order, Signatory};
+use wardround_rollout_plans::model::{AuditEntry, Order};
 use wardround_signing::{
-    Digest, Document as _, Envelope, Policy, PublicKey, Role, TrustAnchor,
+    Digest, Document as _, PublicKey,
     log::{Cosignature, Frontier, LogKey, SignedCheckpoint, TilePath, Witness, read_bundle, read_tile, tile_paths},
     merkle::leaf_hash,
-    verify,
 };
 
-use super::folder::Folder;
+use super::{folder::Folder, people::People};
 
 /// Most findings that are listed; one is enough.
 const FINDINGS_MAX: usize = 50;
@@ -26,8 +25,10 @@ pub(super) struct Verdict {
     pub(super) root: String,
     /// Tiles and bundles that were compared.
     pub(super) tiles: u64,
-    /// Orders whose own signature holds.
+    /// Orders whose own signature holds, by the keys that counted then.
     pub(super) orders: u64,
+    /// Documents for which release and clinical have signed identically, as they stood at the end.
+    pub(super) documents: u64,
     /// Sites whose cosignature holds and is of this very log, at any size.
     pub(super) cosigned: u64,
     /// Of these, those that cosigned this very checkpoint.
@@ -44,7 +45,8 @@ pub(super) struct Verdict {
 /// By what it is judged.
 pub(super) struct Rule {
     pub(super) key: LogKey,
-    pub(super) anchor: TrustAnchor,
+    /// SHA-256 of the first root, as known from elsewhere.
+    pub(super) root: Option<Digest>,
     pub(super) since: Option<SignedCheckpoint>,
 }
 
@@ -107,6 +109,7 @@ impl Walk {
         walk.roots.insert(0, walk.frontier.root());
         // What the entries lead to, level by level, until their tile is compared.
         let mut rows: BTreeMap<u8, Row> = BTreeMap::new();
+        let mut people = People::new(folder, rule.root);
         for path in tile_paths(signed.size()).filter(|path| matches!(path, TilePath::Entries { .. })) {
             let bytes = match folder.piece(path) {
                 Ok(bytes) => bytes,
@@ -125,7 +128,7 @@ impl Walk {
             verdict.tiles += 1;
             for entry in entries {
                 let index = walk.frontier.size();
-                walk.entry(index, entry, &rule.anchor, verdict);
+                walk.entry(index, entry, &mut people, verdict);
                 for grown in walk.frontier.push(leaf_hash(entry)) {
                     rows.entry(grown.level).or_default().pending.push(grown.hash);
                 }
@@ -136,10 +139,14 @@ impl Walk {
             compare(folder, &mut rows, false, verdict);
         }
         compare(folder, &mut rows, true, verdict);
+        match people.documents() {
+            Ok(documents) => verdict.documents = documents,
+            Err(why) => verdict.find(format!("the documents that people signed for: {why}")),
+        }
         Some(walk)
     }
 
-    fn entry(&mut self, index: u64, bytes: &[u8], anchor: &TrustAnchor, verdict: &mut Verdict) {
+    fn entry(&mut self, index: u64, bytes: &[u8], people: &mut People<'_>, verdict: &mut Verdict) {
         let entry = match AuditEntry::decode(bytes) {
             Ok(entry) => entry,
             Err(error) => return verdict.find(format!("entry {index} can't be read: {error}")),
@@ -150,28 +157,20 @@ impl Walk {
                 entry.index
             ));
         }
-        if let Some(node) = entry.node {
+        if let Some(node) = &entry.node {
             self.nodes.insert(node.site.to_string(), node.report_key);
         }
+        if let Err(why) = people.published(&entry) {
+            verdict.find(format!("entry {index}: what was published there does not count: {why}"));
+        }
         match &entry.envelope {
-            Some(envelope) if envelope.payload_type == Order::PAYLOAD_TYPE => match order(envelope, anchor) {
+            Some(envelope) if envelope.payload_type == Order::PAYLOAD_TYPE => match people.order(envelope, entry.at) {
                 Ok(()) => verdict.orders += 1,
                 Err(why) => verdict.find(format!("entry {index}: the order in it does not count: {why}")),
             },
             _ if entry.kind == "order" => verdict.find(format!("entry {index} tells of an order that is not in it")),
             _ => {}
         }
-    }
-}
-
-/// An order's own signatures, as a node would judge them. One that waits for its second person is recorded as well, and again
-/// when that person has signed.
-fn order(envelope: &Envelope, anchor: &TrustAnchor) -> Result<(), String> {
-    let verified = verify::<Order>(envelope, &Policy::any_of(anchor, &Role::PEOPLE)).map_err(|e| e.to_string())?;
-    let signers: Vec<Signatory> = verified.signers().iter().map(Signatory::from).collect();
-    match verified.document().command.needs().met_by(&signers) {
-        Ok(()) | Err(Lacking::Person { .. }) => Ok(()),
-        Err(lacking) => Err(lacking.to_string()),
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
 
 use clap::Args;
 use wardround_signing::{
-    PublicKey, TrustAnchor,
+    Digest, PublicKey,
     log::{LogKey, SignedCheckpoint},
+    tuf::RoleName,
 };
 
 use super::{
@@ -26,11 +27,12 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  wardround audit verify audit-2026-11 --since audit-2026-10/checkpoint --trust trust.json
+  wardround audit verify audit-2026-11 --since audit-2026-10/checkpoint --root SHA-256 --log-key ed25519:…
   wardround audit verify --live
 
-An export is verified without the controller. Without --trust and --log-key the people's keys and the log's key are those that
-the export itself names; compare the hashes that are printed with what you know from elsewhere.
+An export is verified without the controller. --root is the SHA-256 of the first root, as on the ceremony's paper: from it follows
+whose orders counted, at each place of the log. Without --root and --log-key both are those that the export itself names; compare
+what is printed with what you know from elsewhere.
 Exit code 0: nothing is wrong. 3: something is; each finding is a line.")]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["folder", "live"]))]
 pub(super) struct Verify {
@@ -43,9 +45,9 @@ pub(super) struct Verify {
     /// The checkpoint of an earlier export, which this log must continue
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
-    /// The trust anchor by whose people orders are verified
-    #[arg(long, value_name = "FILE")]
-    trust: Option<PathBuf>,
+    /// SHA-256 of 1.root.json, from the ceremony's paper
+    #[arg(long, value_name = "SHA-256", value_parser = pin)]
+    root: Option<Digest>,
     /// The log's public key ("ed25519:…")
     #[arg(long, value_name = "KEY")]
     log_key: Option<PublicKey>,
@@ -73,42 +75,44 @@ impl Verify {
             None => SignedCheckpoint::claimed_origin(&note).and_then(|o| LogKey::claimed_by(&o)).map_err(bad)?,
         };
         let signed = SignedCheckpoint::open(&note, &key).map_err(bad)?;
-        let (anchor, pin) = self.anchor(&folder)?;
+        let root = self.root(&folder);
         let since = self.since.as_deref().map(|file| earlier(file, &key)).transpose()?;
         let cosignatures = folder.cosignatures()?;
-        let rule = Rule { key, anchor, since };
+        let rule = Rule { key, root: self.root, since };
         let verdict = tokio::task::spawn_blocking(move || judge(&folder, &signed, &cosignatures, &rule))
             .await
             .map_err(|e| Failure::new(e.to_string()))?;
         drop(fetched);
-        output::emit(session.format(), &verdict, || self.words(&verdict, &pin))?;
+        output::emit(session.format(), &verdict, || self.words(&verdict, &root))?;
         Ok(if verdict.sound { Exit::Ok } else { Exit::Refused })
     }
 
-    fn anchor(&self, folder: &Folder) -> Result<(TrustAnchor, String), Failure> {
-        let (bytes, name) = match &self.trust {
-            Some(file) => (fs::read(file).map_err(|e| Failure::file("read", file, &e))?, file.display().to_string()),
-            None => {
-                let bytes = folder.read("trust.json");
-                (bytes.map_err(|e| Failure::file("read", Path::new("trust.json"), &e))?, "the export".to_owned())
-            }
-        };
-        let anchor = serde_json::from_slice(&bytes)
-            .map_err(|e| Failure::refused(format!("the trust anchor of {name} can't be used: {e}")))?;
-        Ok((anchor, format!("{} (from {name})", TrustAnchor::pin(&bytes))))
+    /// The first root's SHA-256: as given, else as the export has it.
+    fn root(&self, folder: &Folder) -> String {
+        match &self.root {
+            Some(pin) => format!("{} (given)", pin.hex()),
+            None => match folder.metadata(RoleName::Root, 1) {
+                Ok(bytes) => format!("{} (from the export itself)", Digest::of(&bytes).hex()),
+                Err(why) => why,
+            },
+        }
     }
 
-    fn words(&self, verdict: &Verdict, pin: &str) -> String {
+    fn words(&self, verdict: &Verdict, root: &str) -> String {
         let mut lines = vec![
             format!("log         {}", verdict.log),
-            format!("trust       {pin}"),
+            format!("root        {root}"),
             format!(
                 "checkpoint  signed by the log: {} with root {}",
                 output::count(verdict.size, "record"),
                 verdict.root
             ),
             format!("tiles       {} compared with the records", output::count(verdict.tiles, "file")),
-            format!("orders      {} with a signature that holds", output::count(verdict.orders, "order")),
+            format!("orders      {} signed by people whose keys counted then", output::count(verdict.orders, "order")),
+            format!(
+                "documents   {} signed for by release and clinical, as they stood at the end",
+                output::count(verdict.documents, "patch or rollout")
+            ),
             format!(
                 "witnesses   {} of {} cosigned this very checkpoint, {} this log",
                 verdict.witnesses,
@@ -136,4 +140,9 @@ fn earlier(file: &Path, key: &LogKey) -> Result<SignedCheckpoint, Failure> {
     let bytes = fs::read(file).map_err(|e| Failure::file("read", file, &e))?;
     SignedCheckpoint::open(&bytes, key)
         .map_err(|e| Failure::refused(format!("the earlier checkpoint {} does not count: {e}", file.display())))
+}
+
+/// 64 hex digits, as on paper.
+fn pin(text: &str) -> Result<Digest, String> {
+    format!("sha256:{}", text.to_ascii_lowercase()).parse().map_err(|_| "expected 64 hex digits".to_owned())
 }
