@@ -9,3 +9,4 @@ pub mod language;
 pub mod model;
 pub mod patch_file;
 pub mod resolve;
+pub mod window;

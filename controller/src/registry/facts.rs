@@ -105,6 +105,7 @@ mod tests {
             region: String::new(),
             labels: Default::default(),
             groups: Default::default(),
+            hours: Default::default(),
             devices: Vec::new(),
             systems: vec![ClinicalSystem {
                 id: pacs.clone(),

@@ -454,6 +454,7 @@ pub(crate) fn inventory(site: &str, devices: &[(&str, &str)]) -> ReportBody {
         model: "CT".to_owned(),
         labels: Labels::from([("ring".to_owned(), (*ring).to_owned())]),
         group: None,
+        windows: Vec::new(),
     };
     let devices: Vec<Device> = devices.iter().map(device).collect();
     let systems = vec![ClinicalSystem {
@@ -469,6 +470,7 @@ pub(crate) fn inventory(site: &str, devices: &[(&str, &str)]) -> ReportBody {
             region: "north".to_owned(),
             labels: Labels::new(),
             groups: Default::default(),
+            hours: Default::default(),
             devices,
             systems,
         },

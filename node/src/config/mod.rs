@@ -3,6 +3,7 @@
 //! `docs/site-file.md` documents every field. Names in the file carry no site prefix; ids here do.
 
 mod error;
+mod hours;
 mod raw;
 mod read;
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub(super) struct RawSite {
     #[serde(default)]
     pub(super) groups: BTreeMap<String, Spanned<u32>>,
     pub(super) concurrency_max: Option<Spanned<u32>>,
+    pub(super) time_zone: Option<Text>,
+    pub(super) windows: Option<Spanned<Vec<Spanned<RawWindow>>>>,
+    pub(super) freezes: Option<Spanned<Vec<Spanned<RawFreeze>>>>,
     #[serde(default)]
     pub(super) devices: Vec<RawDevice>,
     #[serde(default)]
@@ -40,6 +43,23 @@ pub(super) struct RawDevice {
     pub(super) group: Option<Text>,
     pub(super) transport: Spanned<RawTransport>,
     pub(super) in_use: Option<RawInUse>,
+    pub(super) windows: Option<Spanned<Vec<Spanned<RawWindow>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWindow {
+    pub(super) days: Option<Spanned<Vec<Text>>>,
+    pub(super) from: Text,
+    pub(super) to: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFreeze {
+    pub(super) from: Text,
+    pub(super) to: Text,
+    pub(super) reason: Text,
 }
 
 #[derive(Debug, Deserialize)]

@@ -29,10 +29,16 @@ pub(super) struct Validator<'a> {
     pub(super) dir: &'a Path,
 }
 
-type Checked<T> = Result<T, ConfigError>;
+pub(super) type Checked<T> = Result<T, ConfigError>;
 
 impl Validator<'_> {
-    fn fail<T, V>(&self, at: &Spanned<V>, field: &str, message: impl Into<String>, hint: &str) -> Checked<T> {
+    pub(super) fn fail<T, V>(
+        &self,
+        at: &Spanned<V>,
+        field: &str,
+        message: impl Into<String>,
+        hint: &str,
+    ) -> Checked<T> {
         Err(ConfigError {
             file: self.file.to_owned(),
             line: at.referenced.line(),
@@ -44,7 +50,12 @@ impl Validator<'_> {
     }
 
     /// Parses the text with `T`'s own rules and keeps its words.
-    fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, text: &Text, whole: &str, field: &str) -> Checked<T> {
+    pub(super) fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        text: &Text,
+        whole: &str,
+        field: &str,
+    ) -> Checked<T> {
         T::from_str(whole).or_else(|error| self.fail(text, field, error.to_string(), ""))
     }
 
@@ -76,12 +87,14 @@ impl Validator<'_> {
             let message = format!("a site holds at most {SITE_DEVICES_MAX} devices and {SYSTEMS_MAX} clinical systems");
             return self.fail(&raw.site, "site", message, "split the site");
         }
+        let hours = self.hours(raw.time_zone.as_ref(), raw.windows.as_ref(), raw.freezes.as_ref())?;
         let mut inventory = SiteInventory {
             site: site.clone(),
             display_name: raw.display_name,
             region: raw.region,
             labels: raw.labels,
             groups,
+            hours,
             devices: Vec::new(),
             systems: Vec::new(),
         };
@@ -122,8 +135,9 @@ impl Validator<'_> {
             None => None,
             Some(asked) => Some(InUse { command: self.argv(&asked.command, &field("in_use.command"))? }),
         };
+        let windows = self.windows(raw.windows.as_ref(), &field("windows"))?;
         let transport = self.transport(&raw.transport, &field("transport"))?;
-        let told = Device { id, platform: platform.clone(), model: raw.model, labels: raw.labels, group };
+        let told = Device { id, platform: platform.clone(), model: raw.model, labels: raw.labels, group, windows };
         Ok((told, DeviceConfig { platform, transport, in_use }))
     }
 

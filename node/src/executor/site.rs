@@ -39,6 +39,12 @@ impl Site {
                 expected: enrolled.to_string(),
             });
         }
+        if file.inventory.hours.time_zone.is_none() {
+            tracing::warn!(
+                "the site file names no time_zone: windows and freezes, those of plans too, are read on the clock of UTC; \
+                 add a line such as `time_zone: Europe/London`"
+            );
+        }
         Ok(Self { file, generation })
     }
 

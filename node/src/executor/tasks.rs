@@ -93,7 +93,7 @@ impl Tasks {
             Verb::Preflight { systems } => Ok(self.preflight(&device, op, variant, systems).await),
             Verb::Install { timeout, before, may_begin } => {
                 if !may_begin && device.withdraw_install(op).await.map_err(device_fault)? == Withdrawal::Withdrawn {
-                    let text = "the install had not begun when the halt came".to_owned();
+                    let text = "the install had not begun, and it may not begin now".to_owned();
                     return Err(Fault { kind: FaultKind::NotBegun, text });
                 }
                 self.install(&device, op, variant, *timeout, before).await

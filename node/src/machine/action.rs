@@ -43,7 +43,7 @@ pub(crate) enum Verb {
         timeout: DurationMs,
         /// Detection before, for the outcome.
         before: Detected,
-        /// False when it is tried again under a halt: take up what has begun, begin nothing.
+        /// False when it is tried again under a halt or outside its windows: take up what has begun, begin nothing.
         may_begin: bool,
     },
     /// Reboot and wait until the device is back.

@@ -108,6 +108,9 @@ pub(crate) struct Deployment {
     pub(crate) resumed: bool,
     /// Not before this.
     pub(crate) retry_at: Option<Timestamp>,
+    /// No window is open until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) opens_at: Option<Timestamp>,
     /// Since when it has been put off, without the time for which others made it wait.
     pub(crate) deferred_since: Option<Timestamp>,
     /// Since when it waits for a resume, a place or the controller: that is not the device's doing.
@@ -167,6 +170,7 @@ impl Deployment {
             task: 0,
             resumed: false,
             retry_at: None,
+            opens_at: None,
             deferred_since: None,
             excused_since: None,
             tries: 0,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{
-    Detected, DeviceId, DurationMs, GoalAction, HealthPolicy, Mode, PatchId, ProbeAnswer, RebootNeed, RolloutId, Scope,
-    SiteInventory, SystemId, Timestamp, VariantId, WaveName,
+    Detected, DeviceId, DurationMs, Freeze, GoalAction, HealthPolicy, Mode, PatchId, ProbeAnswer, RebootNeed,
+    RolloutId, Scope, SiteInventory, SystemId, Timestamp, VariantId, WaveName, Window,
 };
 use wardround_signing::Digest;
 
@@ -142,7 +142,13 @@ pub(crate) struct RolloutPolicy {
     pub(crate) defer_max: DurationMs,
     /// Between two tries of a deferred device.
     pub(crate) retry_after: DurationMs,
-    /// By wave: soak and the wave's own limit per site.
+    /// When installs may begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) windows: Vec<Window>,
+    /// When none may begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) freezes: Vec<Freeze>,
+    /// By wave: soak, and what narrows the plan.
     pub(crate) waves: BTreeMap<WaveName, WavePolicy>,
 }
 
@@ -153,6 +159,9 @@ pub(crate) struct WavePolicy {
     pub(crate) soak: DurationMs,
     /// Most devices of this wave in hand at one site, beside the plan's limit.
     pub(crate) per_site: Option<u32>,
+    /// When its installs may begin, beside the plan's windows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) windows: Vec<Window>,
 }
 
 /// A verified goal.

@@ -16,6 +16,7 @@ mod pump;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,6 +106,9 @@ impl NodeState {
     #[must_use = "an action that is not run leaves its deployment waiting until the next start"]
     pub(crate) fn step(&mut self, input: &Input, now: Timestamp) -> Vec<Action> {
         self.keep_time(now);
+        if matches!(input, Input::Restarted | Input::Site(_) | Input::Wishes(_)) {
+            self.forget_windows();
+        }
         match input {
             Input::Restarted => self.take_up(),
             Input::Site(view) => self.learn_site(view, now),
@@ -174,6 +178,7 @@ impl NodeState {
             for deployment in self.rollouts.values_mut().flat_map(|r| r.deployments.values_mut()) {
                 deployment.set_back(back);
             }
+            self.forget_windows();
         }
     }
 

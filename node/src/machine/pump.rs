@@ -13,6 +13,7 @@ impl NodeState {
             .filter(|(_, _, d)| !d.busy)
             .filter_map(|(_, _, d)| match d.phase {
                 Phase::Soak => d.soak_until,
+                Phase::Ready => d.retry_at.or(d.opens_at),
                 _ => d.retry_at,
             })
             .min()
@@ -121,8 +122,21 @@ impl NodeState {
             return None;
         }
         known.retry_at = None;
+        known.opens_at = known.opens_at.filter(|at| *at > now);
         let phase = known.phase;
         if phase == Phase::Ready && may_begin {
+            if known.opens_at.is_some() {
+                known.excuse(true, now);
+                return None;
+            }
+            if let Some(shut) = self.shut(rollout, device, now) {
+                self.with(rollout, device, now, |d, env| {
+                    d.excuse(true, now);
+                    d.opens_at = Some(shut.until);
+                    d.show(env, DeploymentState::Deferred, shut.cause, Evidence::default());
+                });
+                return None;
+            }
             if let Some(cause) = self.no_room(rollout, device) {
                 self.with(rollout, device, now, |d, env| {
                     d.excuse(true, now);
@@ -151,6 +165,7 @@ impl NodeState {
             }
         }
         let systems = self.systems_of(device);
+        let shut = phase == Phase::Install && self.shut(rollout, device, now).is_some();
         let state = self.rollouts.get_mut(rollout)?;
         let policy = &state.policy;
         let deployment = state.deployments.get_mut(device)?;
@@ -164,8 +179,9 @@ impl NodeState {
             Phase::Install => Verb::Install {
                 timeout: policy.install_timeout,
                 before: deployment.before.clone().unwrap_or(Detected::Absent),
-                // The first try follows from a preflight that found no halt; a later one must not begin what is not begun.
-                may_begin: may_begin || (!deployment.resumed && deployment.tries == 0),
+                // The first try follows from a preflight that found no halt and an open window; a later one must not begin
+                // what is not begun.
+                may_begin: (may_begin && !shut) || (!deployment.resumed && deployment.tries == 0),
             },
             Phase::Reboot | Phase::RebootBack => {
                 Verb::Reboot { timeout: policy.reboot_timeout, again: deployment.resumed || deployment.tries > 0 }

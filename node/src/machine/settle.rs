@@ -29,7 +29,7 @@ struct Standing {
 
 impl NodeState {
     pub(super) fn settle(&mut self, rollout: &RolloutId, device: &DeviceId, task: u64, found: &Found, now: Timestamp) {
-        let held = self.hold(rollout, now).is_some();
+        let held = self.hold(rollout, now).or_else(|| self.shut(rollout, device, now).map(|shut| shut.cause));
         let standing = self.standing_of(device, now);
         let settled = self.with(rollout, device, now, |d, env| {
             if !d.busy || d.task != task {
@@ -37,7 +37,7 @@ impl NodeState {
             }
             d.busy = false;
             d.resumed = false;
-            d.settle(env, found, held, &standing);
+            d.settle(env, found, held.as_ref(), &standing);
             true
         });
         if settled != Some(true) {
@@ -76,9 +76,16 @@ pub(super) fn verdicts(probes: &[ProbeAnswer]) -> BTreeMap<SystemId, bool> {
 }
 
 impl Deployment {
-    fn settle(&mut self, env: &mut Env<'_>, found: &Found, held: bool, standing: &BTreeMap<SystemId, Standing>) {
+    /// `held` says why no install may begin now.
+    fn settle(
+        &mut self,
+        env: &mut Env<'_>,
+        found: &Found,
+        held: Option<&Cause>,
+        standing: &BTreeMap<SystemId, Standing>,
+    ) {
         match (self.phase, found) {
-            (_, Found::Fault(fault)) => self.fault(env, fault),
+            (_, Found::Fault(fault)) => self.fault(env, fault, held),
             (Phase::Fetch, Found::Fetched) => self.go(Phase::Stage, env.now),
             (Phase::Stage, Found::Staged) => {
                 self.go(Phase::Ready, env.now);
@@ -87,7 +94,7 @@ impl Deployment {
                     self.show(env, DeploymentState::Staged, Cause::default(), evidence);
                 }
             }
-            (Phase::Preflight, Found::Preflight(found)) => self.preflight(env, found, held, standing),
+            (Phase::Preflight, Found::Preflight(found)) => self.preflight(env, found, held.is_some(), standing),
             (Phase::Install, Found::Installed(found)) => self.installed(env, found),
             (Phase::Reboot, Found::Rebooted) => self.rebooted(env),
             (Phase::RebootBack, Found::Rebooted) => self.go(Phase::VerifyBack, env.now),
@@ -135,7 +142,7 @@ impl Deployment {
             return self.end(env, DeploymentState::Skipped, cause, evidence);
         }
         if held {
-            // A halt, pause or expiry came meanwhile: it waits where it is and is asked afresh later.
+            // A halt, pause, expiry or the end of a window came meanwhile: it waits where it is and is asked afresh later.
             return self.go(Phase::Ready, env.now);
         }
         self.before = Some(found.before.clone());
@@ -343,7 +350,7 @@ impl Deployment {
         self.again(env.now);
     }
 
-    fn fault(&mut self, env: &mut Env<'_>, fault: &Fault) {
+    fn fault(&mut self, env: &mut Env<'_>, fault: &Fault, held: Option<&Cause>) {
         let waited = env.now.since(self.phase_since);
         match (self.phase, fault.kind) {
             (Phase::Fetch | Phase::Stage, FaultKind::Refused) => {
@@ -372,7 +379,8 @@ impl Deployment {
             (Phase::Install, FaultKind::NotBegun) => {
                 // That run is withdrawn for good: the next one needs an operation, and a payload, of its own.
                 self.install_run += 1;
-                self.not_begun(env, Phase::Stage, "halted", fault);
+                let code = held.map_or("not_begun", |cause| &cause.code);
+                self.not_begun(env, Phase::Stage, code, fault);
             }
             (Phase::Install, FaultKind::NotStaged) => self.not_begun(env, Phase::Stage, "staging", fault),
             (Phase::Install, FaultKind::Unreachable) if waited < env.policy.install_timeout => self.again(env.now),
@@ -411,7 +419,7 @@ impl Deployment {
         }
     }
 
-    /// The process had ended between the intent and the act, and a halt came before it was back; or the payload has
+    /// The process had ended between the intent and the act, and a halt or the end of a window came before it was back; or the payload has
     /// vanished from the device. Whether it may begin is asked afresh: to bring a payload again may take hours.
     fn not_begun(&mut self, env: &mut Env<'_>, back_to: Phase, code: &str, fault: &Fault) {
         match self.take_back.clone() {

@@ -282,10 +282,14 @@ fn policy(rollout: &Rollout) -> RolloutPolicy {
         reboot_timeout: plan.timing.reboot_timeout,
         defer_max: plan.timing.defer_max,
         retry_after: plan.timing.retry_after,
+        windows: plan.windows.clone(),
+        freezes: plan.freezes.clone(),
         waves: plan
             .waves
             .iter()
-            .map(|w| (w.name.clone(), WavePolicy { soak: w.soak, per_site: w.limits.per_site }))
+            .map(|w| {
+                (w.name.clone(), WavePolicy { soak: w.soak, per_site: w.limits.per_site, windows: w.windows.clone() })
+            })
             .collect(),
     }
 }

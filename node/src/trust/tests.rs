@@ -102,6 +102,7 @@ impl Hospital {
             model: String::new(),
             labels: BTreeMap::new(),
             group: None,
+            windows: Vec::new(),
         };
         let inventory = SiteInventory {
             site: SiteId::new("rx1").unwrap(),
@@ -109,6 +110,7 @@ impl Hospital {
             region: String::new(),
             labels: BTreeMap::new(),
             groups: BTreeMap::new(),
+            hours: Default::default(),
             devices: ["a", "b", "c", "d"].map(machine).to_vec(),
             systems: Vec::new(),
         };
@@ -121,6 +123,7 @@ impl Hospital {
         let wave = |members: &Vec<Member>, approvals: &[Role]| WavePlan {
             name: members[0].wave.clone(),
             select: Selector::default(),
+            windows: Vec::new(),
             limits: Limits::default(),
             soak: DurationMs::from_secs(60),
             gate: Gate { approvals: approvals.to_vec(), ..Gate::default() },
@@ -136,6 +139,8 @@ impl Hospital {
                 description: String::new(),
                 patch: None,
                 eligible: Selector::default(),
+                windows: Vec::new(),
+                freezes: Vec::new(),
                 waves: vec![wave(&waves[0], &[Role::Clinical, Role::OnCall]), wave(&waves[1], &[])],
                 limits: Limits::default(),
                 health: HealthPolicy::default(),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::windows::SHUT_MAX;
 use crate::model::{
     DeploymentState, Detected, DeviceId, DurationMs, EVIDENCE_TEXT_MAX, Evidence, GoalAction, GroupId, Plan, Timestamp,
 };
@@ -68,6 +69,9 @@ pub(super) struct Note {
     /// First deferral of this attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deferred_since: Option<Timestamp>,
+    /// Since when its node waits for a window: that uses up no patience.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) shut_since: Option<Timestamp>,
     /// Why it is wanted back.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) back_reason: String,
@@ -114,6 +118,20 @@ impl Deployment {
     pub(super) fn say(&mut self, reason: &str) {
         if self.reason() != reason {
             self.note().reason = cut(reason);
+        }
+    }
+
+    /// Its node waits for a window, or no longer does.
+    pub(super) fn wait_for_window(&mut self, waits: bool, now: Timestamp) {
+        let since = self.note.as_ref().and_then(|n| n.shut_since);
+        match (since, waits) {
+            (None, true) => self.note().shut_since = Some(now),
+            (Some(since), false) => {
+                let note = self.note();
+                note.shut_since = None;
+                note.deferred_since = note.deferred_since.map(|put_off| put_off.after(now.since(since)));
+            }
+            _ => {}
         }
     }
 
@@ -167,6 +185,12 @@ impl Deployment {
         let timing = &plan.timing;
         match self.state {
             Soaking if note.is_some_and(|n| n.success_reported) => return Some(self.soak_end(plan)),
+            Deferred if self.back == Back::No && note.is_some_and(|n| n.overdue && n.shut_since.is_some()) => {
+                return None;
+            }
+            Deferred if self.back == Back::No && note.is_some_and(|n| n.shut_since.is_some()) => {
+                return Some(self.since.max(note.and_then(|n| n.shut_since).unwrap_or(self.since)).after(SHUT_MAX));
+            }
             Deferred if self.back == Back::No => {
                 return Some(note.and_then(|n| n.deferred_since).unwrap_or(self.since).after(timing.defer_max));
             }

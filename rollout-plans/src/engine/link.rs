@@ -97,10 +97,11 @@ impl State {
     /// All indexes, after loading a snapshot.
     pub(super) fn index_all(&mut self) {
         self.timers.clear();
+        self.turns.clear();
         self.by_id.clear();
         for (id, site) in &mut self.sites {
             if let Some(inventory) = self.estate.site(id) {
-                site.learn_groups(inventory);
+                site.learn_devices(inventory);
             }
         }
         for r in 0..self.rollouts.len() {

@@ -11,6 +11,7 @@
 //! | `offers` | who is next within the limits, for installs and rollbacks |
 //! | `waves`, `gate` | when a wave passes, fails, and what follows |
 //! | `rollback` | what is taken back and when that is done |
+//! | `windows` | whose window is open, as far as the engine goes by that |
 //! | `silence` | silent sites, and what time alone changes |
 //! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
 //! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
@@ -40,6 +41,7 @@ mod transition;
 mod view;
 mod waiting;
 mod waves;
+mod windows;
 
 pub use event::{Effect, Event, Refusal};
 pub use reason::{Waiting, WaitingOn};
@@ -78,6 +80,9 @@ pub struct State {
     /// (when, rollout, deployment); each deployment has at most one.
     #[serde(skip)]
     timers: BTreeSet<(Timestamp, u32, u32)>,
+    /// (when, rollout, site): when windows open or close where something could be offered.
+    #[serde(skip)]
+    turns: BTreeSet<(Timestamp, u32, u32)>,
 }
 
 /// What a snapshot holds. Everything else follows from it.
@@ -118,6 +123,7 @@ impl Default for State {
             rollouts: Vec::new(),
             by_id: HashMap::new(),
             timers: BTreeSet::new(),
+            turns: BTreeSet::new(),
         }
     }
 }
@@ -154,6 +160,7 @@ impl State {
         self.check(event, now)?;
         self.clock = self.clock.max(now);
         let mut out = Out::new(self.clock);
+        self.turn_windows(&mut out);
         match event {
             Event::NodeEnrolled { site, node_key } => {
                 self.sites.entry(site.clone()).or_default().enrol(node_key);
@@ -178,7 +185,7 @@ impl State {
     /// The earliest moment at which an [`Event::Tick`] would change something; `None` when only other events can.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _, _)| *at)
+        [&self.timers, &self.turns].into_iter().filter_map(|due| due.first()).map(|(at, _, _)| *at).min()
     }
 
     /// The estate as reported.

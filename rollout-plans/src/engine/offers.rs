@@ -1,7 +1,7 @@
 //! Offering: who is next, and what stands in the way. Also whose rollback is next, since both disrupt devices.
 
 use super::{RolloutState, State, WaitingOn, deployment::Back, link::narrow, out::Out};
-use crate::model::{DeploymentState, GroupId, SiteId};
+use crate::model::{DeploymentState, GroupId, SiteId, Timestamp};
 
 impl State {
     /// Looks again at sites where something has changed: first rollbacks, then which device could be offered next.
@@ -125,7 +125,8 @@ impl State {
         for r in rollouts {
             let r = r as usize;
             if let Some(at) = self.rollouts[r].index.by_site.get(site).copied() {
-                let next = self.next_offer(r, at);
+                let (next, turn) = self.next_offer(r, at);
+                self.set_turn(r, at, turn);
                 let index = &mut self.rollouts[r].index;
                 if let Some(old) = std::mem::replace(&mut index.places[at as usize].ready, next) {
                     index.ready.remove(&(old, at));
@@ -148,16 +149,19 @@ impl State {
         }
     }
 
-    /// The next member of the current wave at this site that could be offered, total limits aside.
-    fn next_offer(&self, r: usize, at: u32) -> Option<u32> {
+    /// The next member of the current wave at this site that could be offered, total limits aside; and when a window
+    /// changes that.
+    fn next_offer(&self, r: usize, at: u32) -> (Option<u32>, Option<Timestamp>) {
         let record = &self.rollouts[r];
-        let wave = record.current?;
+        let Some(wave) = record.current else { return (None, None) };
         let under_way = record.waves[usize::from(wave)].state.is_under_way();
         if record.state != RolloutState::Running || !under_way || self.site_barred(r, at).is_some() {
-            return None;
+            return (None, None);
         }
-        let pending = record.index.places[at as usize].pending.range(record.wave_range(wave));
-        pending.copied().find(|d| self.device_barred(r, *d).is_none())
+        if record.index.places[at as usize].pending.range(record.wave_range(wave)).next().is_none() {
+            return (None, None);
+        }
+        self.next_in_window(r, at, wave)
     }
 
     /// Tells the node of rollbacks whose turn has come: a redundancy group is not taken down by its rollback either.

@@ -94,6 +94,15 @@ pub enum WaitingOn {
         /// Group.
         group: GroupId,
     },
+    /// A maintenance window, or the end of a change freeze.
+    Window {
+        /// The site, by whose clock it opens.
+        site: SiteId,
+        /// When, on that clock; empty when none opens within sight.
+        opens: String,
+        /// What stands in the way now.
+        reason: String,
+    },
     /// The node said "not now".
     Device {
         /// The node's words.
@@ -120,6 +129,7 @@ impl WaitingOn {
             Self::Decision { .. } => "decision",
             Self::Concurrency { .. } => "concurrency",
             Self::RedundancyGroup { .. } => "redundancy_group",
+            Self::Window { .. } => "window",
             Self::Device { .. } => "device",
         }
     }
@@ -180,6 +190,10 @@ impl fmt::Display for WaitingOn {
             Self::RedundancyGroup { group } => {
                 write!(f, "another device of redundancy group {group} must end first")
             }
+            Self::Window { site, opens, reason } if opens.is_empty() => {
+                write!(f, "site {site}: no window opens that is long enough: {reason}")
+            }
+            Self::Window { site, opens, reason } => write!(f, "site {site}: window opens at {opens}: {reason}"),
             Self::Device { reason } => write!(f, "the device must become free{}", because(reason)),
         }
     }

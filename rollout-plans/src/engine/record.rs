@@ -121,6 +121,8 @@ pub(super) struct Place {
     pub(super) back_waiting: BTreeSet<u32>,
     /// Its entry in [`Index::ready`].
     pub(super) ready: Option<u32>,
+    /// Its entry in the state's turns of windows.
+    pub(super) turn: Option<Timestamp>,
 }
 
 /// One wave's deployments.

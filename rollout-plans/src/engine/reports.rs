@@ -15,6 +15,9 @@ use crate::model::{DeploymentState, DurationMs, Evidence, Health, ReportBody, Ro
 /// clocks tick differently.
 const SOAK_TOLERANCE: DurationMs = DurationMs::from_secs(5);
 
+/// What a node calls it when it waits for a maintenance window or the end of a freeze.
+const WINDOW_CLOSED: &str = "window_closed";
+
 impl State {
     pub(super) fn check_report(&self, site: &SiteId, seq: u64, key: Option<&KeyId>) -> Result<(), Refusal> {
         let known = self.sites.get(site).filter(|s| s.is_enrolled());
@@ -78,7 +81,7 @@ impl State {
 
     fn inventory(&mut self, out: &mut Out, site: &SiteId, inventory: &SiteInventory) {
         self.estate.put(inventory.clone());
-        self.sites.entry(site.clone()).or_default().learn_groups(inventory);
+        self.sites.entry(site.clone()).or_default().learn_devices(inventory);
         out.dirty.insert(site.clone());
     }
 
@@ -107,7 +110,8 @@ impl State {
             (false, true) => cut(reason),
             (false, false) => cut(&format!("{reason} ({code})")),
         };
-        self.take_move(out, r, d, step, *to, &why, evidence);
+        let shut = *to == DeploymentState::Deferred && code == WINDOW_CLOSED;
+        self.take_move(out, r, d, step, *to, shut, &why, evidence);
         Ok(())
     }
 
@@ -119,6 +123,7 @@ impl State {
         d: u32,
         step: Move,
         to: DeploymentState,
+        shut: bool,
         why: &str,
         seen: &Evidence,
     ) {
@@ -158,7 +163,8 @@ impl State {
             if target == DeploymentState::Soaking {
                 at.note().soaking_since.get_or_insert(now);
             }
-            if target == DeploymentState::Deferred {
+            at.wait_for_window(shut, now);
+            if target == DeploymentState::Deferred && !shut {
                 at.note().deferred_since.get_or_insert(now);
             }
             // It ends because it was given up or taken back before its install began: that is the reason, not the node's

@@ -112,11 +112,12 @@ impl State {
         let now = out.now;
         let deployment = self.deployment(r, d);
         let reported = deployment.note.as_ref().is_some_and(|n| n.success_reported);
+        let waits = deployment.note.as_ref().is_some_and(|n| n.shut_since.is_some());
         match deployment.state {
             DeploymentState::Soaking if reported => {
                 self.change(out, r, d, |at| at.move_to(DeploymentState::Succeeded, now));
             }
-            DeploymentState::Deferred if deployment.back == Back::No => {
+            DeploymentState::Deferred if deployment.back == Back::No && !waits => {
                 let limit = self.rollouts[r].document.plan.timing.defer_max;
                 let stands = matches!(self.rollouts[r].state, RolloutState::Paused | RolloutState::Halted);
                 if stands && limit > DurationMs::default() {

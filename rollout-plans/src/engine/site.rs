@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use wardround_signing::KeyId;
 
-use crate::model::{DeviceId, GroupId, SiteInventory};
+use crate::model::{DeviceId, GroupId, SiteInventory, Window};
 
 /// Most former node keys that are remembered for a site; a site that is enrolled more often forgets the lowest ids.
 const RETIRED_KEYS_MAX: usize = 64;
@@ -28,6 +28,9 @@ pub(super) struct Site {
     /// Redundancy group of each device of the inventory.
     #[serde(skip)]
     groups: HashMap<DeviceId, Option<GroupId>>,
+    /// Windows of the devices of the inventory that have their own.
+    #[serde(skip)]
+    windows: HashMap<DeviceId, Vec<Window>>,
     /// Rollouts (by position) with members here.
     #[serde(skip)]
     pub(super) rollouts: BTreeSet<u32>,
@@ -76,8 +79,15 @@ impl Site {
         self.is_enrolled() && !self.silent
     }
 
-    pub(super) fn learn_groups(&mut self, inventory: &SiteInventory) {
+    pub(super) fn learn_devices(&mut self, inventory: &SiteInventory) {
         self.groups = inventory.devices.iter().map(|d| (d.id.clone(), d.group.clone())).collect();
+        let own = inventory.devices.iter().filter(|d| !d.windows.is_empty());
+        self.windows = own.map(|d| (d.id.clone(), d.windows.clone())).collect();
+    }
+
+    /// The windows that this device has of its own.
+    pub(super) fn windows_of(&self, device: &DeviceId) -> Option<&[Window]> {
+        self.windows.get(device).map(Vec::as_slice)
     }
 
     /// The group of a device. A device that has left the inventory stays in the group in which it was offered

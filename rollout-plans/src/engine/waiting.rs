@@ -4,7 +4,7 @@ use super::{
     RolloutState, State, Waiting, WaitingOn, WaveState, approvals::EVIDENCE_ROLES, deployment::Back, gate,
     pending::Pending,
 };
-use crate::model::{Command, DeploymentState, SiteId};
+use crate::model::{Command, DeploymentState, SiteId, Timestamp};
 
 /// Most silent sites named; the counts say how many there are.
 const SITES_NAMED_MAX: usize = 20;
@@ -123,8 +123,8 @@ impl State {
         }
         if counts.in_hand() == 0 && counts.of(Pending) > 0 {
             let first = record.wave_range(w).find(|d| self.deployment(r, *d).state == Pending);
-            if let Some(on) = first.and_then(|d| self.pending_waiting(r, d)) {
-                return Some(Waiting { on, since: wave.since, until: None });
+            if let Some(waiting) = first.and_then(|d| self.pending_waiting(r, d, wave.since)) {
+                return Some(waiting);
             }
         }
         Some(Waiting { on: WaitingOn::Deployments { open }, since: wave.since, until: None })
@@ -142,9 +142,12 @@ impl State {
     }
 
     /// Why a pending deployment of a wave under way has not been offered.
-    fn pending_waiting(&self, r: usize, d: u32) -> Option<WaitingOn> {
+    fn pending_waiting(&self, r: usize, d: u32, since: Timestamp) -> Option<Waiting> {
         let at = self.deployment(r, d).site;
-        self.site_barred(r, at).or_else(|| self.device_barred(r, d)).or_else(|| self.total_limit(r))
+        let waiting = |on| Waiting { on, since, until: None };
+        let window = || self.window_waiting(r, d, since);
+        (self.site_barred(r, at).map(waiting).or_else(window))
+            .or_else(|| self.device_barred(r, d).or_else(|| self.total_limit(r)).map(waiting))
     }
 
     /// Why a deployment does not move.
@@ -171,11 +174,16 @@ impl State {
                 if !wave.state.is_under_way() || self.standing(r).is_some() {
                     return self.wave_waiting(r, deployment.wave);
                 }
-                waiting(self.pending_waiting(r, d)?, None)
+                self.pending_waiting(r, d, deployment.since)
             }
             DeploymentState::Deferred => {
                 if let Some(on) = self.standing(r) {
                     return waiting(on, None);
+                }
+                if let Some(since) = deployment.note.as_ref().and_then(|n| n.shut_since)
+                    && let Some(waiting) = self.window_waiting(r, d, since)
+                {
+                    return Some(waiting);
                 }
                 let began = deployment.note.as_ref().and_then(|n| n.deferred_since).unwrap_or(deployment.since);
                 let until = began.after(record.document.plan.timing.defer_max);

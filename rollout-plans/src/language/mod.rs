@@ -9,6 +9,7 @@ mod plan;
 pub(crate) mod reader;
 mod rules;
 pub(crate) mod tree;
+mod windows;
 
 use std::{collections::BTreeMap, fmt};
 

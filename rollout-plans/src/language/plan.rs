@@ -2,7 +2,11 @@
 
 use wardround_signing::Role;
 
-use super::{reader::Reader, tree::Node};
+use super::{
+    reader::Reader,
+    tree::Node,
+    windows::{freezes, windows},
+};
 use crate::model::{DurationMs, Gate, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Selector, Timing, WavePlan};
 
 /// Longest name of a plan, bytes.
@@ -26,7 +30,19 @@ const SELECTOR_FIELDS: [&str; 7] = ["labels", "platforms", "sites", "regions", "
 const ELIGIBLE_FIELDS: [&str; 5] = ["labels", "platforms", "sites", "regions", "devices"];
 
 pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
-    let known = ["name", "description", "patch", "eligible", "limits", "health", "rollback", "timing", "waves"];
+    let known = [
+        "name",
+        "description",
+        "patch",
+        "eligible",
+        "windows",
+        "freezes",
+        "limits",
+        "health",
+        "rollback",
+        "timing",
+        "waves",
+    ];
     let fields = reader.fields(root, "", &known)?;
     let name = reader.required(&fields, "name", "standard-three-wave", |r, n, p| r.line(n, p, NAME_BYTES_MAX));
     let description = reader.optional(&fields, "description", |r, n, p| r.text(n, p, TEXT_BYTES_MAX));
@@ -34,6 +50,8 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         reader.optional(&fields, "patch", |r, n, p| r.parsed(n, p, "the id under which the patch was imported"));
     let eligible =
         reader.optional(&fields, "eligible", |r, n, p| r.unless_problems(|r| selector(r, n, p, &ELIGIBLE_FIELDS)));
+    let windows = reader.optional(&fields, "windows", windows);
+    let freezes = reader.optional(&fields, "freezes", freezes);
     let limits = reader.optional(&fields, "limits", limits);
     let health = reader.optional(&fields, "health", |r, n, p| r.unless_problems(|r| health(r, n, p)));
     let rollback = reader.optional(&fields, "rollback", rollback);
@@ -45,6 +63,8 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         patch,
         eligible: eligible.unwrap_or_default(),
         waves: waves?,
+        windows: windows.unwrap_or_default(),
+        freezes: freezes.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         health: health.unwrap_or_default(),
         rollback: rollback.unwrap_or_default(),
@@ -53,19 +73,21 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
 }
 
 fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
-    let fields = reader.fields(node, path, &["name", "select", "limits", "soak", "gate"])?;
+    let fields = reader.fields(node, path, &["name", "select", "windows", "limits", "soak", "gate"])?;
     let name = reader.required(&fields, "name", "canary", |r, n, p| {
         r.parsed(n, p, "a short word in small letters, such as canary, pilot or full")
     });
     let select = reader.required(&fields, "select", "{ remaining: true }", |r, n, p| {
         r.unless_problems(|r| selector(r, n, p, &SELECTOR_FIELDS))
     });
+    let windows = reader.optional(&fields, "windows", windows);
     let limits = reader.optional(&fields, "limits", limits);
     let soak = reader.required(&fields, "soak", "8h", |r, n, p| r.duration(n, p, NONE, QUARTER));
     let gate = reader.optional(&fields, "gate", gate);
     Some(WavePlan {
         name: name?,
         select: select?,
+        windows: windows.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         soak: soak?,
         gate: gate.unwrap_or_default(),

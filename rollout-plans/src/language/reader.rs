@@ -76,6 +76,11 @@ impl Reader {
         }
     }
 
+    /// How many problems there are so far.
+    pub(crate) fn count_problems(&self) -> usize {
+        self.problems.len()
+    }
+
     /// Whether this field was read.
     pub(crate) fn knows(&self, field: &str) -> bool {
         self.positions.contains_key(field)

@@ -85,6 +85,7 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
             reader.problem_at(&format!("{path}.soak"), message, hint);
         }
     }
+    super::windows::check(reader, plan);
     if plan.timing.retry_after > plan.timing.defer_max {
         let message = format!("{} is longer than defer_max, {}", plan.timing.retry_after, plan.timing.defer_max);
         reader.problem_at("timing.retry_after", message, "a deferred device would never be tried again");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, GroupId, Platform, SiteId, SystemId};
+use super::{DeviceId, GroupId, Platform, SiteHours, SiteId, SystemId, Window};
 
 /// Labels: short words on sites and devices, matched by plans.
 pub type Labels = BTreeMap<String, String>;
@@ -30,6 +30,9 @@ pub struct SiteInventory {
     /// Redundancy groups and how many of their devices may be disrupted at once (at least 1).
     #[serde(default)]
     pub groups: BTreeMap<GroupId, u32>,
+    /// When the site allows work, and by which clock.
+    #[serde(default, skip_serializing_if = "SiteHours::is_default")]
+    pub hours: SiteHours,
     /// Devices.
     pub devices: Vec<Device>,
     /// Clinical systems.
@@ -54,6 +57,9 @@ pub struct Device {
     /// Redundancy group of its site, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupId>,
+    /// When it may be worked on, beside the site's windows; none means whenever the site allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
 }
 
 /// A service that patients depend on.

@@ -14,6 +14,7 @@ mod platform;
 mod report;
 mod rollout;
 mod time;
+mod window;
 
 pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey};
 pub use deployment::DeploymentState;
@@ -34,3 +35,7 @@ pub use platform::{InvalidPlatform, Platform};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
 pub use rollout::{ANCESTORS_MAX, Member, ResolvedWave, Rollout};
 pub use time::{DurationMs, Timestamp};
+pub use window::{
+    CalendarDate, ClockTime, Day, FREEZE_DAYS_MAX, FREEZE_REASON_BYTES_MAX, FREEZES_MAX, Freeze, SiteHours,
+    TimeZoneName, WINDOWS_MAX, Window,
+};

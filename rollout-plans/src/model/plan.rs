@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use wardround_signing::Role;
 
-use super::{DeviceId, DurationMs, Labels, PatchId, Platform, SiteId, WaveName};
+use super::{DeviceId, DurationMs, Freeze, Labels, PatchId, Platform, SiteId, WaveName, Window};
 
 /// Most waves of a plan: a person must be able to follow them.
 pub const WAVES_MAX: usize = 50;
@@ -27,6 +27,12 @@ pub struct Plan {
     pub eligible: Selector,
     /// In order; each device falls to the first wave that selects it.
     pub waves: Vec<WavePlan>,
+    /// When installs may begin, on each site's clock; none means always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// When none may begin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
     /// Over the whole rollout.
     #[serde(default)]
     pub limits: Limits,
@@ -58,6 +64,9 @@ pub struct WavePlan {
     pub name: WaveName,
     /// Which of the eligible devices that no earlier wave took.
     pub select: Selector,
+    /// Narrower than those of the plan; none means as the plan says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
     /// For this wave, beside those of the plan.
     #[serde(default)]
     pub limits: Limits,
@@ -257,6 +266,12 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// How long an install may take, its reboot included: the room that a window must still have when it begins.
+    #[must_use]
+    pub fn room(&self) -> DurationMs {
+        DurationMs(self.install_timeout.0.saturating_add(self.reboot_timeout.0))
+    }
+
     fn default_install() -> DurationMs {
         DurationMs::from_secs(30 * 60)
     }

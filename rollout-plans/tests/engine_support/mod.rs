@@ -73,11 +73,14 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
         description: String::new(),
         patch: None,
         eligible: Selector::default(),
+        windows: Vec::new(),
+        freezes: Vec::new(),
         waves: waves
             .iter()
             .map(|w| WavePlan {
                 name: wave_name(w.name),
                 select: Selector { devices: w.devices.iter().map(|d| device(d)).collect(), ..Selector::default() },
+                windows: Vec::new(),
                 limits: w.limits,
                 soak: w.soak,
                 gate: w.gate.clone(),
@@ -194,6 +197,7 @@ pub(crate) fn inventory(
         region: String::new(),
         labels: Labels::new(),
         groups: groups.iter().map(|(g, n)| (GroupId::new(g).unwrap(), *n)).collect(),
+        hours: Default::default(),
         devices: devices
             .iter()
             .map(|d| {
@@ -204,6 +208,7 @@ pub(crate) fn inventory(
                     model: String::new(),
                     labels: Labels::new(),
                     group: group.map(|g| GroupId::new(g).unwrap()),
+                    windows: Vec::new(),
                 }
             })
             .collect(),

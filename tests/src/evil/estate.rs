@@ -116,6 +116,7 @@ impl Estate {
             model: "sandbox".into(),
             labels: BTreeMap::from([("ring".to_owned(), ring.to_owned())]),
             group: None,
+            windows: Vec::new(),
         };
         known.put(SiteInventory {
             site: site.clone(),
@@ -123,6 +124,7 @@ impl Estate {
             region: String::new(),
             labels: BTreeMap::new(),
             groups: BTreeMap::new(),
+            hours: Default::default(),
             devices: vec![device("a", "canary"), device("b", "full")],
             systems: Vec::new(),
         });

@@ -7,3 +7,4 @@ mod property;
 mod rig;
 mod rollback;
 mod story;
+mod windows;

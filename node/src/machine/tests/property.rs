@@ -4,13 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
-use wardround_rollout_plans::model::{DeploymentState, Detected, DurationMs, GoalAction, Mode, Scope, Timestamp};
+use wardround_rollout_plans::model::{
+    DeploymentState, Detected, DurationMs, GoalAction, Mode, Scope, Timestamp, Window,
+};
 
 use super::rig::{
     Rig, answer, checked, fault, goal, installed, order, preflight, present, ready, replay, uninstalled, word,
 };
 use crate::machine::{Action, FaultKind, Found, Input, InstallOutcome, NodeState, Phase, PreflightFound, Verb};
 
+/// How much of each hour a plan with windows allows.
+const OPEN_MINUTES: u32 = 40;
 const NAMES: [&str; 3] = ["ct-01", "ct-02", "lab-01"];
 
 /// A device as it really is, behind its launcher.
@@ -29,27 +33,38 @@ struct World {
     top: u64,
     halted: bool,
     seen_given: usize,
+    /// The plan has a window in each hour.
+    hourly: bool,
 }
 
 impl World {
-    fn new(scope: Scope) -> Self {
+    fn new(scope: Scope, hourly: bool) -> Self {
         let mut rig = Rig::new(scope);
         rig.wishes.rollouts[0].policy.per_site = 2;
+        if hourly {
+            let clock = |hour: u32, minute: u32| format!("{hour:02}:{minute:02}").parse().unwrap();
+            let window = |hour| Window { days: Vec::new(), from: clock(hour, 0), to: clock(hour, OPEN_MINUTES) };
+            rig.wishes.rollouts[0].policy.windows = (0..24).map(window).collect();
+        }
         rig.wish(|w| w.goals = NAMES.iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
         let truth = NAMES.into_iter().map(|n| (n, Truth::default())).collect();
-        let mut world = Self { rig, truth, top: 1, halted: false, seen_given: 0 };
+        let mut world = Self { rig, truth, top: 1, halted: false, seen_given: 0, hourly };
         world.check();
         world
     }
 
     /// After each step: what was given out, and what must always hold.
     fn check(&mut self) {
-        for action in &self.rig.given[self.seen_given..] {
+        for (action, at) in self.rig.given.iter().zip(&self.rig.given_at).skip(self.seen_given) {
             let truth = &self.truth[action.device.name()];
             if let Verb::Install { may_begin: true, .. } = action.verb {
                 // Taking up what has begun is no new install.
                 let begun = truth.installs.contains_key(&action.op);
                 assert!(begun || !self.halted, "S3: {} may begin under a halt", action.op);
+                // The window less the room for an install: ten minutes, and two for its reboot.
+                let minute = at.0 % 3_600_000 / 60_000;
+                let open = !self.hourly || minute < i64::from(OPEN_MINUTES) - 12 || at.0 % 3_600_000 == 28 * 60_000;
+                assert!(begun || open, "{} may begin at minute {minute}, when it might not end in time", action.op);
             }
             if word(&action.verb) == "preflight" {
                 let placed = self.rig.state.deployments().filter(|(_, _, d)| d.phase.holds_place()).count();
@@ -218,9 +233,10 @@ proptest! {
     fn any_history_keeps_the_contract(
         steps in vec((any::<u8>(), any::<u8>(), any::<u8>()), 0..150),
         scope in prop_oneof![Just(Scope::Device), Just(Scope::Wave), Just(Scope::Site), Just(Scope::Rollout)],
+        hourly in any::<bool>(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut world = World::new(scope);
+        let mut world = World::new(scope, hourly);
         for step in steps {
             world.step(step);
         }

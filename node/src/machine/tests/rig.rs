@@ -53,6 +53,7 @@ pub(super) fn inventory() -> SiteInventory {
         model: String::new(),
         labels: BTreeMap::new(),
         group: group.cloned(),
+        windows: Vec::new(),
     };
     let service = |name: &str, critical, devices: &[&str]| ClinicalSystem {
         id: system(name),
@@ -66,13 +67,14 @@ pub(super) fn inventory() -> SiteInventory {
         region: String::new(),
         labels: BTreeMap::new(),
         groups: BTreeMap::from([(group.clone(), 2)]),
+        hours: Default::default(),
         devices: vec![machine("ct-01", Some(&group)), machine("ct-02", Some(&group)), machine("lab-01", None)],
         systems: vec![service("pacs", false, &["ct-01", "ct-02"]), service("lab", true, &["lab-01"])],
     }
 }
 
 pub(super) fn policy(scope: Scope) -> RolloutPolicy {
-    let of = |_: ()| WavePolicy { soak: SOAK, per_site: None };
+    let of = |_: ()| WavePolicy { soak: SOAK, per_site: None, windows: Vec::new() };
     RolloutPolicy {
         health: HealthPolicy { interval: SECOND, failures: FAILURES, grace: DurationMs(0) },
         scope,
@@ -81,6 +83,8 @@ pub(super) fn policy(scope: Scope) -> RolloutPolicy {
         reboot_timeout: DurationMs::from_secs(120),
         defer_max: DurationMs::from_secs(3_600),
         retry_after: DurationMs::from_secs(30),
+        windows: Vec::new(),
+        freezes: Vec::new(),
         waves: BTreeMap::from([(wave("canary"), of(())), (wave("full"), of(()))]),
     }
 }
@@ -156,6 +160,8 @@ pub(super) struct Rig {
     pub(super) open: Vec<Action>,
     /// Every action ever given out.
     pub(super) given: Vec<Action>,
+    /// When each of them was given out.
+    pub(super) given_at: Vec<Timestamp>,
     pub(super) wishes: Wishes,
 }
 
@@ -182,6 +188,7 @@ impl Rig {
             now: Timestamp(1_000_000),
             open: Vec::new(),
             given: Vec::new(),
+            given_at: Vec::new(),
             wishes,
         };
         rig.declare(inventory());
@@ -208,6 +215,7 @@ impl Rig {
         let actions = self.state.step(&input, self.now);
         self.journal.push((input, self.now));
         self.given.extend(actions.iter().cloned());
+        self.given_at.resize(self.given.len(), self.now);
         // As the executor does: a task that is overtaken is dropped.
         self.open.retain(|open| actions.iter().all(|new| new.device != open.device));
         self.open.extend(actions);
