@@ -23,6 +23,8 @@ pub const AHEAD: DurationMs = DurationMs::from_secs(8 * 24 * 60 * 60);
 const SEARCH_DAYS: i64 = 35;
 /// Freezes further ahead than this are not waited for, days.
 const SEARCH_DAYS_MAX: i64 = 800;
+/// A Monday on which no clock is changed, 2026-01-05, midnight UTC: for questions about any week.
+pub(crate) const SOME_MONDAY: Timestamp = Timestamp(1_767_571_200_000);
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The name as the database writes it; `None` when it has no such zone.

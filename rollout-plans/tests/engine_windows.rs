@@ -1,4 +1,5 @@
 //! Maintenance windows in the engine: who is offered when, and what a closed window costs the others.
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions; a panic is the failure")]
 
 mod engine_support;
 

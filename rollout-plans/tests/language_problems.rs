@@ -43,6 +43,62 @@ fn fields() {
     golden("top_is_a_list", "- a\n- b\n");
 }
 
+/// A plan whose windows and freezes are `hours`.
+fn with_hours(hours: &str) -> String {
+    format!("name: test\n{hours}waves:\n{GOOD_WAVE}")
+}
+
+#[test]
+fn windows() {
+    golden(
+        "windows_forms",
+        &with_hours(
+            "windows:\n  - { days: [mon, Tues, mon], from: \"22:00\", to: \"25:00\" }\n  - { from: 22:00 }\n  - { from: 9:00, to: 22:00, day: sat }\n  - nightly\n",
+        ),
+    );
+    golden(
+        "windows_that_make_no_sense",
+        &with_hours(
+            "windows:\n  - { days: [mon, mon], from: \"22:00\", to: \"05:00\" }\n  - { from: \"22:00\", to: \"22:00\" }\n  - { from: \"24:00\", to: \"05:00\" }\n",
+        ),
+    );
+    golden("windows_empty", &with_hours("windows: []\n"));
+    golden("windows_empty_days", &with_hours("windows:\n  - { days: [], from: \"22:00\", to: \"05:00\" }\n"));
+    golden("windows_too_short", &with_hours("windows:\n  - { from: \"22:00\", to: \"22:30\" }\n"));
+    let many = "  - { from: \"22:00\", to: \"05:00\" }\n".repeat(33);
+    golden("windows_too_many", &with_hours(&format!("windows:\n{many}")));
+    golden(
+        "windows_that_never_meet",
+        "name: test\nwindows:\n  - { days: [sat], from: \"22:00\", to: \"05:00\" }\nwaves:\n  - name: full\n    select: { remaining: true }\n    soak: 8h\n    windows:\n      - { days: [tue], from: \"22:00\", to: \"05:00\" }\n",
+    );
+    golden(
+        "windows_of_a_wave_too_short",
+        "name: test\ntiming: { install_timeout: 2h }\nwaves:\n  - name: full\n    select: { remaining: true }\n    soak: 8h\n    windows:\n      - { days: [tue], from: \"22:00\", to: \"24:00\" }\n      - { days: [wed], from: \"00:05\", to: \"02:00\" }\n",
+    );
+}
+
+#[test]
+fn windows_that_follow_upon_each_other_are_one() {
+    let good = "name: test\ntiming: { install_timeout: 3h }\nwaves:\n  - name: full\n    select: { remaining: true }\n    soak: 8h\n    windows:\n      - { days: [tue], from: \"22:00\", to: \"24:00\" }\n      - { days: [wed], from: \"00:00\", to: \"02:00\" }\n";
+    assert!(parse_plan(good, "plan.yaml").is_ok());
+}
+
+#[test]
+fn freezes() {
+    golden(
+        "freezes_forms",
+        &with_hours(
+            "freezes:\n  - { from: 2026-12-20, to: 20.12.2026, reason: x }\n  - { from: 2026-02-30, to: 2027-01-04, reason: x }\n  - { from: 2026-12-20, to: 2027-01-04 }\n",
+        ),
+    );
+    golden(
+        "freezes_that_make_no_sense",
+        &with_hours(
+            "freezes:\n  - { from: 2027-01-04, to: 2026-12-20, reason: x }\n  - { from: 2026-12-20, to: 2028-12-20, reason: x }\n",
+        ),
+    );
+}
+
 #[test]
 fn values() {
     golden(

@@ -6,7 +6,7 @@ mod common;
 use common::*;
 use wardround_rollout_plans::{
     language::ParsedPlan,
-    model::{DeviceId, GroupId, Member, RolloutId, Timestamp},
+    model::{DeviceId, GroupId, Member, RolloutId, Timestamp, Window},
     resolve::{Resolution, check_members, document, resolve},
 };
 use wardround_signing::Digest;
@@ -32,6 +32,34 @@ fn problems(parsed: &ParsedPlan) -> String {
 fn problems_in(parsed: &ParsedPlan, estate: &wardround_rollout_plans::estate::Estate) -> String {
     let problems = resolve(parsed, &patch(), estate).map(|r| show(&r)).unwrap_err();
     problems.iter().map(|p| format!("{p}\n")).collect()
+}
+
+#[test]
+fn advice_names_what_the_hours_of_sites_do_to_a_plan() {
+    let mut known = three_sites();
+    let mut north = known.site(&"rx1".parse().unwrap()).unwrap().clone();
+    let window = |from: &str, to: &str| Window { days: vec![], from: from.parse().unwrap(), to: to.parse().unwrap() };
+    north.hours.time_zone = Some("Europe/London".parse().unwrap());
+    north.hours.windows = vec![window("20:00", "22:30")];
+    north.devices[1].windows = vec![window("21:00", "24:00")];
+    known.put(north);
+    let warned = |rest: &str| {
+        let parsed = plan(&format!("{rest}waves:\n  - {{ name: all, select: {{ remaining: true }}, soak: 8h }}\n"));
+        let warnings = resolve(&parsed, &patch(), &known).unwrap().warnings;
+        warnings.into_iter().filter(|w| w.contains("window")).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(""), [""; 0]);
+    assert_eq!(
+        warned("windows: [{ from: \"20:00\", to: \"21:45\" }]\n"),
+        ["the plan's windows go by UTC at 2 of the sites, since their site files name no time_zone: rx2, ry1"]
+    );
+    // The site and the plan share 45 minutes, the device and the plan half an hour.
+    let short = warned("windows: [{ from: \"19:00\", to: \"21:30\" }]\n");
+    assert!(
+        short[1].contains("on 1 of the devices") && short[1].ends_with("45m, which it may take: rx1/ct-02"),
+        "{short:?}"
+    );
+    assert!(warned("windows: [{ from: \"22:00\", to: \"05:00\" }]\n")[1].ends_with("rx1/ct-01, rx1/ct-02"));
 }
 
 #[test]

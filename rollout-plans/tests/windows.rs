@@ -1,4 +1,5 @@
 //! Windows and freezes on the wall clock of a site: known nights on which clocks change, and laws that hold at all times.
+#![expect(clippy::unwrap_used, reason = "helpers outside of test functions; a panic is the failure")]
 
 use proptest::prelude::*;
 use wardround_rollout_plans::{

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
+    describe::window_lines,
     language::{ParsedPlan, Problem, parse_plan},
     model::PatchId,
 };
@@ -70,6 +71,8 @@ struct ShownProblem<'a> {
 #[derive(Serialize)]
 struct Linted<'a> {
     ok: bool,
+    /// When installs may begin, in words.
+    windows: Vec<String>,
     problems: Vec<ShownProblem<'a>>,
     warnings: Vec<ShownProblem<'a>>,
 }
@@ -77,6 +80,7 @@ struct Linted<'a> {
 #[derive(Serialize)]
 struct Previewed {
     waves: Vec<PreviewedWave>,
+    windows: Vec<String>,
     left_out: Vec<LeftOut>,
     warnings: Vec<String>,
 }
@@ -117,12 +121,22 @@ impl Lint {
         let yaml = read_text_max(&self.file, PLAN_BYTES_MAX)?;
         match parse_plan(&yaml, &name) {
             Ok(parsed) => {
-                let linted = Linted { ok: true, problems: Vec::new(), warnings: shown(&parsed.warnings) };
+                let linted = Linted {
+                    ok: true,
+                    windows: window_lines(&parsed.plan),
+                    problems: Vec::new(),
+                    warnings: shown(&parsed.warnings),
+                };
                 output::emit(session.format(), &linted, || good(&name, &parsed))?;
                 Ok(Exit::Ok)
             }
             Err(problems) if session.format() == Format::Json => {
-                output::json(&Linted { ok: false, problems: shown(&problems), warnings: Vec::new() })?;
+                output::json(&Linted {
+                    ok: false,
+                    windows: Vec::new(),
+                    problems: shown(&problems),
+                    warnings: Vec::new(),
+                })?;
                 Ok(Exit::Failure)
             }
             Err(problems) => Err(failure(&name, &problems)),
@@ -134,6 +148,9 @@ fn good(name: &str, parsed: &ParsedPlan) -> String {
     let plan = &parsed.plan;
     let waves: Vec<&str> = plan.waves.iter().map(|w| w.name.as_str()).collect();
     let mut text = format!("{name}: plan {:?} is well formed; waves: {}", plan.name, waves.join(" → "));
+    for line in window_lines(plan) {
+        text += &format!("\n{line}");
+    }
     for warning in &parsed.warnings {
         text += &format!("\nwarning: {}", problem_line(warning));
     }
@@ -162,6 +179,9 @@ impl Preview {
             ]
         });
         let mut text = output::table(["wave", "devices", "at once", "soak", "gate"], rows);
+        for line in &preview.windows {
+            text += &format!("\n{line}");
+        }
         if self.devices {
             let members = preview.waves.iter().flat_map(|w| &w.members);
             let rows = members.map(|m| [m.wave.clone(), m.device.clone(), m.variant.clone()]);
@@ -196,6 +216,7 @@ impl Previewed {
                     soak_ms: w.soak_ms,
                 })
                 .collect(),
+            windows: preview.windows.clone(),
             left_out: preview
                 .left_out
                 .iter()

@@ -97,6 +97,10 @@ struct ShownSite {
     connected: bool,
     last_seen: Option<String>,
     directive_counter: u64,
+    /// `None`: the site file names none, which counts as UTC.
+    time_zone: Option<String>,
+    /// In words; `None`: work is allowed at any time.
+    windows: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -201,6 +205,14 @@ fn link(site: &v1::Site) -> String {
     }
 }
 
+fn hours(site: &v1::Site) -> String {
+    let zone = if site.time_zone.is_empty() { "UTC, since the site file names no time_zone" } else { &site.time_zone };
+    match site.windows.as_str() {
+        "" => format!("work is allowed at any time; the clock is {zone}"),
+        windows => format!("work is allowed {windows}; the clock is {zone}"),
+    }
+}
+
 impl Show {
     async fn run(&self, session: &Session, controller: &Controller) -> Result<(), Failure> {
         let answer = controller.estate().get_site(call(v1::GetSiteRequest { id: self.site.clone() })).await?;
@@ -214,7 +226,14 @@ impl Show {
                 alarms: answer.alarms.iter().map(alarms::Shown::new).collect(),
             });
         }
-        let mut text = format!("site {} · {} · {}\nnode: {}\n\n", site.id, site.display_name, site.region, link(site));
+        let mut text = format!(
+            "site {} · {} · {}\nnode: {}\nhours: {}\n\n",
+            site.id,
+            site.display_name,
+            site.region,
+            link(site),
+            hours(site)
+        );
         let devices = answer.devices.iter().map(|d| {
             [d.id.clone(), d.platform.clone(), d.model.clone(), labels(&d.labels), d.installed_patches.join(", ")]
         });
@@ -296,6 +315,8 @@ impl ShownSite {
             connected: s.connected,
             last_seen: when::rfc3339(s.last_seen_ms),
             directive_counter: s.directive_counter,
+            time_zone: (!s.time_zone.is_empty()).then(|| s.time_zone.clone()),
+            windows: (!s.windows.is_empty()).then(|| s.windows.clone()),
         }
     }
 }

@@ -132,7 +132,7 @@ impl SitePlan {
     fn yaml(&self, viewer: SocketAddr, devices: &[(String, PathBuf)]) -> String {
         let mut text = format!(
             "# What the node of this site knows: its devices, and the clinical systems that need them.\n\
-             site: {}\ndisplay_name: {:?}\nregion: {}\ndevices:\n",
+             site: {}\ndisplay_name: {:?}\nregion: {}\ntime_zone: Europe/London\ndevices:\n",
             self.id, self.display_name, self.region
         );
         for (plan, (name, root)) in self.devices.iter().zip(devices) {

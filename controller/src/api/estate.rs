@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use tonic::{Request, Response, Status};
 use wardround_proto::v1::{self, estate_service_server::EstateService};
-use wardround_rollout_plans::model::{ClinicalSystem, Device, DeviceId, Health, SiteId, SiteInventory, SystemId};
+use wardround_rollout_plans::{
+    describe::window_words,
+    model::{ClinicalSystem, Device, DeviceId, Health, SiteId, SiteInventory, SystemId},
+};
 
 use super::{Api, Service, convert, id, page, status};
 use crate::core::Facts;
@@ -143,6 +146,7 @@ impl Api {
             (None, Some(revoked)) => ("revoked", revoked.at.0),
             (None, None) => ("none", 0),
         };
+        let hours = inventory.map(|i| &i.hours);
         v1::Site {
             id: id.to_string(),
             display_name: inventory.map(|i| i.display_name.clone()).unwrap_or_default(),
@@ -156,6 +160,8 @@ impl Api {
             node: node.to_owned(),
             node_since_ms: since,
             node_revoked_why: revoked.map(|r| r.text.clone()).unwrap_or_default(),
+            time_zone: hours.and_then(|h| h.time_zone.as_ref()).map(ToString::to_string).unwrap_or_default(),
+            windows: hours.map(|h| window_words(&h.windows)).unwrap_or_default(),
         }
     }
 }

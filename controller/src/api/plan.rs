@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Code, Status};
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    describe::{at_once, gate_words},
+    describe::{at_once, gate_words, window_lines},
     engine::Event,
     language::{ParsedPlan, parse_plan},
     model::{
@@ -72,6 +72,7 @@ impl Api {
                 .map(|(device, reason)| v1::LeftOut { device: device.to_string(), reason: reason.clone() })
                 .collect(),
             warnings,
+            windows: window_lines(&parsed.plan),
         })
     }
 
@@ -114,7 +115,7 @@ impl Api {
         let members: Vec<Member> = resolution.waves.into_iter().flatten().collect();
         let drafted =
             RegistryEvent::RolloutDrafted { id: rollout_id.clone(), patch: patch_id, envelope: Arc::new(envelope), by };
-        let change = Change::from(drafted).and(Event::RolloutCreated { rollout, digest, members });
+        let change = Change::from(drafted).and(Event::RolloutCreated { rollout: Box::new(rollout), digest, members });
         self.core.submit(change).await.map_err(|e| status::core(&e))?;
         Ok(rollout_id)
     }

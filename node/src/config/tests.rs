@@ -41,6 +41,9 @@ systems:
       - { kind: tcp, host: "::1", port: 104 }
       - { kind: http, url: "http://127.0.0.1:8080/health?x=1", contains: "ok" }
       - { kind: command, argv: [/bin/true] }
+time_zone: Europe/London
+windows: [{ days: [sat, sun], from: "22:00", to: "05:00" }]
+freezes: [{ from: 2026-12-20, to: 2027-01-04, reason: year end }]
 "#;
 
 #[test]
@@ -68,6 +71,10 @@ fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
         labels,
         ["dicom_echo PACS@127.0.0.1:11112", "tcp ::1:104", "http 127.0.0.1:8080/health?x=1", "command /bin/true"]
     );
+    let hours = &site.inventory.hours;
+    assert_eq!(hours.time_zone.as_ref().map(|z| z.as_str()), Some("Europe/London"));
+    assert_eq!((hours.windows.len(), hours.windows[0].days.len(), hours.freezes.len()), (1, 2, 1));
+    assert!(site.inventory.devices.iter().all(|d| d.windows.is_empty()));
     assert_eq!((probes[0].timeout, probes[1].timeout), (Duration::from_secs(2), PROBE_TIMEOUT_DEFAULT));
 }
 
@@ -105,6 +112,30 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("http://127", "https://127", &["probes[2].url", "command probe"]),
         ("kind: tcp", "kind: icmp", &["probes[1].kind", "tcp, http, dicom_echo or command"]),
         ("argv: [/bin/true]", "argv: []", &["probes[3].argv", "a program is missing"]),
+        (
+            "Europe/London",
+            "Europe/Londn",
+            &["site.yaml:38:12: time_zone:", "no time zone of the IANA", "those of Windows"],
+        ),
+        ("[sat, sun]", "[sat, sunday]", &["site.yaml:39:25: windows[0].days:", "\"sunday\" is no day", "mon, tue"]),
+        ("[sat, sun]", "[sat, sat]", &["site.yaml:39:19: windows[0].days:", "twice"]),
+        ("[sat, sun]", "[]", &["site.yaml:39:19: windows[0].days:", "no day is named"]),
+        ("\"22:00\"", "\"25:00\"", &["site.yaml:39:37: windows[0].from:", "no time of day"]),
+        ("\"05:00\"", "\"22:00\"", &["site.yaml:39:50: windows[0].to:", "never be open"]),
+        (", to: \"05:00\"", "", &["site.yaml:39:", "to"]),
+        (
+            "windows: [{ days: [sat, sun], from: \"22:00\", to: \"05:00\" }]",
+            "windows: []",
+            &["site.yaml:39:10: windows:"],
+        ),
+        ("2026-12-20", "20.12.2026", &["site.yaml:40:19: freezes[0].from:", "no date"]),
+        ("2027-01-04", "2026-01-04", &["site.yaml:40:35: freezes[0].to:", "before it begins"]),
+        ("year end", "\"\"", &["freezes[0].reason:", "one plain line"]),
+        (
+            "    in_use: {",
+            "    windows: [{ from: \"22:00\", to: \"22:00\" }]\n    in_use: {",
+            &["site.yaml:14:36: devices[0].windows[0].to:"],
+        ),
         ("port: 104", "port: 70000", &["site.yaml:35:"]),
         ("concurrency_max: 8", "concurrency_max: 0", &["concurrency_max", "1 to 64"]),
         ("site: rx1\n", "site: rx1\nsite: rx1\n", &["site.yaml:2:"]),

@@ -8,9 +8,11 @@ mod order;
 mod patch;
 mod rollout;
 mod unusual;
+mod windows;
 mod words;
 
 pub use amendment::Difference;
 pub use order::describe_order;
 pub use patch::describe_patch;
 pub use rollout::{at_once, describe_rollout, gate_words};
+pub use windows::{window_lines, window_words};

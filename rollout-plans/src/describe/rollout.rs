@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     patch::{describe_patch, headline},
     unusual::unusual,
+    windows::window_lines,
     words::{article, by_site, count, kinds, paragraph, selection, sites, some},
 };
 use crate::{
@@ -43,6 +44,7 @@ pub fn describe_rollout(rollout: &Rollout, patch: &Patch, members: &[Member]) ->
     }
     section(&mut lines, "WHY", paragraph("", &rollout.plan.description));
     section(&mut lines, "WHERE", place(patch, members));
+    section(&mut lines, "WHEN", window_lines(&rollout.plan));
     section(&mut lines, "IN WHICH ORDER", order(&rollout.plan, patch, members));
     section(&mut lines, "IF SOMETHING GOES WRONG", policies(&rollout.plan, members));
     section(&mut lines, "DETAILS OF THE PATCH", describe_patch(patch));

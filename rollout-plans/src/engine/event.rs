@@ -21,7 +21,7 @@ pub enum Event {
     /// A plan was resolved; nothing is signed yet.
     RolloutCreated {
         /// The document.
-        rollout: Rollout,
+        rollout: Box<Rollout>,
         /// SHA-256 of its bytes.
         digest: Digest,
         /// Members of all waves, in leaf order, wave by wave.

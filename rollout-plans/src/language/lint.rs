@@ -61,7 +61,10 @@ pub fn lint_plan(plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::language::parse_plan;
+    use crate::{
+        language::parse_plan,
+        model::{Freeze, Window},
+    };
 
     type Change = fn(&mut Plan);
 
@@ -72,7 +75,10 @@ mod tests {
     fn what_the_language_takes_passes_and_what_it_refuses_does_not() {
         let plan = parse_plan(PLAN, "plan.yaml").unwrap().plan;
         assert_eq!(lint_plan(&plan), [""; 0]);
-        let changes: [(&str, Change); 8] = [
+        let window =
+            |from: &str, to: &str| Window { days: Vec::new(), from: from.parse().unwrap(), to: to.parse().unwrap() };
+        assert_eq!(lint_plan(&Plan { windows: vec![window("22:00", "05:00")], ..plan.clone() }), [""; 0]);
+        let changes: [(&str, Change); 11] = [
             ("health.interval", |p| p.health.interval = DurationMs(0)),
             ("health.failures", |p| p.health.failures = 0),
             ("limits.per_site", |p| p.limits.per_site = Some(0)),
@@ -80,6 +86,18 @@ mod tests {
             ("waves[0].gate.evidence_min", |p| p.waves[0].gate.evidence_min = 0),
             ("timing.install_timeout", |p| p.timing.install_timeout = DurationMs(0)),
             ("health.grace", |p| p.health.grace = DurationMs(u64::MAX)),
+            ("windows[0].to", |p| {
+                let at = "22:00".parse().unwrap();
+                p.windows = vec![Window { days: Vec::new(), from: at, to: at }];
+            }),
+            ("waves[1].windows", |p| {
+                let (from, to) = ("22:00".parse().unwrap(), "22:10".parse().unwrap());
+                p.waves[1].windows = vec![Window { days: Vec::new(), from, to }];
+            }),
+            ("freezes[0].reason", |p| {
+                let day = "2026-12-20".parse().unwrap();
+                p.freezes = vec![Freeze { from: day, to: day, reason: "a\u{202e}b".to_owned() }];
+            }),
             ("waves[1].name", |p| p.waves[1].name = p.waves[0].name.clone()),
         ];
         for (field, change) in changes {

@@ -5,12 +5,9 @@ use super::{
     tree::{Node, Value},
 };
 use crate::{
-    model::{Day, DurationMs, FREEZE_REASON_BYTES_MAX, FREEZES_MAX, Freeze, Plan, Timestamp, WINDOWS_MAX, Window},
-    window::{AHEAD, Calendar, Opening},
+    model::{Day, DurationMs, FREEZE_REASON_BYTES_MAX, FREEZES_MAX, Freeze, Plan, WINDOWS_MAX, Window},
+    window::{AHEAD, Calendar, Opening, SOME_MONDAY},
 };
-
-/// A Monday that is no holiday of clocks: 2026-01-05, midnight UTC.
-const SOME_MONDAY: Timestamp = Timestamp(1_767_571_200_000);
 
 pub(super) fn windows(reader: &mut Reader, node: &Node, path: &str) -> Option<Vec<Window>> {
     // Without an item it would read as "never" and mean "always".

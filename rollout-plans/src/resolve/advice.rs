@@ -17,6 +17,7 @@ pub(super) fn advice(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec
     warnings.extend(shared_groups(plan, waves, estate));
     warnings.extend(unwatched(waves, &kinds));
     warnings.extend(systems_without_devices(waves, estate));
+    warnings.extend(super::hours::advice(plan, waves, estate));
     if plan.rollback.scope == Scope::Device {
         let critical = estate.sites().flat_map(|s| &s.systems).filter(|s| s.critical).count();
         if critical > 0 {
@@ -150,7 +151,7 @@ fn systems_without_devices(waves: &[Vec<Member>], estate: &Estate) -> Option<Str
 }
 
 /// The first few, and how many more.
-fn names(all: &[String]) -> String {
+pub(super) fn names(all: &[String]) -> String {
     let shown = all.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match all.len().saturating_sub(NAMES_MAX) {
         0 => shown,

@@ -3,6 +3,7 @@
 mod advice;
 mod amend;
 mod document;
+mod hours;
 mod names;
 mod select;
 

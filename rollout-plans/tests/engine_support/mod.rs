@@ -130,7 +130,11 @@ pub(crate) fn digest_of(rollout: &Rollout) -> Digest {
 }
 
 pub(crate) fn created(document: &Rollout, members: &[Member]) -> Event {
-    Event::RolloutCreated { rollout: document.clone(), digest: digest_of(document), members: members.to_vec() }
+    Event::RolloutCreated {
+        rollout: Box::new(document.clone()),
+        digest: digest_of(document),
+        members: members.to_vec(),
+    }
 }
 
 /// A person who has signed: each has one key.
