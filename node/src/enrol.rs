@@ -1,9 +1,9 @@
 //! Enrolment: a single-use token becomes an identity.
 //!
-//! The token pins the controller's CA and the trust anchor by their SHA-256, so the first contact needs no other trust.
+//! The token pins the controller's CA and the image repository's first root by their SHA-256, so the first contact needs no other trust.
 //! 1. A TLS handshake without a word of ours brings the server's chain; the CA in it must have the pinned hash.
 //! 2. A second connection trusts that CA alone; over it the token is used.
-//! 3. The answer's CA and anchor must have the pinned hashes too; only then is anything written.
+//! 3. The answer's CA and root must have the pinned hashes too, and the root must keep the rules; only then is anything written.
 
 use std::{path::PathBuf, sync::Arc, sync::Mutex, time::Duration};
 
@@ -17,7 +17,10 @@ use tokio::net::TcpStream;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use wardround_proto::v1::{EnrolRequest, enrolment_service_client::EnrolmentServiceClient};
 use wardround_rollout_plans::model::SiteId;
-use wardround_signing::{Digest, PublicKey, SecretKey, Signer as _, TrustAnchor};
+use wardround_signing::{
+    Digest, PublicKey, SecretKey, Signer as _,
+    tuf::{RoleName, Root, Rules, Signed, TufError, check_root},
+};
 use x509_parser::extensions::GeneralName;
 
 use crate::{
@@ -55,31 +58,20 @@ struct Token {
     /// "id.secret": what the controller gets.
     ticket: String,
     ca: Digest,
-    trust: Digest,
-    /// Of version 1 of the image repository's root; a controller without one makes tokens of four parts.
-    root: Option<Digest>,
+    /// Of version 1 of the image repository's root.
+    root: Digest,
 }
 
 impl Token {
     fn parse(text: &str) -> Result<Self, NodeError> {
         let text = text.trim();
         let parts: Vec<&str> = text.split('.').collect();
-        let (&[id, secret, ca, trust], root) = (match parts.as_slice() {
-            [first @ .., root] if first.len() == 4 => (first, Some(*root)),
-            all => (all, None),
-        }) else {
-            return Err(NodeError::Token);
-        };
+        let [id, secret, ca, _, root] = parts[..] else { return Err(NodeError::Token) };
         if id.is_empty() || secret.is_empty() || text.len() > TOKEN_BYTES_MAX {
             return Err(NodeError::Token);
         }
         let pin = |hex: &str| format!("sha256:{hex}").parse::<Digest>().map_err(|_| NodeError::Token);
-        Ok(Self {
-            ticket: format!("{id}.{secret}"),
-            ca: pin(ca)?,
-            trust: pin(trust)?,
-            root: root.map(pin).transpose()?,
-        })
+        Ok(Self { ticket: format!("{id}.{secret}"), ca: pin(ca)?, root: pin(root)? })
     }
 }
 
@@ -141,16 +133,10 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
     if der_of(&answer.ca_pem).map(|der| Digest::of(&der)) != Some(token.ca) {
         return Err(NodeError::Pin("it sent another CA than the token pins".into()));
     }
-    if TrustAnchor::pin(&answer.trust_anchor) != token.trust {
-        return Err(NodeError::Pin("it sent another trust anchor than the token pins".into()));
-    }
-    if token.root.is_some_and(|root| Digest::of(&answer.root_json) != root) {
+    if Digest::of(&answer.root_json) != token.root {
         return Err(NodeError::Pin("it sent other root metadata than the token pins".into()));
     }
-    serde_json::from_slice::<TrustAnchor>(&answer.trust_anchor)
-        .map_err(|e| NodeError::Answer(format!("the trust anchor: {e}")))?;
-    let directive_key = PublicKey::from_bytes(&answer.directive_public_key)
-        .map_err(|e| NodeError::Answer(format!("the directive key: {e}")))?;
+    check_first_root(&answer.root_json).map_err(|why| NodeError::Answer(format!("the root metadata: {why}")))?;
     let log_key = PublicKey::from_bytes(&answer.log_public_key)
         .map_err(|e| NodeError::Answer(format!("the key of its log: {e}")))?;
     let site = SiteId::new(&answer.site).map_err(|e| NodeError::Answer(e.to_string()))?;
@@ -161,9 +147,8 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
         &NewIdentity {
             site: site.clone(),
             controller: endpoint,
-            directive_key,
             log_key,
-            trust_json: &answer.trust_anchor,
+            root_json: &answer.root_json,
             report_key: &report_key,
             cert_pem: &answer.certificate_pem,
             key_pem: &tls_key.serialize_pem(),
@@ -171,6 +156,12 @@ pub async fn enrol(options: EnrolOptions) -> Result<Enrolled, NodeError> {
         },
     )?;
     Ok(Enrolled { site })
+}
+
+/// A root that breaks the rules would be found out only at the first refresh.
+fn check_first_root(root_json: &[u8]) -> Result<(), TufError> {
+    let root = Signed::<Root>::parse(RoleName::Root, root_json)?;
+    Ok(check_root(root.metadata(), Rules::Wardround)?)
 }
 
 /// A certificate that could not be used would be found out only when the node runs, and the token is gone by then: it must
@@ -307,12 +298,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_have_four_parts_and_two_pins() {
+    fn tokens_have_five_parts() {
         let pin = "ab".repeat(32);
-        let token = Token::parse(&format!(" id.secret.{pin}.{pin}\n")).unwrap();
-        assert_eq!((token.ticket.as_str(), token.ca.hex()), ("id.secret", pin.clone()));
-        for bad in ["", "id.secret", &format!("id.secret.{pin}"), &format!(".s.{pin}.{pin}"), &format!("i.s.{pin}.zz")]
-        {
+        let token = Token::parse(&format!(" id.secret.{pin}.{pin}.{pin}\n")).unwrap();
+        assert_eq!((token.ticket.as_str(), token.ca.hex(), token.root.hex()), ("id.secret", pin.clone(), pin.clone()));
+        let (few, many) = (format!("id.secret.{pin}.{pin}"), format!("id.secret.{pin}.{pin}.{pin}.{pin}"));
+        for bad in ["", "id.secret", &few, &many, &format!(".s.{pin}.{pin}.{pin}"), &format!("i.s.{pin}.{pin}.zz")] {
             assert!(matches!(Token::parse(bad), Err(NodeError::Token)), "{bad}");
         }
     }
@@ -361,7 +352,7 @@ mod tests {
         let options = EnrolOptions {
             state_dir: state.path().join("node"),
             controller: "localhost".into(),
-            token: format!("i.s.{pin}.{pin}"),
+            token: format!("i.s.{pin}.{pin}.{pin}"),
         };
         let error = enrol(options).await.unwrap_err();
         assert!(error.to_string().contains("https://host:port"), "{error}");

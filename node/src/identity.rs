@@ -2,11 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `identity.json` | site, controller address, directive key, log key, hash of the trust anchor |
+//! | `identity.json` | site, controller address, log key, hash of the root |
 //! | `cert.pem`, `key.pem` | client certificate and its key (0600) |
 //! | `ca.pem` | the controller's CA |
 //! | `report.key` | key that signs reports (0600) |
-//! | `trust.json` | the trust anchor, byte for byte as pinned |
+//! | `root.json` | the image repository's first root, byte for byte as pinned: all other trust is derived from it |
 
 use std::{
     fs, io,
@@ -15,14 +15,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
-use wardround_signing::{Digest, PublicKey, SecretKey, TrustAnchor};
+use wardround_signing::{Digest, PublicKey, SecretKey};
 
 use crate::{
     NodeError,
     files::{self, PUBLIC, SECRET},
 };
 
-/// Largest file of an identity: an anchor of 1000 keys is the largest.
+/// Largest file of an identity: a root with many keys is the largest.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A node's identity, read and checked.
@@ -31,12 +31,10 @@ pub(crate) struct Identity {
     pub(crate) site: SiteId,
     /// "https://host:port".
     pub(crate) controller: String,
-    /// Key under which directives count.
-    pub(crate) directive_key: PublicKey,
     /// Key under which checkpoints of the controller's log count; absent on a node that enrolled before there was a log.
     pub(crate) log_key: Option<PublicKey>,
-    /// People's keys.
-    pub(crate) anchor: TrustAnchor,
+    /// The first root of the image repository.
+    pub(crate) root: Vec<u8>,
     /// Signs reports.
     pub(crate) report_key: SecretKey,
     pub(crate) cert_pem: String,
@@ -48,9 +46,8 @@ pub(crate) struct Identity {
 pub(crate) struct NewIdentity<'a> {
     pub(crate) site: SiteId,
     pub(crate) controller: String,
-    pub(crate) directive_key: PublicKey,
     pub(crate) log_key: PublicKey,
-    pub(crate) trust_json: &'a [u8],
+    pub(crate) root_json: &'a [u8],
     pub(crate) report_key: &'a SecretKey,
     pub(crate) cert_pem: &'a str,
     pub(crate) key_pem: &'a str,
@@ -63,10 +60,9 @@ struct Form {
     version: u32,
     site: SiteId,
     controller: String,
-    directive_key: PublicKey,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     log_key: Option<PublicKey>,
-    trust: Digest,
+    root: Digest,
 }
 
 fn folder(state_dir: &Path) -> PathBuf {
@@ -96,12 +92,11 @@ pub(crate) fn create(state_dir: &Path, new: &NewIdentity<'_>) -> Result<(), Node
     let target = folder(state_dir);
     let fail = |source: io::Error| NodeError::File { path: target.clone(), verb: "written", source };
     let form = Form {
-        version: 1,
+        version: 2,
         site: new.site.clone(),
         controller: new.controller.clone(),
-        directive_key: new.directive_key,
         log_key: Some(new.log_key),
-        trust: Digest::of(new.trust_json),
+        root: Digest::of(new.root_json),
     };
     let json = serde_json::to_vec_pretty(&form).map_err(|e| fail(e.into()))?;
     let report =
@@ -113,7 +108,7 @@ pub(crate) fn create(state_dir: &Path, new: &NewIdentity<'_>) -> Result<(), Node
         ("key.pem", new.key_pem.as_bytes(), SECRET),
         ("ca.pem", new.ca_pem.as_bytes(), PUBLIC),
         ("report.key", report.as_bytes(), SECRET),
-        ("trust.json", new.trust_json, PUBLIC),
+        ("root.json", new.root_json, PUBLIC),
         ("identity.json", &json, PUBLIC),
     ] {
         files::replace(&temporary.path().join(name), bytes, mode)?;
@@ -138,22 +133,20 @@ impl Identity {
             |name: &str| bytes(name).and_then(|b| String::from_utf8(b).map_err(|_| bad(format!("{name} is not text"))));
         let form: Form =
             serde_json::from_slice(&bytes("identity.json")?).map_err(|e| bad(format!("identity.json: {e}")))?;
-        if form.version != 1 {
-            return Err(bad(format!("identity.json has version {}, not 1", form.version)));
+        if form.version != 2 {
+            return Err(bad(format!("identity.json has version {}, not 2", form.version)));
         }
-        let trust = bytes("trust.json")?;
-        if Digest::of(&trust) != form.trust {
-            return Err(bad("trust.json is not the trust anchor that was pinned at enrolment".into()));
+        let root = bytes("root.json")?;
+        if Digest::of(&root) != form.root {
+            return Err(bad("root.json is not the root that was pinned at enrolment".into()));
         }
-        let anchor = serde_json::from_slice(&trust).map_err(|e| bad(format!("trust.json: {e}")))?;
         let report_key =
             SecretKey::from_plain_pem(&text("report.key")?).map_err(|e| bad(format!("report.key: {e}")))?;
         Ok(Self {
             site: form.site,
             controller: form.controller,
-            directive_key: form.directive_key,
             log_key: form.log_key,
-            anchor,
+            root,
             report_key,
             cert_pem: text("cert.pem")?,
             key_pem: text("key.pem")?,

@@ -24,7 +24,7 @@ use crate::{
     NodeError,
     cache::Cache,
     identity::Identity,
-    sync::{CheckIns, Controller, Wakers, run_check_ins, run_renewal, run_watch},
+    sync::{CheckIns, Controller, View, Wakers, run_check_ins, run_renewal, run_watch},
     trust::{Documents, Floor, TrustStore, WitnessFile, WitnessView},
 };
 
@@ -59,6 +59,21 @@ pub fn accept_log(state_dir: &std::path::Path) -> Result<WitnessView, NodeError>
     // Held while the files are written: a running node would write over them.
     let (_, _store) = store::Store::open(state_dir, &identity.site)?;
     crate::trust::accept_log(state_dir)
+}
+
+/// The view of what was kept, so that halts and rollbacks count before the controller has answered. A refresh that was cut
+/// off may have left files that make no view yet: the next one goes on from them.
+fn kept_view(trust: &TrustStore, identity: &Identity) -> View {
+    if trust.files().is_empty() {
+        return None;
+    }
+    match trust.view_expired_allowed(&identity.root) {
+        Ok(images) => Some(Arc::new(images)),
+        Err(error) => {
+            tracing::warn!(%error, "the kept metadata makes no view yet");
+            None
+        }
+    }
 }
 
 /// Runs the node of a site until `shutdown`. Installs that are under way then go on on their devices and are taken up
@@ -96,7 +111,6 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let tasks = tasks::Tasks {
         owner: owner.clone(),
         controller: controller.clone(),
-        identity: Arc::clone(&identity),
         documents: Arc::clone(&documents),
         cache: cache.clone(),
         site: site_receiver.clone(),
@@ -104,8 +118,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         stop: stop.clone(),
         turns: turns::Turns::default(),
     };
-    let anchor = Arc::new(identity.anchor.clone());
-    let watch = run_watch(controller.clone(), anchor, owner.clone(), Arc::clone(&wakers), stop.clone());
+    let (images, view) = watch::channel(kept_view(&trust, &identity));
+    let watch = run_watch(controller.clone(), view, owner.clone(), Arc::clone(&wakers), stop.clone());
     essential.spawn("the watch stream", watch);
     let renewal = run_renewal(controller.clone(), Arc::clone(&identity), options.state_dir.clone(), stop.clone());
     essential.spawn("the renewal of the certificate", renewal);
@@ -118,6 +132,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         owner: owner.clone(),
         site: site_receiver.clone(),
         every: options.check_in_every,
+        images,
+        refresh: Default::default(),
         done: None,
     };
     essential.spawn("the check-ins", run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));

@@ -7,20 +7,19 @@ use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{
     Detected, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, SystemId, Variant,
 };
-use wardround_signing::{Digest, Verified};
+use wardround_signing::Digest;
 
 use super::{Owner, Site, now, turns::Turns};
 use crate::{
     cache::{Cache, CacheError},
     device::{DeviceError, DeviceHandle, Ran, Withdrawal},
-    identity::Identity,
     installers::{self, ExitClass},
     machine::{
         Action, CheckFound, Fault, FaultKind, Found, InstallFound, InstallOutcome, PreflightFound, UninstallFound, Verb,
     },
     probes::probe_system,
     sync::{Controller, FetchError},
-    trust::Documents,
+    trust::{Documents, Genuine},
 };
 
 /// What tasks work with.
@@ -28,7 +27,6 @@ use crate::{
 pub(super) struct Tasks {
     pub(super) owner: Owner,
     pub(super) controller: Controller,
-    pub(super) identity: Arc<Identity>,
     pub(super) documents: Arc<Documents>,
     pub(super) cache: Cache,
     pub(super) site: watch::Receiver<Arc<Site>>,
@@ -118,9 +116,8 @@ impl Tasks {
     }
 
     /// The signed patch document; fetched again when the node's copy is gone or damaged.
-    async fn patch(&self, digest: &Digest) -> Result<Verified<Patch>, Fault> {
-        let anchor = &self.identity.anchor;
-        if let Some(known) = self.documents.get(digest, anchor) {
+    async fn patch(&self, digest: &Digest) -> Result<Genuine<Patch>, Fault> {
+        if let Some(known) = self.documents.get(digest) {
             return Ok(known);
         }
         let refused = |why: String| Fault { kind: FaultKind::Refused, text: format!("the patch document: {why}") };
@@ -128,7 +125,10 @@ impl Tasks {
             FetchError::Unreachable(why) => Fault { kind: FaultKind::Unreachable, text: why },
             FetchError::Refused(why) => refused(why),
         })?;
-        self.documents.admit(&envelope, digest, anchor).map_err(|e| other(e.to_string()))?.map_err(refused)
+        // The state holds the digest of a document that people agreed on when its goal was accepted.
+        let patch = Genuine::read(&envelope.payload, digest).map_err(refused)?;
+        self.documents.keep(&envelope).map_err(|e| other(e.to_string()))?;
+        Ok(patch)
     }
 
     fn device(&self, action: &Action) -> Result<DeviceHandle, Fault> {

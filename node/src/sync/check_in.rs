@@ -2,23 +2,33 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::CheckInRequest;
 use wardround_rollout_plans::model::{Directive, Patch, Rollout, Timestamp};
-use wardround_signing::{Digest, Document, Envelope, Verified};
+use wardround_signing::{
+    Digest, Envelope,
+    tuf::{Images, Moment, RoleName, TufError},
+};
 
 use super::{
     Controller, FetchError, backoff,
     connect::{in_time, request},
     convert, jittered,
+    metadata::Remote,
     watch::refused,
 };
 use crate::{
     NodeError,
     executor::{Owner, Site, now},
     identity::Identity,
-    trust::{self, Documents, Floor, Papers, Refusal, TrustStore, WitnessFile},
+    trust::{
+        self, Documents, Floor, Genuine, Listed, Paper, Papers, RefreshError, Refusal, TrustStore, WitnessFile,
+        agreement,
+    },
 };
 
 /// Most reports of one call (`CheckInRequest.reports`).
@@ -27,6 +37,14 @@ pub(crate) const REPORTS_MAX: usize = 256;
 pub(crate) const REPORT_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Bounds of the pause between two check-ins, whatever the controller asks for.
 const PERIOD: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(600));
+/// When so little is left of the timestamp's life (24 hours, renewed every 6), a newer one is asked for even though the
+/// controller did not speak of any.
+const LIFE_LEFT_MIN_S: u32 = 12 * 60 * 60;
+/// How often it is asked for then.
+const ASK_AGAIN: Duration = Duration::from_secs(600);
+
+/// The present view of the image repository; none before the first.
+pub(crate) type View = Option<Arc<Images>>;
 
 /// What the check-ins work with.
 pub(crate) struct CheckIns {
@@ -38,9 +56,41 @@ pub(crate) struct CheckIns {
     pub(crate) owner: Owner,
     pub(crate) site: watch::Receiver<Arc<Site>>,
     pub(crate) every: Option<Duration>,
-    /// The directive that was dealt with last, the site file that it was checked against, and whether the controller's log
-    /// was refused.
-    pub(crate) done: Option<(Digest, u64, bool)>,
+    /// The view, for everybody who needs it.
+    pub(crate) images: watch::Sender<View>,
+    /// When to try to bring the view up to date again.
+    pub(crate) refresh: Refresh,
+    /// What was dealt with last.
+    pub(crate) done: Option<Done>,
+}
+
+/// When the view may be refreshed again.
+#[derive(Default)]
+pub(crate) struct Refresh {
+    failures: u32,
+    /// After a failure.
+    not_before: Option<Instant>,
+    /// When nothing newer was there though the view ends soon.
+    ask_again: Option<Instant>,
+}
+
+impl Refresh {
+    fn failed(&mut self) {
+        self.failures += 1;
+        self.not_before = Some(Instant::now() + backoff(self.failures));
+    }
+}
+
+/// A directive, and what it was checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    directive: Digest,
+    /// Generation of the site file.
+    site: u64,
+    /// Whether the controller's log was refused.
+    log_refused: bool,
+    /// Version of the view's timestamp.
+    view: u64,
 }
 
 /// Why a check-in did not go through.
@@ -114,6 +164,7 @@ impl CheckIns {
         self.owner.acked(answer.acked_seq).await;
         let identity = Arc::clone(&self.identity);
         let log_refusal = self.witness.see(&answer.log_checkpoint, &answer.log_consistency, &identity, now())?;
+        self.bring_up_to_date(answer.timestamp_version).await?;
         if let Some(envelope) = answer.directive {
             self.obey(&convert::from_wire(envelope), log_refusal).await?;
         }
@@ -121,14 +172,84 @@ impl CheckIns {
         Ok(jittered(pause(asked, batch.more && answer.acked_seq > batch.acked)))
     }
 
+    /// The clock, which counts as no earlier than the latest attested time.
+    fn moment(&self) -> Moment {
+        Moment::from_ms(now().max(self.trust.attested()).0)
+    }
+
+    /// Refreshes the view when the controller speaks of newer metadata, when there is none yet, and in good time before it
+    /// expires. Where that fails, and where the view has expired, it is said by name, and what was verified before goes on
+    /// to count for what has begun.
+    async fn bring_up_to_date(&mut self, newest: u64) -> Result<(), CheckInError> {
+        let held = self.images.borrow().clone();
+        let version = |view: &View| view.as_ref().map_or(0, |images| images.version(RoleName::Timestamp));
+        let soon = self.moment().plus_seconds(LIFE_LEFT_MIN_S);
+        let ends = held.as_ref().is_none_or(|i| i.expires(RoleName::Timestamp).is_none_or(|at| at < soon));
+        let over = |at: Option<Instant>| at.is_none_or(|at| at <= Instant::now());
+        let due = version(&held) < newest || (ends && over(self.refresh.ask_again));
+        if due && over(self.refresh.not_before) {
+            self.refresh(newest).await?;
+        }
+        let view = self.images.borrow().clone();
+        if let Some(error) = view.and_then(|images| images.is_fresh(self.moment()).err()) {
+            let why = format!("no fresh metadata: {error}; nothing new begins until the controller has newer");
+            refused(&self.owner, Refusal { what: "metadata", why, rollout: None }).await;
+        }
+        Ok(())
+    }
+
+    async fn refresh(&mut self, newest: u64) -> Result<(), CheckInError> {
+        let remote = Arc::new(Remote::new(self.controller.clone()));
+        let refuse = |why: String| Refusal { what: "metadata", why, rollout: None };
+        match self.trust.refresh(&self.identity.root, remote.clone(), now()).await {
+            Ok(images) => {
+                let found = images.version(RoleName::Timestamp);
+                tracing::info!(
+                    timestamp = found,
+                    root = images.version(RoleName::Root),
+                    "the image repository is verified"
+                );
+                self.images.send_replace(Some(Arc::new(images)));
+                if found < newest {
+                    self.refresh.failed();
+                    let why = format!(
+                        "the controller speaks of timestamp metadata of version {newest}, and serves version {found}"
+                    );
+                    refused(&self.owner, refuse(why)).await;
+                } else {
+                    self.refresh = Refresh { ask_again: Some(Instant::now() + ASK_AGAIN), ..Refresh::default() };
+                }
+                Ok(())
+            }
+            Err(RefreshError::Node(error)) => Err(error.into()),
+            Err(RefreshError::Metadata(TufError::Fetch { name, why })) if remote.was_silent() => {
+                Err(FetchError::Unreachable(format!("{name}: {why}")).into())
+            }
+            Err(RefreshError::Metadata(error)) => {
+                self.refresh.failed();
+                refused(&self.owner, refuse(error.to_string())).await;
+                Ok(())
+            }
+        }
+    }
+
     async fn obey(&mut self, envelope: &Envelope, log_refusal: Option<Refusal>) -> Result<(), CheckInError> {
+        let Some(images) = self.images.borrow().clone() else {
+            let why = "a directive came before any metadata that verifies: whom to believe is not known yet".to_owned();
+            refused(&self.owner, Refusal { what: "metadata", why, rollout: None }).await;
+            return Ok(());
+        };
         let site = Arc::clone(&self.site.borrow_and_update());
-        let this = (envelope.digest(), site.generation, log_refusal.is_some());
+        let this = Done {
+            directive: envelope.digest(),
+            site: site.generation,
+            log_refused: log_refusal.is_some(),
+            view: images.version(RoleName::Timestamp),
+        };
         if self.done == Some(this) {
             return Ok(());
         }
-        let identity = Arc::clone(&self.identity);
-        let opened = trust::open(envelope, identity.directive_key, &identity.site, self.trust.floor());
+        let opened = trust::open(envelope, images.controller_key(), &self.identity.site, self.trust.floor());
         let directive = match opened {
             Ok(directive) => directive.into_document(),
             Err(refusal) => {
@@ -137,11 +258,13 @@ impl CheckIns {
                 return Ok(());
             }
         };
-        let (papers, mut refusals) = self.papers(&directive).await?;
+        let (papers, mut refusals) = self.papers(&directive, &images).await?;
         let expired = trust::expired(&directive, self.trust.floor(), now());
-        let (mut wishes, more) = trust::wishes(&directive, &papers, &identity.anchor, &site.file.inventory);
+        let (mut wishes, more) = trust::wishes(&directive, &papers, images.people(), &site.file.inventory);
         refusals.extend(more);
-        let fresh = expired.is_none();
+        let fresh = expired.is_none() && images.is_fresh(self.moment()).is_ok();
+        // Nothing new begins once either has expired, also when nobody answers any more.
+        wishes.expires_at = wishes.expires_at.min(Timestamp(images.earliest_expiry().1.ms()));
         if let Some(refusal) = expired {
             wishes.expires_at = Timestamp(0);
             refusals.push(refusal);
@@ -162,13 +285,13 @@ impl CheckIns {
     }
 
     /// The documents that the directive leans on, fetched where they are not here yet. One that the controller hasn't got,
-    /// or that does not verify, is refused; a controller that does not answer ends the whole, to be tried again.
-    async fn papers(&self, directive: &Directive) -> Result<(Papers, Vec<Refusal>), CheckInError> {
+    /// or that people do not agree on, is refused; a controller that does not answer ends the whole, to be tried again.
+    async fn papers(&self, directive: &Directive, images: &Images) -> Result<(Papers, Vec<Refusal>), CheckInError> {
         let mut papers = Papers::new();
         let mut refusals = Vec::new();
         for wanted in &directive.rollouts {
             let refuse = |what: &'static str, why: String| Refusal { what, why, rollout: Some(wanted.rollout.clone()) };
-            let rollout: Verified<Rollout> = match self.paper(&wanted.digest).await? {
+            let rollout = match self.paper::<Rollout>(&wanted.digest, images).await? {
                 Ok(rollout) => rollout,
                 Err(why) => {
                     refusals.push(refuse("rollout", why));
@@ -180,7 +303,7 @@ impl CheckIns {
                 refusals.push(refuse("rollout", why));
                 continue;
             }
-            let patch: Verified<Patch> = match self.paper(&rollout.document().patch_digest).await? {
+            let patch = match self.paper::<Patch>(&rollout.document().patch_digest, images).await? {
                 Ok(patch) => patch,
                 Err(why) => {
                     refusals.push(refuse("patch", why));
@@ -192,21 +315,41 @@ impl CheckIns {
                 refusals.push(refuse("patch", why));
                 continue;
             }
-            papers.insert(wanted.rollout.clone(), (rollout, patch));
+            let lacking = [("rollout", agreement(images, &rollout)), ("patch", agreement(images, &patch))];
+            let agreed = lacking.iter().all(|(_, agreement)| agreement.is_ok());
+            for (what, agreement) in lacking {
+                if let Err(why) = agreement {
+                    refusals
+                        .push(refuse(what, format!("it counts no longer: {why}; nothing of it is installed any more")));
+                }
+            }
+            papers.insert(wanted.rollout.clone(), Paper { rollout, patch, agreed });
         }
         Ok((papers, refusals))
     }
 
-    async fn paper<D: Document>(&self, digest: &Digest) -> Result<Result<Verified<D>, String>, CheckInError> {
-        let anchor = &self.identity.anchor;
-        if let Some(known) = self.documents.get(digest, anchor) {
+    /// One that was kept counts to the end of what it began; a new one must be agreed on now.
+    async fn paper<D: Listed>(
+        &self,
+        digest: &Digest,
+        images: &Images,
+    ) -> Result<Result<Genuine<D>, String>, CheckInError> {
+        if let Some(known) = self.documents.get(digest) {
             return Ok(Ok(known));
         }
-        match self.controller.document(digest).await {
-            Ok(envelope) => Ok(self.documents.admit(&envelope, digest, anchor)?),
-            Err(FetchError::Refused(why)) => Ok(Err(why)),
-            Err(error) => Err(error.into()),
+        let envelope = match self.controller.document(digest).await {
+            Ok(envelope) => envelope,
+            Err(FetchError::Refused(why)) => return Ok(Err(why)),
+            Err(error) => return Err(error.into()),
+        };
+        let judged = Genuine::read(&envelope.payload, digest).and_then(|document| {
+            agreement(images, &document)?;
+            Ok(document)
+        });
+        if judged.is_ok() {
+            self.documents.keep(&envelope)?;
         }
+        Ok(judged)
     }
 }
 

@@ -3,10 +3,11 @@
 mod check_in;
 mod connect;
 mod convert;
+mod metadata;
 mod renew;
 mod watch;
 
-pub(crate) use check_in::{CheckIns, REPORT_BYTES_MAX, REPORTS_MAX, Wakers, run as run_check_ins};
+pub(crate) use check_in::{CheckIns, REPORT_BYTES_MAX, REPORTS_MAX, View, Wakers, run as run_check_ins};
 pub(crate) use connect::{Controller, FetchError};
 pub(crate) use renew::run as run_renewal;
 pub(crate) use watch::run as run_watch;

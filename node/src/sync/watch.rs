@@ -2,12 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::WatchRequest;
-use wardround_signing::TrustAnchor;
 
-use super::{Controller, Wakers, backoff, connect::in_time, convert::from_wire};
+use super::{Controller, View, Wakers, backoff, connect::in_time, convert::from_wire};
 use crate::{
     executor::Owner,
     trust::{self, Refusal},
@@ -19,7 +18,7 @@ const GOOD_STREAM: Duration = Duration::from_secs(10);
 /// Holds the stream until `stop`.
 pub(crate) async fn run(
     controller: Controller,
-    anchor: Arc<TrustAnchor>,
+    images: watch::Receiver<View>,
     owner: Owner,
     wakers: Arc<Wakers>,
     stop: CancellationToken,
@@ -29,7 +28,7 @@ pub(crate) async fn run(
         let begun = Instant::now();
         let end = tokio::select! {
             () = stop.cancelled() => return,
-            end = hold(&controller, &anchor, &owner, &wakers) => end,
+            end = hold(&controller, &images, &owner, &wakers) => end,
         };
         failures = if begun.elapsed() >= GOOD_STREAM { 1 } else { failures + 1 };
         let pause = backoff(failures);
@@ -41,7 +40,7 @@ pub(crate) async fn run(
     }
 }
 
-async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, wakers: &Wakers) -> String {
+async fn hold(controller: &Controller, images: &watch::Receiver<View>, owner: &Owner, wakers: &Wakers) -> String {
     let mut client = controller.client();
     let mut stream = match in_time(client.watch(WatchRequest {})).await {
         Ok(stream) => stream,
@@ -54,7 +53,13 @@ async fn hold(controller: &Controller, anchor: &TrustAnchor, owner: &Owner, wake
         match stream.message().await {
             Ok(Some(message)) => {
                 if let Some(halt) = message.halt {
-                    match trust::halt(&from_wire(halt), anchor) {
+                    let view = images.borrow().clone();
+                    let unknown = || Refusal {
+                        what: "metadata",
+                        why: "a halt came before any metadata that verifies: whose it is is not known yet".to_owned(),
+                        rollout: None,
+                    };
+                    match view.ok_or_else(unknown).and_then(|images| trust::halt(&from_wire(halt), images.people())) {
                         Ok(order) => {
                             tracing::warn!(rollout = %order.rollout, counter = order.counter, "a halt came");
                             owner.halt(order).await;

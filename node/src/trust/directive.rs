@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::model::{
-    Command, Directive, Goal, Order, Patch, Rollout, Signatory, SiteId, SiteInventory, SiteRollout, Timestamp, WaveName,
+    Command, Directive, Goal, GoalAction, Order, Patch, Rollout, Signatory, SiteId, SiteInventory, SiteRollout,
+    Timestamp, WaveName,
 };
 use wardround_signing::{
     Digest, Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify,
 };
 
-use super::floor::Floor;
+use super::{documents::Genuine, floor::Floor};
 use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, WavePolicy, Wishes};
 
 /// Something that is not obeyed.
@@ -23,8 +24,18 @@ pub(crate) struct Refusal {
     pub(crate) rollout: Option<wardround_rollout_plans::model::RolloutId>,
 }
 
-/// The documents that a directive leans on, verified: by rollout.
-pub(crate) type Papers = BTreeMap<wardround_rollout_plans::model::RolloutId, (Verified<Rollout>, Verified<Patch>)>;
+/// The documents that a rollout's part of a directive leans on. People agreed on both, at one time at least.
+#[derive(Debug, Clone)]
+pub(crate) struct Paper {
+    pub(crate) rollout: Genuine<Rollout>,
+    pub(crate) patch: Genuine<Patch>,
+    /// Whether they agree on both by the present view of the image repository: else nothing is installed any more, and what
+    /// was installed is watched and taken back as before. Who looked has reported it.
+    pub(crate) agreed: bool,
+}
+
+/// By rollout.
+pub(crate) type Papers = BTreeMap<wardround_rollout_plans::model::RolloutId, Paper>;
 
 /// Steps 1 to 3: signature, site, counter.
 pub(crate) fn open(
@@ -75,25 +86,25 @@ pub(crate) fn wishes(
     let mut seen = BTreeSet::new();
     for part in &directive.rollouts {
         // 5. Rollout and patch are signed by both roles: their absence here was reported when they were fetched.
-        let Some((rollout, patch)) = papers.get(&part.rollout) else { continue };
+        let Some(paper) = papers.get(&part.rollout) else { continue };
         if !seen.insert(&part.rollout) {
             let why = "it names the rollout twice; the first part counts".to_owned();
             refusals.push(Refusal { what: "directive", why, rollout: Some(part.rollout.clone()) });
             continue;
         }
-        rollouts.push(rollout_wish(part, rollout, patch, anchor, inventory, &mut refusals));
+        rollouts.push(rollout_wish(part, paper, anchor, inventory, &mut refusals));
     }
     (Wishes { counter: directive.counter, expires_at: directive.expires_at, rollouts }, refusals)
 }
 
 fn rollout_wish(
     part: &SiteRollout,
-    rollout: &Verified<Rollout>,
-    patch: &Verified<Patch>,
+    paper: &Paper,
     anchor: &TrustAnchor,
     inventory: &SiteInventory,
     refusals: &mut Vec<Refusal>,
 ) -> RolloutWish {
+    let Paper { rollout, patch, agreed } = paper;
     let mut refuse = |what, why: String| refusals.push(Refusal { what, why, rollout: Some(part.rollout.clone()) });
     // 6. People's orders: each must verify by itself for this very document.
     let mut orders = Vec::new();
@@ -106,7 +117,7 @@ fn rollout_wish(
     let started = orders.iter().any(|o| o.document().command == Command::Start);
     let mut goals = Vec::new();
     let mut devices = BTreeSet::new();
-    for goal in &part.goals {
+    for goal in part.goals.iter().filter(|goal| *agreed || goal.action == GoalAction::RollBack) {
         let wish = if !devices.insert(&goal.member.device) {
             Err("it is named twice; the first goal counts".to_owned())
         } else if started {
@@ -144,7 +155,7 @@ fn rollout_wish(
     }
 }
 
-fn order(envelope: &Envelope, anchor: &TrustAnchor, rollout: &Verified<Rollout>) -> Result<Verified<Order>, String> {
+fn order(envelope: &Envelope, anchor: &TrustAnchor, rollout: &Genuine<Rollout>) -> Result<Verified<Order>, String> {
     let verified = person_order(envelope, anchor)?;
     let order = verified.document();
     if order.rollout != rollout.document().id || order.digest != rollout.digest() {

@@ -1,23 +1,92 @@
-//! Signed documents that the node has fetched, so that it can go on without the controller after a restart.
+//! Documents that people agree on, kept so that the node can go on without the controller after a restart.
 //!
-//! What is read back is verified again: a file is a cache, not a proof.
+//! A document is kept only after the image repository agreed on it. What is read back is hashed again: a file is a cache, not
+//! a proof. Whether it *still* counts for something new is asked of the present view each time ([`agreement`]).
 
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use wardround_signing::{Digest, Document, Envelope, Policy, TrustAnchor, Verified, verify};
+use wardround_rollout_plans::model::{Patch, Rollout};
+use wardround_signing::{
+    Digest, Document, Envelope,
+    tuf::{Images, InvalidPath, patch_path, rollout_path},
+};
 
 use crate::{
     NodeError,
     files::{self, PUBLIC},
 };
 
-/// Envelope overhead over the payload: base64 is a third larger, signatures and names are small.
-const OVERHEAD: u64 = 64 * 1024;
+/// A document whose bytes have the digest by which signed metadata, or another such document, names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Genuine<D> {
+    document: D,
+    digest: Digest,
+    length: u64,
+}
 
-/// The folder of documents, by the SHA-256 of their payload.
+impl<D: Document> Genuine<D> {
+    /// Reads bytes that were asked for by `digest`. The sentence says why they are not what was asked for.
+    pub(crate) fn read(bytes: &[u8], digest: &Digest) -> Result<Self, String> {
+        let found = Digest::of(bytes);
+        if found != *digest {
+            return Err(format!(
+                "its hash is {}, but {} was asked for: its bytes were changed",
+                found.short(),
+                digest.short()
+            ));
+        }
+        if bytes.len() > D::BYTES_MAX {
+            return Err(format!("it has {} bytes; at most {} are accepted", bytes.len(), D::BYTES_MAX));
+        }
+        let document = serde_json::from_slice(bytes).map_err(|e| format!("it can't be read: {e}"))?;
+        Ok(Self { document, digest: found, length: bytes.len() as u64 })
+    }
+
+    pub(crate) fn document(&self) -> &D {
+        &self.document
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// A document that the image repository lists.
+pub(crate) trait Listed: Document {
+    /// Where.
+    fn path(&self) -> Result<String, InvalidPath>;
+}
+
+impl Listed for Patch {
+    fn path(&self) -> Result<String, InvalidPath> {
+        patch_path(self.id.as_str())
+    }
+}
+
+impl Listed for Rollout {
+    fn path(&self) -> Result<String, InvalidPath> {
+        rollout_path(self.id.as_str(), 1)
+    }
+}
+
+/// Refuses a document for which `release` and `clinical` have not signed identically.
+pub(crate) fn agreement<D: Listed>(images: &Images, document: &Genuine<D>) -> Result<(), String> {
+    let path = document.document.path().map_err(|e| e.to_string())?;
+    let agreed = images.agreed(&path).map_err(|e| e.to_string())?;
+    if agreed.sha256 != document.digest || agreed.length != document.length {
+        return Err(format!(
+            "{path}: release and clinical signed for another document ({}) than this one ({})",
+            agreed.sha256.short(),
+            document.digest.short()
+        ));
+    }
+    Ok(())
+}
+
+/// The folder of documents, by their SHA-256.
 #[derive(Debug, Clone)]
 pub(crate) struct Documents {
     folder: PathBuf,
@@ -37,32 +106,15 @@ impl Documents {
         self.folder.join(format!("{}.json", digest.hex()))
     }
 
-    /// A document signed by both roles, if it is here and still verifies.
-    pub(crate) fn get<D: Document>(&self, digest: &Digest, anchor: &TrustAnchor) -> Option<Verified<D>> {
-        let max = D::BYTES_MAX as u64 / 3 * 4 + OVERHEAD;
-        let bytes = files::read(&self.path(digest), max).ok()?;
-        let envelope: Envelope = serde_json::from_slice(&bytes).ok()?;
-        check(&envelope, digest, anchor).ok()
+    /// A document that people agreed on once, if it is here and whole.
+    pub(crate) fn get<D: Document>(&self, digest: &Digest) -> Option<Genuine<D>> {
+        let bytes = files::read(&self.path(digest), D::BYTES_MAX as u64).ok()?;
+        Genuine::read(&bytes, digest).ok()
     }
 
-    /// Verifies a fetched document and keeps it. The sentence says why it is refused.
-    pub(crate) fn admit<D: Document>(
-        &self,
-        envelope: &Envelope,
-        digest: &Digest,
-        anchor: &TrustAnchor,
-    ) -> Result<Result<Verified<D>, String>, NodeError> {
-        let verified = match check(envelope, digest, anchor) {
-            Ok(verified) => verified,
-            Err(why) => return Ok(Err(why)),
-        };
-        let json = serde_json::to_vec(envelope).map_err(|e| NodeError::File {
-            path: self.path(digest),
-            verb: "written",
-            source: e.into(),
-        })?;
-        files::replace(&self.path(digest), &json, PUBLIC)?;
-        Ok(Ok(verified))
+    /// Keeps one that people agree on, or that was kept before and got lost.
+    pub(crate) fn keep(&self, envelope: &Envelope) -> Result<(), NodeError> {
+        files::replace(&self.path(&envelope.digest()), &envelope.payload, PUBLIC)
     }
 
     /// Removes all but these. What can't be removed stays, and costs only room.
@@ -75,16 +127,4 @@ impl Documents {
             }
         }
     }
-}
-
-fn check<D: Document>(envelope: &Envelope, digest: &Digest, anchor: &TrustAnchor) -> Result<Verified<D>, String> {
-    let found = envelope.digest();
-    if found != *digest {
-        return Err(format!(
-            "its hash is {}, but {} was asked for: its bytes were changed",
-            found.short(),
-            digest.short()
-        ));
-    }
-    verify(envelope, &Policy::two_roles(anchor)).map_err(|e| e.to_string())
 }

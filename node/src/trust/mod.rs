@@ -1,4 +1,4 @@
-//! What the node believes, and why: the floor, the documents, the directive.
+//! What the node believes, and why: the image repository, the floors, the documents, the directive, the log.
 //!
 //! **Invariant:** a device is touched only for wishes that come out of [`directive::wishes`].
 
@@ -12,8 +12,8 @@ mod store_tests;
 mod tests;
 mod witness;
 
-pub(crate) use directive::{Papers, Refusal, expired, halt, open, wishes};
-pub(crate) use documents::Documents;
+pub(crate) use directive::{Paper, Papers, Refusal, expired, halt, open, wishes};
+pub(crate) use documents::{Documents, Genuine, Listed, agreement};
 pub(crate) use floor::Floor;
 pub use store::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};
 pub(crate) use witness::WitnessFile;

@@ -37,14 +37,15 @@ fn later(days: u32) -> Moment {
 }
 
 /// A repository of which every version is still there, as an attacker would keep it.
-struct Repository {
-    listing: Targets,
+pub(super) struct Repository {
+    release: Targets,
+    clinical: Targets,
     targets: Vec<u8>,
     files: Files,
 }
 
 impl Repository {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut root = Root::new(later(365));
         for (role, number, holder) in [
             (RoleName::Root, 1, Some("Ada")),
@@ -66,16 +67,18 @@ impl Repository {
             targets.add_key(role, key(number).public(), holder);
         }
         let files = [(RoleName::Root.versioned(1), signed(&root, &[1, 2]))].into();
-        let mut repository = Self { listing: Targets::listing(later(300)), targets: signed(&targets, &[3, 4]), files };
+        let listing = Targets::listing(later(300));
+        let (release, clinical) = (listing.clone(), listing);
+        let mut repository = Self { release, clinical, targets: signed(&targets, &[3, 4]), files };
         repository.publish();
         repository
     }
 
     /// Everything under the version of the listings.
     fn publish(&mut self) {
-        let version = self.listing.head.version;
-        let release = signed(&self.listing, &[6]);
-        let clinical = signed(&self.listing, &[7]);
+        let version = self.release.head.version;
+        let release = signed(&self.release, &[6]);
+        let clinical = signed(&self.clinical, &[7]);
         let pinned = BTreeMap::from([
             (RoleName::Targets, self.targets.clone()),
             (RoleName::Release, release.clone()),
@@ -93,9 +96,24 @@ impl Repository {
     }
 
     fn agree(&mut self, path: &str) {
-        self.listing = next_version(&self.listing, later(300));
-        self.listing.add_target(path, b"patch", Kind::Patch).unwrap();
+        self.list(path, Kind::Patch, Some(b"patch"), Some(b"patch"));
+    }
+
+    /// The next version, in which each role names these bytes at `path`, or nothing.
+    pub(super) fn list(&mut self, path: &str, kind: Kind, release: Option<&[u8]>, clinical: Option<&[u8]>) {
+        for (listing, bytes) in [(&mut self.release, release), (&mut self.clinical, clinical)] {
+            *listing = next_version(listing, later(300));
+            listing.remove_target(path);
+            if let Some(bytes) = bytes {
+                listing.add_target(path, bytes, kind).unwrap();
+            }
+        }
         self.publish();
+    }
+
+    /// What a node sees.
+    pub(super) fn images(&self) -> Images {
+        Images::from_files(self.root(), &self.files, &Floors::default(), Moment::from_ms(NOW.0)).unwrap()
     }
 
     fn root(&self) -> &[u8] {

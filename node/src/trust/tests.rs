@@ -9,10 +9,15 @@ use wardround_rollout_plans::model::{
     WaveName, WavePlan,
 };
 use wardround_signing::{
-    Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, merkle::Tree,
+    Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey,
+    merkle::Tree,
+    tuf::{Images, Kind},
 };
 
-use super::{Documents, Floor, Papers, Refusal, directive::expired, halt, open, wishes};
+use super::{
+    Documents, Floor, Genuine, Listed, Paper, Papers, Refusal, agreement, directive::expired, halt, open,
+    store_tests::Repository, wishes,
+};
 use crate::machine::Wishes;
 
 const XP: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:*:*:x86:*";
@@ -48,6 +53,11 @@ fn sealed<D: Document>(document: &D, signers: &[&SecretKey]) -> Envelope {
         envelope.sign(*signer).unwrap();
     }
     envelope
+}
+
+fn genuine<D: Document>(document: &D) -> Genuine<D> {
+    let envelope = Envelope::unsigned(document).unwrap();
+    Genuine::read(&envelope.payload, &envelope.digest()).unwrap()
 }
 
 fn resume() -> Command {
@@ -211,13 +221,8 @@ impl Hospital {
     }
 
     fn papers(&self) -> Papers {
-        let admit = |rollout: Envelope, patch: Envelope| {
-            let rollout = self.documents.admit(&rollout, &self.digest(), &self.anchor).unwrap().unwrap();
-            let patch = self.documents.admit(&patch, &self.rollout.patch_digest, &self.anchor).unwrap().unwrap();
-            (rollout, patch)
-        };
-        let both = [&self.ann, &self.ben];
-        Papers::from([(self.rollout.id.clone(), admit(sealed(&self.rollout, &both), sealed(&self.patch, &both)))])
+        let paper = Paper { rollout: genuine(&self.rollout), patch: genuine(&self.patch), agreed: true };
+        Papers::from([(self.rollout.id.clone(), paper)])
     }
 
     fn wishes(&self, orders: Vec<Envelope>, goals: Vec<Goal>) -> (Wishes, Vec<Refusal>) {
@@ -273,11 +278,19 @@ fn time_never_runs_back_below_what_was_attested() {
     assert!(expired(&directive, attested(NOW.0 + 60_001), Timestamp(0)).is_some(), "a clock that was set back");
 }
 
+/// As a document is taken from the controller.
+fn admit<D: Listed>(envelope: &Envelope, digest: &Digest, images: &Images) -> Result<(), String> {
+    agreement(images, &Genuine::<D>::read(&envelope.payload, digest)?)
+}
+
 #[test]
 fn every_bit_of_a_signed_document_counts() {
     let h = Hospital::new();
-    let both = [&h.ann, &h.ben];
-    let (rollout, patch) = (sealed(&h.rollout, &both), sealed(&h.patch, &both));
+    let (rollout, patch) = (Envelope::unsigned(&h.rollout).unwrap(), Envelope::unsigned(&h.patch).unwrap());
+    let mut repository = Repository::new();
+    repository.list("rollouts/r1.1.json", Kind::Rollout, Some(&rollout.payload), Some(&rollout.payload));
+    repository.list("patches/KB1.json", Kind::Patch, Some(&patch.payload), Some(&patch.payload));
+    let images = repository.images();
     let directive = sealed(&h.directive(Vec::new(), Vec::new()), &[&h.online]);
     let order = h.order(Command::Halt, &h.cem);
     let flipped = |envelope: &Envelope, bit: usize| {
@@ -297,13 +310,13 @@ fn every_bit_of_a_signed_document_counts() {
         let envelope = flipped(&rollout, bit);
         // Also when the controller names the changed bytes by their own digest.
         for digest in [rollout.digest(), envelope.digest()] {
-            assert!(h.documents.admit::<Rollout>(&envelope, &digest, &h.anchor).unwrap().is_err(), "rollout {bit}");
+            assert!(admit::<Rollout>(&envelope, &digest, &images).is_err(), "rollout {bit}");
         }
     }
     for bit in (0..patch.payload.len() * 8).step_by(13) {
         let envelope = flipped(&patch, bit);
         for digest in [patch.digest(), envelope.digest()] {
-            assert!(h.documents.admit::<Patch>(&envelope, &digest, &h.anchor).unwrap().is_err(), "patch {bit}");
+            assert!(admit::<Patch>(&envelope, &digest, &images).is_err(), "patch {bit}");
         }
     }
     for bit in 0..64 * 8 {
@@ -314,24 +327,62 @@ fn every_bit_of_a_signed_document_counts() {
 }
 
 #[test]
-fn documents_need_both_roles_and_are_checked_again_when_read() {
+fn documents_need_both_roles_identically() {
+    let h = Hospital::new();
+    let rollout = genuine(&h.rollout);
+    let (bytes, mut other) = (Envelope::unsigned(&h.rollout).unwrap().payload, h.rollout.clone());
+    other.plan.description = "another content, the same id".into();
+    let other = Envelope::unsigned(&other).unwrap().payload;
+    let (ours, theirs) = (Some(bytes.as_slice()), Some(other.as_slice()));
+    for (release, clinical, why) in [
+        (None, None, "signed for by neither"),
+        (ours, None, "not signed for by clinical"),
+        (None, ours, "not signed for by release"),
+        (ours, theirs, "signed for different documents"),
+        (theirs, theirs, "signed for another document"),
+    ] {
+        let mut repository = Repository::new();
+        repository.list("rollouts/r1.1.json", Kind::Rollout, release, clinical);
+        let refused = agreement(&repository.images(), &rollout).unwrap_err();
+        assert!(refused.contains(why) && refused.contains("rollouts/r1.1.json"), "{why}: {refused}");
+    }
+    let mut repository = Repository::new();
+    repository.list("rollouts/r1.1.json", Kind::Rollout, ours, ours);
+    assert_eq!(agreement(&repository.images(), &rollout), Ok(()));
+    // At the place of another rollout it counts for nothing.
+    let mut repository = Repository::new();
+    repository.list("rollouts/r2.1.json", Kind::Rollout, ours, ours);
+    assert!(agreement(&repository.images(), &rollout).is_err());
+}
+
+#[test]
+fn kept_documents_are_checked_when_they_are_read() {
     let h = Hospital::new();
     let digest = h.digest();
-    for signers in [&[][..], &[&h.ann], &[&h.ben], &[&h.ann, &h.cem], &[&h.online]] {
-        let admitted = h.documents.admit::<Rollout>(&sealed(&h.rollout, signers), &digest, &h.anchor).unwrap();
-        assert!(admitted.is_err() && h.documents.get::<Rollout>(&digest, &h.anchor).is_none());
-    }
-    let _ = h.papers();
-    assert!(h.documents.get::<Rollout>(&digest, &h.anchor).is_some());
-    assert!(h.documents.get::<Patch>(&digest, &h.anchor).is_none(), "a rollout is never read as a patch");
+    assert!(h.documents.get::<Rollout>(&digest).is_none());
+    h.documents.keep(&Envelope::unsigned(&h.rollout).unwrap()).unwrap();
+    assert_eq!(h.documents.get::<Rollout>(&digest), Some(genuine(&h.rollout)));
+    assert!(h.documents.get::<Patch>(&digest).is_none(), "a rollout is never read as a patch");
     let path = h._dir.path().join(format!("{}.json", digest.hex()));
     let text = std::fs::read_to_string(&path).unwrap();
-    let mut kept: Envelope = serde_json::from_str(&text).unwrap();
-    kept.signatures[0].sig[0] ^= 1;
-    std::fs::write(&path, serde_json::to_vec(&kept).unwrap()).unwrap();
-    assert!(h.documents.get::<Rollout>(&digest, &h.anchor).is_none(), "changed on the disk");
+    std::fs::write(&path, text.replacen("KB1", "KB2", 1)).unwrap();
+    assert!(h.documents.get::<Rollout>(&digest).is_none(), "changed on the disk");
     std::fs::write(&path, &text[..text.len() / 2]).unwrap();
-    assert!(h.documents.get::<Rollout>(&digest, &h.anchor).is_none(), "torn on the disk");
+    assert!(h.documents.get::<Rollout>(&digest).is_none(), "torn on the disk");
+}
+
+/// A patch that people have withdrawn is not installed any more, and still taken back.
+#[test]
+fn what_people_no_longer_agree_on_is_only_taken_back() {
+    let h = Hospital::new();
+    let back = Goal { action: GoalAction::RollBack, ..h.goal(1, 0) };
+    let orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem)];
+    let directive = h.directive(orders, vec![h.goal(0, 0), back]);
+    let mut papers = h.papers();
+    papers.values_mut().for_each(|paper| paper.agreed = false);
+    let (wishes, _) = wishes(&directive, &papers, &h.anchor, &h.inventory);
+    let goals: Vec<_> = wishes.rollouts[0].goals.iter().map(|g| (g.device.name(), g.action)).collect();
+    assert_eq!(goals, [("b", GoalAction::RollBack)]);
 }
 
 #[test]

@@ -307,7 +307,7 @@ pub(crate) fn accept(state_dir: &Path) -> Result<WitnessView, NodeError> {
 mod tests {
     use wardround_rollout_plans::model::SiteId;
     use wardround_signing::{
-        Role, SecretKey, TrustAnchor, TrustedKey,
+        SecretKey,
         log::{Cosignature, Frontier, Hashes, consistency_proof},
         merkle::leaf_hash,
     };
@@ -345,17 +345,11 @@ mod tests {
     }
 
     fn identity() -> Identity {
-        let person = |seed, holder: &str, role| TrustedKey {
-            key: key(seed).public(),
-            holder: holder.to_owned(),
-            roles: [role].into(),
-        };
         Identity {
             site: SiteId::new("rx1").unwrap(),
             controller: "https://127.0.0.1:1".to_owned(),
-            directive_key: key(2).public(),
             log_key: Some(key(1).public()),
-            anchor: TrustAnchor::new(vec![person(3, "ann", Role::Release), person(4, "ben", Role::Clinical)]).unwrap(),
+            root: Vec::new(),
             report_key: key(9),
             cert_pem: String::new(),
             key_pem: String::new(),

@@ -12,8 +12,9 @@ use wardround_rollout_plans::{
     },
     resolve::resolve,
 };
-use wardround_signing::{Digest, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, merkle::Tree};
+use wardround_signing::{Digest, Envelope, SecretKey, merkle::Tree};
 
+use super::Repository;
 use crate::world::{PLATFORM, payload};
 
 /// The patch of these tests.
@@ -25,35 +26,38 @@ pub struct People {
     pub ann: SecretKey,
     /// Ben is the clinical safety officer.
     pub ben: SecretKey,
-    /// Dora holds both roles: alone she is never enough.
+    /// Dora stands in no role; what she would need both of is tried with her.
     pub dora: SecretKey,
     /// Nobody knows her.
     pub eve: SecretKey,
-    /// Ann's second key, for the other role: two keys, and still one person.
+    /// Ann's second key, on call: two keys, and still one person.
     pub ann_again: SecretKey,
+    /// Rae holds root and targets.
+    pub rae: SecretKey,
+    /// Rob does too.
+    pub rob: SecretKey,
 }
 
 impl People {
-    fn new() -> Self {
-        let [ann, ben, dora, eve, ann_again] = [1_u8, 2, 3, 4, 5].map(|n| SecretKey::from_seed(&[n; 32]));
-        Self { ann, ben, dora, eve, ann_again }
+    /// The number of Ann's key.
+    pub const ANN: u8 = 1;
+    /// Ben's.
+    pub const BEN: u8 = 2;
+    /// Rae's.
+    pub const RAE: u8 = 6;
+    /// Rob's.
+    pub const ROB: u8 = 7;
+
+    /// The key of a number.
+    #[must_use]
+    pub fn key(number: u8) -> SecretKey {
+        SecretKey::from_seed(&[number; 32])
     }
 
-    /// The anchor that nodes trust.
-    #[must_use]
-    pub fn anchor(&self) -> TrustAnchor {
-        let key = |key: &SecretKey, holder: &str, roles: &[Role]| TrustedKey {
-            key: key.public(),
-            holder: holder.to_owned(),
-            roles: roles.iter().copied().collect(),
-        };
-        TrustAnchor::new(vec![
-            key(&self.ann, "Ann Lee", &[Role::Release]),
-            key(&self.ben, "Ben Fox", &[Role::Clinical]),
-            key(&self.dora, "Dora Day", &[Role::Release, Role::Clinical]),
-            key(&self.ann_again, "ann  lee", &[Role::Clinical]),
-        ])
-        .unwrap()
+    fn new() -> Self {
+        let keys = [Self::ANN, Self::BEN, 3, 4, 5, Self::RAE, Self::ROB].map(Self::key);
+        let [ann, ben, dora, eve, ann_again, rae, rob] = keys;
+        Self { ann, ben, dora, eve, ann_again, rae, rob }
     }
 }
 
@@ -150,16 +154,24 @@ impl Estate {
         Self { people: People::new(), online, site, patch, rollout, members, chunks }
     }
 
-    /// The patch document, signed by these.
+    /// An honest repository: both roles list the patch and the rollout.
     #[must_use]
-    pub fn signed_patch(&self, signers: &[&SecretKey]) -> Envelope {
-        sign(Envelope::unsigned(&self.patch).unwrap(), signers)
+    pub fn repository(&self) -> Repository {
+        let mut repository = Repository::begin(&self.people, &self.online);
+        repository.agree(self);
+        repository
     }
 
-    /// The rollout document, signed by these.
+    /// The patch document, in the envelope in which documents travel.
     #[must_use]
-    pub fn signed_rollout(&self, signers: &[&SecretKey]) -> Envelope {
-        sign(Envelope::unsigned(&self.rollout).unwrap(), signers)
+    pub fn patch_document(&self) -> Envelope {
+        Envelope::unsigned(&self.patch).unwrap()
+    }
+
+    /// The rollout document.
+    #[must_use]
+    pub fn rollout_document(&self) -> Envelope {
+        Envelope::unsigned(&self.rollout).unwrap()
     }
 
     /// An order about the rollout.

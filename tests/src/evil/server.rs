@@ -19,14 +19,15 @@ use tonic::{
 use wardround_proto::v1::{
     self,
     enrolment_service_server::{EnrolmentService, EnrolmentServiceServer},
+    image_service_server::{ImageService, ImageServiceServer},
     node_service_server::{NodeService, NodeServiceServer},
 };
 use wardround_rollout_plans::model::{Report, ReportBody};
 use wardround_signing::{
-    Digest, Envelope, KeyId, Policy, PublicKey, Signature, Signer as _, log::SignedCheckpoint, verify,
+    Digest, Envelope, KeyId, Policy, PublicKey, Signature, Signer as _, log::SignedCheckpoint, tuf::Files, verify,
 };
 
-use super::Estate;
+use super::{Estate, Repository};
 use crate::world::free_port;
 
 /// What it serves now. A test changes it at any time.
@@ -38,6 +39,12 @@ pub struct Served {
     pub documents: BTreeMap<Digest, Envelope>,
     /// Chunks by the digest under which they are asked for.
     pub chunks: BTreeMap<Digest, Vec<u8>>,
+    /// Files of the image repository by name.
+    pub metadata: Files,
+    /// The version of the timestamp that it speaks of.
+    pub timestamp_version: u64,
+    /// A file that never comes.
+    pub stalled: Option<String>,
     /// The log's newest checkpoint and the proof that comes with it; none: an honest empty log.
     pub log: Option<(String, Vec<Vec<u8>>)>,
     /// Reports that came in, their signatures verified.
@@ -52,7 +59,7 @@ pub struct Evil {
     /// Where it listens.
     pub port: u16,
     served: Arc<Mutex<Served>>,
-    /// A token that a node accepts: it pins this server's CA and anchor.
+    /// A token that a node accepts: it pins this server's CA and the first root.
     pub token: String,
     // Ends with the struct, and the server with it.
     _runtime: Runtime,
@@ -62,16 +69,16 @@ struct Service {
     served: Arc<Mutex<Served>>,
     issuer: Issuer<'static, KeyPair>,
     ca_pem: String,
-    anchor: Vec<u8>,
+    root: Vec<u8>,
     online: PublicKey,
     log: SignedCheckpoint,
     site: String,
 }
 
 impl Evil {
-    /// Starts it for the people and the online key of an estate.
+    /// Starts it for an estate and its image repository.
     #[must_use]
-    pub fn start(estate: &Estate) -> Self {
+    pub fn start(estate: &Estate, repository: &Repository) -> Self {
         let port = free_port();
         let ca_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
@@ -91,13 +98,14 @@ impl Evil {
             .client_auth_optional(true);
 
         let served = Arc::new(Mutex::new(Served::default()));
-        let anchor = serde_json::to_vec(&estate.people.anchor()).unwrap();
-        let token = format!("0011223344556677.{}.{}.{}", "ab".repeat(32), ca_pin.hex(), Digest::of(&anchor).hex());
+        let root = repository.roots[0].clone();
+        let pin = Digest::of(&root).hex();
+        let token = format!("0011223344556677.{}.{}.{pin}.{pin}", "ab".repeat(32), ca_pin.hex());
         let service = Arc::new(Service {
             served: Arc::clone(&served),
             issuer,
             ca_pem,
-            anchor,
+            root,
             online: estate.online.public(),
             log: SignedCheckpoint::sign(0, Digest::of(b""), &estate.online).unwrap(),
             site: estate.site.to_string(),
@@ -108,6 +116,7 @@ impl Evil {
             .tls_config(tls)
             .unwrap()
             .add_service(NodeServiceServer::from_arc(Arc::clone(&service)))
+            .add_service(ImageServiceServer::from_arc(Arc::clone(&service)))
             .add_service(EnrolmentServiceServer::from_arc(service));
         runtime.spawn(async move { router.serve(address).await.unwrap() });
         Self { port, served, token, _runtime: runtime }
@@ -150,9 +159,9 @@ impl EnrolmentService for Service {
             site: self.site.clone(),
             certificate_pem: certificate.pem(),
             ca_pem: self.ca_pem.clone(),
-            trust_anchor: self.anchor.clone(),
+            trust_anchor: Vec::new(),
             directive_public_key: self.online.to_bytes().to_vec(),
-            root_json: Vec::new(),
+            root_json: self.root.clone(),
             log_public_key: self.online.to_bytes().to_vec(),
         }))
     }
@@ -184,7 +193,7 @@ impl NodeService for Service {
             directive: served.directive.as_ref().map(to_wire),
             now_ms: jiff::Timestamp::now().as_millisecond(),
             check_in_after_ms: 100,
-            timestamp_version: 0,
+            timestamp_version: served.timestamp_version,
         }))
     }
 
@@ -222,6 +231,46 @@ impl NodeService for Service {
         let served = self.served.lock().unwrap();
         let envelope = served.documents.get(&digest).ok_or_else(|| Status::not_found("no such document"))?;
         Ok(Response::new(v1::FetchDocumentResponse { envelope: Some(to_wire(envelope)) }))
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Service {
+    async fn fetch_metadata(
+        &self,
+        request: Request<v1::FetchMetadataRequest>,
+    ) -> Result<Response<v1::FetchMetadataResponse>, Status> {
+        let name = request.into_inner().name;
+        let (found, stalled) = {
+            let served = self.served.lock().unwrap();
+            (served.metadata.get(&name).cloned(), served.stalled.as_ref() == Some(&name))
+        };
+        if stalled {
+            return std::future::pending().await;
+        }
+        let metadata = found.ok_or_else(|| Status::not_found("no such file"))?;
+        Ok(Response::new(v1::FetchMetadataResponse { metadata }))
+    }
+
+    async fn submit_metadata(
+        &self,
+        _: Request<v1::SubmitMetadataRequest>,
+    ) -> Result<Response<v1::SubmitMetadataResponse>, Status> {
+        Err(Status::permission_denied("nobody signs here"))
+    }
+
+    async fn fetch_staged(
+        &self,
+        _: Request<v1::FetchStagedRequest>,
+    ) -> Result<Response<v1::FetchStagedResponse>, Status> {
+        Err(Status::not_found("nothing is staged"))
+    }
+
+    async fn get_repository(
+        &self,
+        _: Request<v1::GetRepositoryRequest>,
+    ) -> Result<Response<v1::GetRepositoryResponse>, Status> {
+        Err(Status::permission_denied("nobody looks here"))
     }
 }
 
