@@ -68,7 +68,7 @@ impl Listed for Patch {
 
 impl Listed for Rollout {
     fn path(&self) -> Result<String, InvalidPath> {
-        rollout_path(self.id.as_str(), 1)
+        rollout_path(self.id.as_str(), u64::from(self.version))
     }
 }
 
