@@ -9,7 +9,7 @@ use tonic::{
 };
 use wardround_proto::v1::{
     self, audit_service_client::AuditServiceClient, estate_service_client::EstateServiceClient,
-    rollout_service_client::RolloutServiceClient,
+    image_service_client::ImageServiceClient, rollout_service_client::RolloutServiceClient,
 };
 
 /// A call that takes longer has failed: the controller may be frozen or dead.
@@ -71,6 +71,26 @@ impl Api {
         let mut client = EstateServiceClient::new(self.channel.clone());
         let request = v1::GetSiteRequest { id: id.to_owned() };
         Ok(self.runtime.block_on(client.get_site(request))?.into_inner())
+    }
+
+    /// A file of the image repository, such as "1.root.json".
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn metadata(&self, name: &str) -> Result<Vec<u8>, Status> {
+        let mut client = ImageServiceClient::new(self.channel.clone());
+        let request = v1::FetchMetadataRequest { name: name.to_owned(), max_bytes: 0 };
+        Ok(self.runtime.block_on(client.fetch_metadata(request))?.into_inner().metadata)
+    }
+
+    /// Hands in a new version of a role's metadata, and says what became of it.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn submit(&self, role: &str, metadata: Vec<u8>) -> Result<v1::SubmitMetadataResponse, Status> {
+        let mut client = ImageServiceClient::new(self.channel.clone());
+        let request = v1::SubmitMetadataRequest { role: role.to_owned(), metadata };
+        Ok(self.runtime.block_on(client.submit_metadata(request))?.into_inner())
     }
 
     /// The whole audit record.

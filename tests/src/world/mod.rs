@@ -10,7 +10,7 @@ mod link;
 pub mod plan;
 mod ports;
 mod process;
-mod repository;
+pub mod repository;
 mod sampler;
 mod service;
 mod site;

@@ -9,12 +9,13 @@ use wardround_signing::{
 };
 
 /// Seeds and names of those who hold root and targets.
-const HOLDERS: [(u8, &str); 2] = [(201, "Rae Hill"), (202, "Rob Moss")];
+pub const HOLDERS: [(u8, &str); 2] = [(201, "Rae Hill"), (202, "Rob Moss")];
 /// Life of root and targets, seconds.
 const LIFE_S: u32 = 365 * 24 * 60 * 60;
 
 /// A key of root and targets.
-fn key(seed: u8) -> SecretKey {
+#[must_use]
+pub fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
 
@@ -51,7 +52,13 @@ pub(super) fn begin(data: &Path, public_files: &[String]) {
 }
 
 fn signed<M: Metadata>(metadata: M) -> Vec<u8> {
+    signed_by(metadata, &HOLDERS.map(|(seed, _)| key(seed)).each_ref())
+}
+
+/// Metadata with these signatures, in the file's form.
+#[must_use]
+pub fn signed_by<M: Metadata>(metadata: M, signers: &[&SecretKey]) -> Vec<u8> {
     let mut signed = Signed::new(metadata).unwrap();
-    HOLDERS.iter().for_each(|(seed, _)| signed.sign(&key(*seed)).unwrap());
+    signers.iter().for_each(|signer| signed.sign(*signer).unwrap());
     signed.to_bytes()
 }
