@@ -37,7 +37,7 @@ enum NodeCommand {
 Example:
   WARDROUND_TOKEN=… wardround node enrol --controller https://controller:7443 --state /var/lib/wardround
 
-The token comes from `wardround site token SITE`. It pins the controller's CA and the trust anchor.")]
+The token comes from `wardround site token SITE`. It pins the controller's CA and the first root of the image repository.")]
 struct Enrol {
     /// Address of the controller
     #[arg(long, value_name = "URL")]
