@@ -135,8 +135,12 @@ impl Entry {
                 | Event::Report { site, .. }
                 | Event::SiteSilent { site }
                 | Event::SiteHeard { site } => Subject::Site(site.clone()),
-                Event::RolloutCreated { rollout, .. } => Subject::Rollout(rollout.id.clone()),
-                Event::RolloutSigned { rollout } => Subject::Rollout(rollout.clone()),
+                Event::RolloutCreated { rollout, .. } | Event::RolloutAmended { rollout, .. } => {
+                    Subject::Rollout(rollout.id.clone())
+                }
+                Event::RolloutSigned { rollout } | Event::AmendmentSigned { rollout, .. } => {
+                    Subject::Rollout(rollout.clone())
+                }
                 Event::Order { order, .. } => Subject::Rollout(order.rollout.clone()),
                 Event::Tick => Subject::None,
             },

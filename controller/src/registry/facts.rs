@@ -45,6 +45,8 @@ impl Registry {
             | Event::NodeEnrolled { .. }
             | Event::NodeRevoked { .. }
             | Event::RolloutSigned { .. }
+            | Event::RolloutAmended { .. }
+            | Event::AmendmentSigned { .. }
             | Event::Order { .. }
             | Event::Tick => {}
         }

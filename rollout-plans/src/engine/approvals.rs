@@ -59,6 +59,11 @@ impl Approvals {
         self.0.iter().map(|a| &a.envelope)
     }
 
+    /// The devices of the wave before have changed: nobody who approved knew what its gate would come to see.
+    pub(super) fn unknow(&mut self) {
+        self.0.iter_mut().for_each(|approval| approval.knowing = false);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -20,7 +20,17 @@ impl State {
         if self.by_id.contains_key(&rollout.id) {
             return Err(Refusal::AlreadyExists { what: "rollout", id: rollout.id.to_string() });
         }
+        if rollout.version != 1 {
+            let why = format!("version {} of rollout {} comes without those before it", rollout.version, rollout.id);
+            return Err(Refusal::Invalid { why });
+        }
+        Self::check_whole(rollout, members)
+    }
+
+    /// The document and its members agree.
+    pub(super) fn check_whole(rollout: &Rollout, members: &[Member]) -> Result<(), Refusal> {
         let invalid = |why: String| Err(Refusal::Invalid { why });
+        rollout.check_lineage().map_err(|why| Refusal::Invalid { why })?;
         let planned = rollout.plan.waves.iter().map(|w| &w.name);
         if rollout.waves.is_empty() || !planned.eq(rollout.waves.iter().map(|w| &w.name)) {
             return invalid(format!("the waves of rollout {} are not those of its plan", rollout.id));

@@ -32,6 +32,25 @@ pub enum Event {
         /// Rollout.
         rollout: RolloutId,
     },
+    /// The plan of a rollout was resolved anew into its next version; nothing of it counts yet. It takes the place of one
+    /// that waits.
+    RolloutAmended {
+        /// The document.
+        rollout: Box<Rollout>,
+        /// SHA-256 of its bytes.
+        digest: Digest,
+        /// Members of all waves, in leaf order, wave by wave.
+        members: Vec<Member>,
+    },
+    /// Both roles have signed the next version of a rollout, or do so no longer.
+    AmendmentSigned {
+        /// Rollout.
+        rollout: RolloutId,
+        /// SHA-256 of that version's document.
+        digest: Digest,
+        /// They have.
+        signed: bool,
+    },
     /// An order of people. The engine asks [`crate::model::Command::needs`] whether their signatures suffice.
     Order {
         /// The order.

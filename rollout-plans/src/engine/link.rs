@@ -58,7 +58,7 @@ impl State {
     }
 
     /// Takes a deployment out of the indexes, before it changes.
-    fn unlink(&mut self, r: usize, d: u32) {
+    pub(super) fn unlink(&mut self, r: usize, d: u32) {
         let record = &mut self.rollouts[r];
         let deployment = &record.deployments[d as usize];
         let wave = &mut record.index.waves[usize::from(deployment.wave)];

@@ -6,6 +6,7 @@
 //! | file | what it decides |
 //! |---|---|
 //! | `create` | may a rollout come in |
+//! | `amend` | may its next version come in, and when is it in force |
 //! | `orders`, `approvals`, `pending` | people's orders, who counts for which role, what waits for a second person |
 //! | `reports`, `transition` | nodes' reports, which moves the state diagram has |
 //! | `offers` | who is next within the limits, for installs and rollbacks |
@@ -17,8 +18,9 @@
 //! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
 //!
 //! **Invariant:** work per event follows from what the event touches, never from the size of the estate. Only starting,
-//! stopping and ending a wave or a rollout look at all of its sites or members.
+//! stopping, amending and ending a wave or a rollout look at all of its sites or members.
 
+mod amend;
 mod approvals;
 mod create;
 mod deployment;
@@ -43,9 +45,12 @@ mod waiting;
 mod waves;
 mod windows;
 
+pub use amend::Progress;
 pub use event::{Effect, Event, Refusal};
 pub use reason::{Waiting, WaitingOn};
-pub use view::{DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, WaveState, WaveView};
+pub use view::{
+    AmendmentView, DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, WaveState, WaveView,
+};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -138,6 +143,8 @@ impl State {
             Event::NodeEnrolled { .. } | Event::Tick => Ok(()),
             Event::RolloutCreated { rollout, members, .. } => self.check_create(rollout, members),
             Event::RolloutSigned { rollout } => self.check_signed(rollout),
+            Event::RolloutAmended { rollout, members, .. } => self.check_amend(rollout, members),
+            Event::AmendmentSigned { rollout, digest, .. } => self.check_amendment_signed(rollout, digest),
             Event::Order { order, roles, holders, signers, envelope } => {
                 let given = Signed { order, roles, holders, signers: signers.as_deref(), envelope };
                 self.judge_order(&given, now.max(self.clock)).map(|_| ())
@@ -170,6 +177,8 @@ impl State {
             Event::NodeRevoked { site, node_key, text } => self.node_revoked(&mut out, site, node_key, text),
             Event::RolloutCreated { rollout, digest, members } => self.create(&mut out, rollout, *digest, members),
             Event::RolloutSigned { rollout } => self.signed(&mut out, rollout),
+            Event::RolloutAmended { rollout, digest, members } => self.amend(&mut out, rollout, *digest, members),
+            Event::AmendmentSigned { rollout, signed, .. } => self.amendment_signed(&mut out, rollout, *signed),
             Event::Order { order, roles, holders, signers, envelope } => {
                 self.order(&mut out, &Signed { order, roles, holders, signers: signers.as_deref(), envelope });
             }

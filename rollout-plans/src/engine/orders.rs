@@ -67,13 +67,11 @@ impl State {
     /// Is this order acceptable, and does it take effect or wait?
     pub(super) fn judge_order(&self, given: &Signed<'_>, now: Timestamp) -> Result<Standing, Refusal> {
         let Signed { order, envelope, .. } = *given;
-        let record = &self.rollouts[self.find(&order.rollout)?];
-        if order.digest != record.digest {
-            let why = format!(
-                "it was made for document {}, and rollout {} is {}",
-                order.digest, order.rollout, record.digest
-            );
-            return Err(Refusal::StaleOrder { why });
+        let r = self.find(&order.rollout)?;
+        let record = &self.rollouts[r];
+        let early = record.is_for_next(order);
+        if !early {
+            record.is_for_this(order)?;
         }
         if order.reason.len() > REASON_BYTES_MAX {
             let why = format!("the reason has {} bytes; at most {REASON_BYTES_MAX} are kept", order.reason.len());
@@ -100,7 +98,11 @@ impl State {
         if given.signers.is_some() {
             record.names_its_halts(&order.command)?;
         }
-        record.allows(order, given.roles, given.holders)?;
+        if early {
+            self.allows_early_approval(r, given)?;
+        } else {
+            record.allows(order, given.roles, given.holders)?;
+        }
         Ok(standing)
     }
 
@@ -134,6 +136,7 @@ impl State {
         let why = format!("ordered by {by}{reason}");
         match standing {
             Standing::Waits(roles) => self.await_signature(out, r, given, roles),
+            Standing::Counts if self.rollouts[r].is_for_next(order) => self.approve_early(out, r, given),
             Standing::Counts => {
                 self.take_pending(r, envelope);
                 self.carry_out(out, r, order, roles, holders, envelope, &why);
@@ -256,6 +259,30 @@ impl State {
 }
 
 impl Record {
+    /// True for what was made for the version that waits.
+    fn is_for_next(&self, order: &Order) -> bool {
+        let named = self.document.version_named(self.digest, order.digest);
+        named.is_none() && self.next.as_ref().is_some_and(|next| next.digest == order.digest)
+    }
+
+    /// An order is for the version in force or one before it; an approval for the wave as it is now.
+    fn is_for_this(&self, order: &Order) -> Result<(), Refusal> {
+        let (document, digest) = (&self.document, self.digest);
+        let Some(version) = document.version_named(digest, order.digest) else {
+            let why = format!("it was made for document {}, and rollout {} is {digest}", order.digest, order.rollout);
+            return Err(Refusal::StaleOrder { why });
+        };
+        if let Command::Approve { wave } = &order.command
+            && let Some(since) = document.waves.iter().find(|w| w.name == *wave).map(|w| w.since)
+            && !document.approval_counts(digest, order.digest, wave)
+        {
+            let why =
+                format!("it approves wave {wave} as version {version} had it, and version {since} changed the wave");
+            return Err(Refusal::StaleOrder { why });
+        }
+        Ok(())
+    }
+
     /// Its counter is the next, so that it counts once; a halt may also be late.
     fn in_its_turn(&self, order: &Order, envelope: &Envelope) -> Result<(), Refusal> {
         let next = self.order_counter.saturating_add(1);

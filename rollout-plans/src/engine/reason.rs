@@ -35,6 +35,9 @@ pub enum WaitingOn {
     Approval {
         /// Missing roles.
         roles: Vec<Role>,
+        /// The version that changed the wave, so that approvals of before count no more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        changed_in: Option<u32>,
     },
     /// Deployments that are still on their way.
     Deployments {
@@ -156,7 +159,12 @@ impl fmt::Display for WaitingOn {
             Self::Signatures => f.write_str("release and clinical must both sign the rollout document"),
             Self::Start => f.write_str("a release manager must order the start"),
             Self::EarlierWave { wave } => write!(f, "wave {wave} must pass its gate first"),
-            Self::Approval { roles } => write!(f, "{} must approve", list(roles, " and ")),
+            Self::Approval { roles, changed_in: None } => write!(f, "{} must approve", list(roles, " and ")),
+            Self::Approval { roles, changed_in: Some(version) } => write!(
+                f,
+                "{} must approve the wave as version {version} has it: approvals from before that do not count",
+                list(roles, " and ")
+            ),
             Self::Deployments { open } => write!(f, "{} must end first", number(*open, "deployment")),
             Self::Soak { soaking } => write!(f, "{} must soak to the end", number(*soaking, "device")),
             Self::Rollbacks { open } => write!(f, "{} must be taken back first", number(*open, "device")),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, merkle::Tree};
 
 use super::{
-    RolloutState, WaveState, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts,
+    RolloutState, WaveState, amend::Next, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts,
     pending::Pending,
 };
 use crate::model::{
@@ -20,8 +20,12 @@ use crate::model::{
 /// A rollout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Record {
+    /// The version that is in force.
     pub(super) document: Rollout,
     pub(super) digest: Digest,
+    /// The version that waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next: Option<Box<Next>>,
     pub(super) state: RolloutState,
     pub(super) since: Timestamp,
     pub(super) reason: String,
@@ -209,6 +213,7 @@ impl Record {
         };
         let mut record = Self {
             digest,
+            next: None,
             state: RolloutState::Draft,
             since: now,
             reason: String::new(),
@@ -235,9 +240,10 @@ impl Record {
         record
     }
 
+    /// New deployments of these members. Tables of sites and variants only grow: positions in them stay what they were.
     fn take_members(&mut self, members: &[Member], now: Timestamp) {
-        let mut sites: HashMap<SiteId, u32> = HashMap::new();
-        let mut variants: HashMap<VariantId, u16> = HashMap::new();
+        let mut sites: HashMap<SiteId, u32> = self.sites.iter().cloned().zip(0..).collect();
+        let mut variants: HashMap<VariantId, u16> = self.variants.iter().cloned().zip(0..).collect();
         let mut wave = 0;
         for member in members {
             while self.document.waves[usize::from(wave)].name != member.wave {
@@ -264,6 +270,20 @@ impl Record {
                 note: None,
             });
         }
+    }
+
+    /// The members of another version: what was there before keeps all but its place.
+    pub(super) fn retake_members(&mut self, members: &[Member], now: Timestamp) {
+        let before = std::mem::take(&mut self.deployments);
+        let mut before: HashMap<DeviceId, Deployment> = before.into_iter().map(|d| (d.device.clone(), d)).collect();
+        self.take_members(members, now);
+        for deployment in &mut self.deployments {
+            if let Some(old) = before.remove(&deployment.device) {
+                let Deployment { site, wave, variant, .. } = *deployment;
+                *deployment = Deployment { site, wave, variant, ..old };
+            }
+        }
+        self.trees = OnceLock::new();
     }
 
     pub(super) fn is_active(&self) -> bool {

@@ -13,11 +13,11 @@ use crate::model::{DeploymentState, DeviceId, Scope, SiteId, SystemId};
 const BLAMED_MAX: usize = 100_000;
 
 /// What a blamed system reaches.
-struct Reach {
+pub(super) struct Reach {
     /// Deployments that may have harmed it.
     hit: Vec<u32>,
     /// Those through which it could be harmed next, or not any more.
-    next: Vec<u32>,
+    pub(super) next: Vec<u32>,
     /// The wave that is to blame.
     wave: u16,
 }
@@ -176,7 +176,7 @@ impl State {
     /// What a blamed system reaches. When the engine can't tell which
     /// devices the system needs, or none of them is touched any more, it takes the whole site: blaming too much costs
     /// a patch, blaming too little a patient.
-    fn reach_of(&self, r: usize, site: &SiteId, system: &SystemId) -> Reach {
+    pub(super) fn reach_of(&self, r: usize, site: &SiteId, system: &SystemId) -> Reach {
         let record = &self.rollouts[r];
         let inventory = self.estate.site(site);
         let needed: BTreeSet<&DeviceId> = inventory

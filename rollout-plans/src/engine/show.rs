@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, State, WaveView, pending::Pending,
-    record::InForce, rollback::needing_a_person,
+    AmendmentView, DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, State, WaveView,
+    pending::Pending, record::InForce, record::Record, rollback::needing_a_person,
 };
 use crate::model::{DeploymentState, RolloutId, WaveName};
 
@@ -18,6 +18,8 @@ impl State {
             patch: record.document.patch.clone(),
             plan: record.document.plan.name.clone(),
             digest: record.digest,
+            version: record.document.version,
+            amendment: record.amendment_view(),
             state: record.state,
             state_since: record.since,
             // Counted now: a person may have had a failed rollback tried again since.
@@ -99,6 +101,23 @@ impl State {
             evidence: deployment.note.as_ref().map(|n| n.evidence.clone()).unwrap_or_default(),
             waiting: self.deployment_waiting(r, d),
         }
+    }
+}
+
+impl Record {
+    fn amendment_view(&self) -> Option<AmendmentView> {
+        let next = self.next.as_ref()?;
+        Some(AmendmentView {
+            version: next.document.version,
+            digest: next.digest,
+            signed: next.signed,
+            since: next.since,
+            problem: next.problem.clone(),
+            approvals: self.awaited(),
+            added: next.added,
+            removed: next.removed,
+            moved: next.moved,
+        })
     }
 }
 

@@ -48,8 +48,12 @@ pub struct RolloutView {
     pub patch: PatchId,
     /// Plan name.
     pub plan: String,
-    /// SHA-256 of the document.
+    /// SHA-256 of the document that is in force.
     pub digest: Digest,
+    /// Its version.
+    pub version: u32,
+    /// The version that waits to come into force, if any.
+    pub amendment: Option<AmendmentView>,
     /// State.
     pub state: RolloutState,
     /// Since when.
@@ -72,6 +76,29 @@ pub struct RolloutView {
     pub halts_in_force: Vec<HaltView>,
     /// Orders that wait for a second person, oldest first.
     pub pending: Vec<PendingView>,
+}
+
+/// A version that waits to come into force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AmendmentView {
+    /// Version.
+    pub version: u32,
+    /// SHA-256 of its document.
+    pub digest: Digest,
+    /// Both roles have signed it.
+    pub signed: bool,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// Why it can't come into force any more; empty while it can.
+    pub problem: String,
+    /// Approvals *for this version* that it waits for: of waves under way that it changes.
+    pub approvals: Vec<(WaveName, Vec<Role>)>,
+    /// Number of devices that come in.
+    pub added: u64,
+    /// Number of devices that are taken out.
+    pub removed: u64,
+    /// Number of devices that change their wave or variant.
+    pub moved: u64,
 }
 
 /// A halt in force.

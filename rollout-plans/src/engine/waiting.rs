@@ -2,12 +2,19 @@
 
 use super::{
     RolloutState, State, Waiting, WaitingOn, WaveState, approvals::EVIDENCE_ROLES, deployment::Back, gate,
-    pending::Pending,
+    pending::Pending, record::Record,
 };
 use crate::model::{Command, DeploymentState, SiteId, Timestamp};
 
 /// Most silent sites named; the counts say how many there are.
 const SITES_NAMED_MAX: usize = 20;
+
+impl Record {
+    /// The version that changed a wave, if one did.
+    fn changed_in(&self, w: u16) -> Option<u32> {
+        self.document.waves.get(usize::from(w)).map(|wave| wave.since).filter(|since| *since > 1)
+    }
+}
 
 impl State {
     /// Why a wave does not move.
@@ -33,7 +40,7 @@ impl State {
                 if roles.is_empty() {
                     return waiting(self.standing(r).unwrap_or(WaitingOn::Start), record.since);
                 }
-                waiting(WaitingOn::Approval { roles }, wave.since)
+                waiting(WaitingOn::Approval { roles, changed_in: record.changed_in(w) }, wave.since)
             }
             WaveState::Running | WaveState::Soaking => self.under_way_waiting(r, w),
             // The last wave has passed, and a rollout that stands does not complete.
@@ -105,7 +112,11 @@ impl State {
             let next = record.waves.get(usize::from(w) + 1);
             let missing = next.map_or_else(Vec::new, |n| n.approvals.missing(&EVIDENCE_ROLES, true));
             let half = !missing.is_empty() && missing.len() < EVIDENCE_ROLES.len();
-            let on = if half { WaitingOn::Approval { roles: missing } } else { WaitingOn::Evidence { have, need } };
+            let on = if half {
+                WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1) }
+            } else {
+                WaitingOn::Evidence { have, need }
+            };
             return Some(Waiting { on, since, until: None });
         }
         let open = counts.open();

@@ -4,13 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::{engine::*, model::*};
-use wardround_signing::{Role, merkle::leaf_hash};
+use wardround_signing::{Digest, Role, merkle::leaf_hash};
 
-use super::Node;
+use super::{Node, digest_of};
 
 type Key = (RolloutId, DeviceId);
-/// Who, in which roles, and whether the gate before was known to have too little evidence.
-type Given = (String, BTreeSet<Role>, bool);
+/// An accepted approval.
+struct Given {
+    who: String,
+    roles: BTreeSet<Role>,
+    /// The gate before was known to have too little evidence.
+    short: bool,
+    /// The version for which it was given.
+    digest: Digest,
+}
 
 /// What was seen before.
 #[derive(Default)]
@@ -36,6 +43,7 @@ impl Watch {
         now: Timestamp,
     ) {
         self.note(state, event);
+        self.forget_what_changed(state, documents);
         let mut present = BTreeMap::new();
         for id in state.rollouts() {
             for view in state.deployments(&id, None, None, None, usize::MAX) {
@@ -75,8 +83,9 @@ impl Watch {
                     let before = &self.rollouts[&order.rollout].waves[at - 1];
                     let short = before.gate.starts_with("not enough evidence");
                     let given = self.approvals.entry((order.rollout.clone(), wave.clone())).or_default();
-                    given.retain(|(who, _, _)| *who != holders[0]);
-                    given.push((holders[0].clone(), roles.clone(), short));
+                    let (who, digest) = (holders[0].clone(), order.digest);
+                    given.retain(|g| (&g.who, g.digest) != (&who, digest));
+                    given.push(Given { who, roles: roles.clone(), short, digest });
                 }
             }
             Event::Report { body: ReportBody::Inventory { inventory }, .. } if !self.deployments.is_empty() => {
@@ -102,24 +111,57 @@ impl Watch {
         let place = view.waves.iter().position(|w| w.name == *wave).unwrap();
         for (at, earlier) in view.waves.iter().enumerate().take(place) {
             assert_eq!(earlier.state, WaveState::Passed, "S2: {device} of {wave} before {}", earlier.name);
+            // At every moment, as nodes demand it; the approvals that a version before had count as far as the wave is the
+            // same.
+            let next = &view.waves[at + 1].name;
+            let gate = &documents[id].plan.waves[at].gate;
+            let given = self.counting(&documents[id], next);
+            let all: Vec<&BTreeSet<Role>> = given.iter().map(|g| &g.roles).collect();
+            assert!(fills(&gate.approvals, &all), "S2: {device} of {wave} without the approvals of {next}");
             // What people take back later of earlier waves does not end this one; its beginning is what counts.
             if begun || at + 1 != place {
                 continue;
             }
             let of_wave: Vec<_> = present.iter().filter(|((r, _), v)| r == id && v.wave == earlier.name).collect();
             assert!(of_wave.iter().all(|(_, v)| v.state.is_terminal()), "S2: {} has not ended", earlier.name);
-            let gate = &documents[id].plan.waves[at].gate;
-            let next = &view.waves[at + 1].name;
-            let none = Vec::new();
-            let given = self.approvals.get(&(id.clone(), next.clone())).unwrap_or(&none);
-            let all: Vec<&BTreeSet<Role>> = given.iter().map(|(_, roles, _)| roles).collect();
-            assert!(fills(&gate.approvals, &all), "S2: {next} began without its approvals");
             let good = of_wave.iter().filter(|(_, v)| v.state == DeploymentState::Succeeded).count();
             let tried = of_wave.iter().filter(|(_, v)| v.state != DeploymentState::Skipped).count();
             assert!(good * 10_000 >= tried * gate.success.basis_points() as usize, "S2: {} has too few", earlier.name);
             if good < (gate.evidence_min as usize).max(usize::from(tried == 0)) {
-                let knowing: Vec<_> = given.iter().filter(|(_, _, short)| *short).map(|(_, r, _)| r).collect();
+                let knowing: Vec<_> = given.iter().filter(|g| g.short).map(|g| &g.roles).collect();
                 assert!(fills(&[Role::Release, Role::Clinical], &knowing), "S2: {next} without evidence");
+            }
+        }
+    }
+
+    /// The approvals of a wave that count for it as it is now, one for each person.
+    fn counting(&self, document: &Rollout, wave: &WaveName) -> Vec<&Given> {
+        let own = digest_of(document);
+        let given = self.approvals.get(&(document.id.clone(), wave.clone())).into_iter().flatten();
+        let mut newest: BTreeMap<&str, &Given> = BTreeMap::new();
+        for one in given.filter(|g| document.approval_counts(own, g.digest, wave)) {
+            newest.insert(&one.who, one);
+        }
+        newest.into_values().collect()
+    }
+
+    /// What people knew of a gate they knew of the devices that its wave had.
+    fn forget_what_changed(&mut self, state: &State, documents: &BTreeMap<RolloutId, Rollout>) {
+        for (id, old) in &self.rollouts {
+            let (new, document) = (state.rollout(id).unwrap(), &documents[id]);
+            assert!(new.version == old.version || new.version == old.version + 1, "{new:?} after {old:?}");
+            if new.version == old.version {
+                continue;
+            }
+            for (w, wave) in document.waves.iter().enumerate().filter(|(_, w)| w.since == document.version) {
+                let was = old.waves[w].state;
+                assert!(was != WaveState::Passed, "wave {} had passed and was changed", wave.name);
+                let Some(after) = document.waves.get(w + 1) else { continue };
+                if matches!(was, WaveState::Running | WaveState::Soaking)
+                    && let Some(given) = self.approvals.get_mut(&(id.clone(), after.name.clone()))
+                {
+                    given.iter_mut().for_each(|g| g.short = false);
+                }
             }
         }
     }
@@ -154,7 +196,13 @@ impl Watch {
     fn s9_no_way_back(&self, event: &Event, present: &BTreeMap<Key, DeploymentView>) {
         use DeploymentState::{Failed, Offered, Pending, RollbackFailed, RolledBack, Skipped, Unknown};
         for (key, old) in &self.deployments {
-            let new = &present[key];
+            let Some(new) = present.get(key) else {
+                assert_eq!(old.state, Pending, "{key:?} was taken out by an amendment");
+                continue;
+            };
+            if old.state != Pending {
+                assert_eq!(old.wave, new.wave, "{key:?} changed its wave");
+            }
             if matches!(old.state, Failed | RolledBack | Skipped) {
                 assert_eq!(old.state, new.state, "S9: {key:?} left its end");
             }

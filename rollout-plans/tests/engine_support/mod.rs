@@ -125,6 +125,43 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
     (document, members)
 }
 
+/// The next version of a rollout: the same plan, and these devices in its waves, in order.
+pub(crate) fn next_version(former: &Rollout, waves: &[Vec<DeviceId>]) -> (Rollout, Vec<Member>) {
+    let mut next = Rollout {
+        version: former.version + 1,
+        ancestors: former.ancestors.iter().copied().chain([digest_of(former)]).collect(),
+        ..former.clone()
+    };
+    let mut members = Vec::new();
+    for (wave, devices) in next.waves.iter_mut().zip(waves) {
+        let variant = VariantId::new("xp-x86-enu").unwrap();
+        let member =
+            |device: &DeviceId| Member { wave: wave.name.clone(), device: device.clone(), variant: variant.clone() };
+        let mut mine: Vec<Member> = devices.iter().map(member).collect();
+        mine.sort();
+        let tree = Tree::new(mine.iter().map(Member::leaf));
+        if (tree.root(), tree.size()) != (wave.root, wave.count) {
+            (wave.root, wave.count, wave.since) = (tree.root(), tree.size(), next.version);
+        }
+        members.extend(mine);
+    }
+    (next, members)
+}
+
+/// The draft of a next version.
+pub(crate) fn amended(document: &Rollout, members: &[Member]) -> Event {
+    Event::RolloutAmended {
+        rollout: Box::new(document.clone()),
+        digest: digest_of(document),
+        members: members.to_vec(),
+    }
+}
+
+/// Both roles have signed it.
+pub(crate) fn amendment_signed(document: &Rollout) -> Event {
+    Event::AmendmentSigned { rollout: document.id.clone(), digest: digest_of(document), signed: true }
+}
+
 pub(crate) fn digest_of(rollout: &Rollout) -> Digest {
     Digest::of(&serde_json::to_vec(rollout).unwrap())
 }

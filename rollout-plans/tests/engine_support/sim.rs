@@ -6,8 +6,8 @@ use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
 
 use super::{
-    Fate, Node, WaveSpec, created, device, invariants::Watch, inventory, key, order, order_of, random::Random, resume,
-    rollout, signatory, site,
+    Fate, Node, WaveSpec, amended, created, device, digest_of, invariants::Watch, inventory, key, next_version, order,
+    order_of, random::Random, resume, rollout, signatory, site,
 };
 
 /// What the simulation holds.
@@ -19,7 +19,12 @@ pub(crate) struct Sim {
     pub(crate) random: Random,
     pub(crate) now: Timestamp,
     pub(crate) nodes: BTreeMap<SiteId, Node>,
+    /// The versions that are in force.
     pub(crate) documents: BTreeMap<RolloutId, Rollout>,
+    /// Those before them.
+    former: BTreeMap<RolloutId, Vec<Rollout>>,
+    /// Those that wait.
+    drafts: BTreeMap<RolloutId, Rollout>,
     cut_off: BTreeSet<SiteId>,
     watch: Watch,
     pub(crate) trail: Vec<String>,
@@ -44,6 +49,8 @@ impl Sim {
             now: Timestamp(1_000_000),
             nodes: BTreeMap::new(),
             documents: BTreeMap::new(),
+            former: BTreeMap::new(),
+            drafts: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             watch: Watch::default(),
             trail: Vec::new(),
@@ -159,8 +166,23 @@ impl Sim {
             self.twin = serde_json::from_slice(&serde_json::to_vec(&self.state).unwrap()).unwrap();
         }
         self.count(&effects);
+        self.take_versions();
         self.watch.after(&self.state, &self.documents, &self.nodes, event, &effects, self.now);
         Some(effects)
+    }
+
+    /// What has come into force.
+    fn take_versions(&mut self) {
+        let documents = &mut self.documents;
+        let former = &mut self.former;
+        self.drafts.retain(|id, draft| {
+            let in_force = self.state.rollout(id).unwrap().digest == digest_of(draft);
+            if in_force {
+                let before = documents.insert(id.clone(), draft.clone()).unwrap();
+                former.entry(id.clone()).or_default().push(before);
+            }
+            !in_force
+        });
     }
 
     fn count(&mut self, effects: &[Effect]) {
@@ -218,6 +240,7 @@ impl Sim {
             85..90 => self.tick(),
             // Where a limit is lowered, more may be in hand than it allows, so most runs leave limits alone.
             90..91 if self.seed.is_multiple_of(4) => self.regroup(&id),
+            91..93 => self.amends(),
             _ => self.person(),
         }
     }
@@ -272,6 +295,64 @@ impl Sim {
         node.say_inventory();
     }
 
+    /// Somebody makes the next version of a rollout, or signs it, or takes a signature back, or approves what it changes.
+    fn amends(&mut self) {
+        let ids: Vec<RolloutId> = self.documents.keys().cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let id = self.random.pick(&ids).clone();
+        let Some(draft) = self.drafts.get(&id).cloned().filter(|_| self.random.chance(75)) else {
+            return self.drafts_next(&id);
+        };
+        let waiting = self.state.rollout(&id).unwrap().amendment;
+        match waiting.and_then(|w| w.approvals.first().cloned().filter(|_| w.signed)) {
+            Some((wave, _)) if self.random.chance(70) => {
+                let (who, roles) = *self.random.pick(&PEOPLE);
+                let counter = self.state.rollout(&id).unwrap().order_counter + 1;
+                *self.reached.entry("early approval".to_owned()).or_default() += 1;
+                self.apply(&order(&draft, counter, who, roles, Command::Approve { wave }, "", self.now));
+            }
+            _ => {
+                let signed = self.random.chance(85);
+                self.apply(&Event::AmendmentSigned { rollout: id, digest: digest_of(&draft), signed });
+            }
+        }
+    }
+
+    fn drafts_next(&mut self, id: &RolloutId) {
+        let document = self.documents[id].clone();
+        let view = self.state.rollout(id).unwrap();
+        // Now and then one that must not be.
+        let wild = self.random.chance(10);
+        let mut waves: Vec<Vec<DeviceId>> = vec![Vec::new(); document.waves.len()];
+        let open: Vec<usize> = (0..waves.len()).filter(|w| wild || view.waves[*w].state != WaveState::Passed).collect();
+        if open.is_empty() {
+            return;
+        }
+        let mut members = BTreeSet::new();
+        for deployment in self.state.deployments(id, None, None, None, 1000) {
+            let w = document.waves.iter().position(|w| w.name == deployment.wave).unwrap();
+            let goes = (wild || deployment.state == DeploymentState::Pending) && self.random.chance(25);
+            members.insert(deployment.device.clone());
+            if !goes {
+                waves[w].push(deployment.device);
+            } else if self.random.chance(50) {
+                waves[*self.random.pick(&open)].push(deployment.device);
+            }
+        }
+        let all: Vec<DeviceId> = self.nodes.values().flat_map(|n| &n.inventory.devices).map(|d| d.id.clone()).collect();
+        for device in all.into_iter().filter(|d| !members.contains(d)) {
+            if self.random.chance(50) {
+                waves[*self.random.pick(&open)].push(device);
+            }
+        }
+        let (next, members) = next_version(&document, &waves);
+        if self.apply(&amended(&next, &members)).is_some() {
+            self.drafts.insert(id.clone(), next);
+        }
+    }
+
     fn person(&mut self) {
         let ids: Vec<RolloutId> = self.documents.keys().cloned().collect();
         if ids.is_empty() {
@@ -304,6 +385,10 @@ impl Sim {
             _ => Command::Start,
         };
         let (who, roles) = *self.random.pick(&PEOPLE);
+        // Some read an older version, and did not hear of the newer.
+        let former = self.former.get(&id).cloned().unwrap_or_default();
+        let document =
+            if former.is_empty() || self.random.chance(80) { document } else { self.random.pick(&former).clone() };
         // Now and then an order was written before another was accepted, or is sent again.
         let counter =
             if self.random.chance(85) { view.order_counter + 1 } else { self.random.below(view.order_counter + 4) };
@@ -400,6 +485,10 @@ impl Sim {
 fn short(event: &Event) -> String {
     let text = match event {
         Event::RolloutCreated { rollout, .. } => format!("created {}", rollout.id),
+        Event::RolloutAmended { rollout, members, .. } => {
+            let members: Vec<_> = members.iter().map(|m| format!("{} {}", m.wave, m.device)).collect();
+            format!("amended {} version {}: {}", rollout.id, rollout.version, members.join(", "))
+        }
         Event::Order { order, holders, .. } => {
             format!("order {holders:?} {} {} {:?}", order.rollout, order.counter, order.command)
         }

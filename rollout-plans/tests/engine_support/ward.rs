@@ -3,7 +3,10 @@
 use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
 
-use super::{WaveSpec, created, device, inventory, key, order, rollout, rollout_id, site};
+use super::{
+    WaveSpec, amended, amendment_signed, created, device, inventory, key, next_version, order, rollout, rollout_id,
+    site,
+};
 
 /// One site and its node's reports, as they come.
 pub(crate) struct Ward {
@@ -48,6 +51,15 @@ impl Ward {
         self.step(&Event::RolloutSigned { rollout: document.id.clone() });
         self.order(&document, &[Role::Release], Command::Start);
         document
+    }
+
+    /// A next version with these devices in its waves, signed by both roles.
+    pub(crate) fn amend(&mut self, former: &Rollout, waves: &[&[&str]]) -> (Rollout, Vec<Effect>) {
+        let waves: Vec<Vec<DeviceId>> = waves.iter().map(|w| w.iter().map(|d| device(d)).collect()).collect();
+        let (next, members) = next_version(former, &waves);
+        self.step(&amended(&next, &members));
+        let effects = self.step(&amendment_signed(&next));
+        (next, effects)
     }
 
     /// Somebody of these roles orders, with the next counter.
