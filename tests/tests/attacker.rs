@@ -3,14 +3,14 @@
 
 use std::{fs, path::PathBuf};
 
-use wardround_rollout_plans::model::Directive;
+use wardround_rollout_plans::model::{Command, Directive, Report, ReportBody};
 use wardround_signing::{
     Signer as _,
     tuf::{RoleName, next_version},
 };
 use wardround_tests::{
-    evil::{Case, People, Repository, signed},
-    world::{Ran, try_wait, wait_until},
+    evil::{CANARY, Case, People, Repository, signed},
+    world::{Device, Ran, try_wait, wait_until},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
@@ -213,6 +213,37 @@ fn a_torn_cache_is_no_way_back() {
     case.say(case.estate.seal(&directive));
     case.refuses("metadata", "a rollback");
     case.honest_words_install(&case.canary(2), "a");
+}
+
+/// A halt that the node knows of holds, whatever later directives leave out.
+#[test]
+fn a_halt_that_is_withheld_later_holds() {
+    let mut case = attack("a withheld halt");
+    let estate = &case.estate;
+    let halt = estate.order(2, Command::Halt, &estate.people.ben);
+    let goal = || vec![estate.goal(CANARY)];
+    // The mode lies from the beginning.
+    let told = estate.directive(1, vec![estate.start(), halt.clone()], goal());
+    let hidden = estate.seal(&estate.directive(2, vec![estate.start()], goal()));
+    let lifted = Command::Resume { lifts: vec![halt.digest()] };
+    let alone = estate.order(3, lifted.clone(), &estate.people.ann);
+    let alone = estate.seal(&estate.directive(3, vec![estate.start(), alone], goal()));
+    let resume = estate.order_of(4, lifted, &[&estate.people.ann, &estate.people.ben]);
+    let honest = estate.directive(4, vec![estate.start(), halt, resume], goal());
+    case.say(estate.seal(&told));
+    wait_until(30, "the halt to be known", || {
+        let known = |report: &Report| matches!(report.body, ReportBody::HaltKnown { counter: 2, .. });
+        case.evil.with(|served| served.reports.iter().any(known))
+    });
+    case.say(hidden);
+    case.check_ins(3);
+    case.site.node().kill9();
+    case.start_node();
+    case.check_ins(3);
+    assert!(case.site.devices.iter().all(Device::untouched), "a halt was forgotten");
+    case.say(alone);
+    case.refuses("order", "a second person must sign");
+    case.honest_words_install(&honest, "a");
 }
 
 /// A root that breaks a rule is found out before the node is anybody.

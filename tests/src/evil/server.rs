@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -24,11 +26,14 @@ use wardround_proto::v1::{
 };
 use wardround_rollout_plans::model::{Report, ReportBody};
 use wardround_signing::{
-    Digest, Envelope, KeyId, Policy, PublicKey, Signature, Signer as _, log::SignedCheckpoint, tuf::Files, verify,
+    Digest, Envelope, KeyId, Policy, PublicKey, SecretKey, Signature, Signer as _,
+    log::SignedCheckpoint,
+    tuf::{Files, OnlineKeys},
+    verify,
 };
 
 use super::{Estate, Repository};
-use crate::world::free_port;
+use crate::world::{World, free_port};
 
 /// What it serves now. A test changes it at any time.
 #[derive(Default)]
@@ -51,7 +56,22 @@ pub struct Served {
     pub reports: Vec<Report>,
     /// How often the node has checked in.
     pub check_ins: u64,
+    /// Highest counter of a directive that the node says it has accepted.
+    pub directive_counter: u64,
     report_key: Option<PublicKey>,
+}
+
+/// What the attacker has in hand.
+struct Held {
+    port: u16,
+    ca_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+    root: Vec<u8>,
+    directive_key: PublicKey,
+    /// Signs the log.
+    log: SignedCheckpoint,
+    site: String,
+    served: Served,
 }
 
 /// The running server.
@@ -79,14 +99,55 @@ impl Evil {
     /// Starts it for an estate and its image repository.
     #[must_use]
     pub fn start(estate: &Estate, repository: &Repository) -> Self {
-        let port = free_port();
         let ca_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let ca = params.self_signed(&ca_key).unwrap();
-        let (ca_pem, ca_pin) = (ca.pem(), Digest::of(ca.der()));
-        let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap();
+        Self::serve(Held {
+            port: free_port(),
+            ca_pem: ca.pem(),
+            issuer: Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap(),
+            root: repository.roots[0].clone(),
+            directive_key: estate.online.public(),
+            log: SignedCheckpoint::sign(0, Digest::of(b""), &estate.online).unwrap(),
+            site: estate.site.to_string(),
+            served: Served::default(),
+        })
+    }
+
+    /// Takes the place of a real controller that has been stopped, with everything that lay in its data directory: the CA's
+    /// key, the online keys, all published metadata, and the newest checkpoint of its log. Gives the key of directives too.
+    #[must_use]
+    pub fn take_over(world: &World, site: &str, metadata: Files, log: SignedCheckpoint) -> (Self, SecretKey) {
+        let data = world.home().join("controller");
+        let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+        let ca_pem = text(data.join("ca.pem"));
+        let online: OnlineKeys = serde_json::from_str(&text(data.join("online.pub.json"))).unwrap();
+        let kept = fs::read_dir(data.join("online")).unwrap().map(|entry| entry.unwrap().path());
+        let keys = kept.chain([data.join("directive.key")]).map(|path| SecretKey::from_plain_pem(&text(path)).unwrap());
+        let directive_key = keys.into_iter().find(|key| key.public() == online.directives).unwrap();
+        let report_key = text(world.site(site).state().join("identity/report.key"));
+        let served = Served {
+            timestamp_version: 1,
+            report_key: Some(SecretKey::from_plain_pem(&report_key).unwrap().public()),
+            ..Served::default()
+        };
+        let evil = Self::serve(Held {
+            port: world.port(),
+            issuer: Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&text(data.join("ca.key"))).unwrap()).unwrap(),
+            ca_pem,
+            root: metadata["1.root.json"].clone(),
+            directive_key: directive_key.public(),
+            log,
+            site: site.to_owned(),
+            served: Served { metadata, ..served },
+        });
+        (evil, directive_key)
+    }
+
+    fn serve(held: Held) -> Self {
+        let Held { port, ca_pem, issuer, root, directive_key, log, site, served } = held;
         let own_key = KeyPair::generate().unwrap();
         let mut own = CertificateParams::default();
         own.subject_alt_names = vec![SanType::IpAddress([127, 0, 0, 1].into())];
@@ -97,19 +158,13 @@ impl Evil {
             .client_ca_root(Certificate::from_pem(&ca_pem))
             .client_auth_optional(true);
 
-        let served = Arc::new(Mutex::new(Served::default()));
-        let root = repository.roots[0].clone();
+        let served = Arc::new(Mutex::new(served));
         let pin = Digest::of(&root).hex();
+        let (_, ca) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()).unwrap();
+        let ca_pin = Digest::of(&ca.contents);
         let token = format!("0011223344556677.{}.{}.{pin}.{pin}", "ab".repeat(32), ca_pin.hex());
-        let service = Arc::new(Service {
-            served: Arc::clone(&served),
-            issuer,
-            ca_pem,
-            root,
-            online: estate.online.public(),
-            log: SignedCheckpoint::sign(0, Digest::of(b""), &estate.online).unwrap(),
-            site: estate.site.to_string(),
-        });
+        let service =
+            Arc::new(Service { served: Arc::clone(&served), issuer, ca_pem, root, online: directive_key, log, site });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let router = Server::builder()
@@ -176,11 +231,13 @@ impl NodeService for Service {
         let mut served = self.served.lock().unwrap();
         served.check_ins += 1;
         let key = served.report_key.ok_or_else(|| Status::unauthenticated("nobody has enrolled"))?;
-        for envelope in &request.into_inner().reports {
+        let request = request.into_inner();
+        served.directive_counter = served.directive_counter.max(request.directive_counter);
+        for envelope in &request.reports {
             let report = verify::<Report>(&from_wire(envelope), &Policy::node(key))
                 .map_err(|e| Status::invalid_argument(e.to_string()))?
                 .into_document();
-            if report.seq == served.reports.last().map_or(0, |r| r.seq) + 1 {
+            if served.reports.last().is_none_or(|last| report.seq == last.seq + 1) {
                 served.reports.push(report);
             }
         }

@@ -9,7 +9,8 @@ use tonic::{
 };
 use wardround_proto::v1::{
     self, audit_service_client::AuditServiceClient, estate_service_client::EstateServiceClient,
-    image_service_client::ImageServiceClient, rollout_service_client::RolloutServiceClient,
+    image_service_client::ImageServiceClient, patch_service_client::PatchServiceClient,
+    rollout_service_client::RolloutServiceClient,
 };
 
 /// A call that takes longer has failed: the controller may be frozen or dead.
@@ -51,6 +52,26 @@ impl Api {
         let request = v1::GetRolloutRequest { id: id.to_owned() };
         let answer = self.runtime.block_on(client.get_rollout(request))?.into_inner();
         answer.rollout.ok_or_else(|| Status::internal("no rollout in the answer"))
+    }
+
+    /// The bytes of a rollout's document.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn document(&self, rollout: &str) -> Result<Vec<u8>, Status> {
+        let envelope = self.rollout(rollout)?.envelope;
+        envelope.map(|e| e.payload).ok_or_else(|| Status::internal("no document in the answer"))
+    }
+
+    /// The bytes of a patch's document.
+    ///
+    /// # Errors
+    /// The controller's, also when it can't be reached.
+    pub fn patch_document(&self, id: &str) -> Result<Vec<u8>, Status> {
+        let mut client = PatchServiceClient::new(self.channel.clone());
+        let answer = self.runtime.block_on(client.get_patch(v1::GetPatchRequest { id: id.to_owned() }))?.into_inner();
+        let envelope = answer.patch.and_then(|patch| patch.envelope);
+        envelope.map(|e| e.payload).ok_or_else(|| Status::internal("no document in the answer"))
     }
 
     /// All deployments of a rollout.
