@@ -35,3 +35,11 @@ fn head(limits: &str, scope: &str) -> String {
          timing: {{ install_timeout: 1m, reboot_timeout: 4s, unknown_after: 30s, defer_max: 5m, retry_after: 1s }}\n"
     )
 }
+
+/// A window, on the clock of UTC, that is closed now and for the next five hours: begin and end.
+#[must_use]
+pub fn closed_window() -> (String, String) {
+    let hour = i64::from(jiff::Timestamp::now().to_zoned_datetime(jiff::tz::TimeZone::UTC).hour());
+    let at = |ahead: i64| format!("{:02}:00", (hour + ahead) % 24);
+    (at(6), at(9))
+}

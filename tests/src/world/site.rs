@@ -15,6 +15,7 @@ pub struct Blueprint {
     critical: bool,
     probe_timeout: &'static str,
     concurrency: u32,
+    hours: Value,
 }
 
 impl Blueprint {
@@ -28,6 +29,7 @@ impl Blueprint {
             critical: true,
             probe_timeout: "2s",
             concurrency: 4,
+            hours: json!({ "time_zone": "Etc/UTC" }),
         }
     }
 
@@ -49,6 +51,13 @@ impl Blueprint {
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.critical = false;
+        self
+    }
+
+    /// Its hours: `time_zone`, `windows` and `freezes` as the site file has them; without it the clock is UTC's.
+    #[must_use]
+    pub fn hours(mut self, hours: Value) -> Self {
+        self.hours = hours;
         self
     }
 
@@ -107,6 +116,7 @@ impl Site {
             "concurrency_max": plan.concurrency,
             "devices": devices.iter().map(Device::declaration).collect::<Vec<_>>(), "systems": systems,
         });
+        put_hours(&mut declared, &plan.hours);
         if plan.devices.iter().any(|(_, _, group)| group.is_some()) {
             declared["groups"] = json!({ "pair": 1 });
         }
@@ -145,6 +155,16 @@ impl Site {
         &self.file
     }
 
+    /// Writes other hours into the site file; the node reads them within seconds.
+    pub fn set_hours(&self, hours: &Value) {
+        let mut declared: Value = serde_json::from_slice(&std::fs::read(&self.file).unwrap()).unwrap();
+        put_hours(&mut declared, hours);
+        // Never half a file under the node's eyes.
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, serde_json::to_string_pretty(&declared).unwrap()).unwrap();
+        std::fs::rename(&new, &self.file).unwrap();
+    }
+
     /// A device by its name.
     #[must_use]
     pub fn device(&self, name: &str) -> &Device {
@@ -170,5 +190,14 @@ impl Site {
         let name = format!("node {}", self.id);
         self.node = None;
         self.node = Some(Process::start(&name, program, args, &[("RUST_LOG", "info")], &self.log));
+    }
+}
+
+fn put_hours(declared: &mut Value, hours: &Value) {
+    for field in ["time_zone", "windows", "freezes"] {
+        match hours.get(field) {
+            Some(value) => declared[field] = value.clone(),
+            None => drop(declared.as_object_mut().unwrap().remove(field)),
+        }
     }
 }
