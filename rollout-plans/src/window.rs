@@ -241,7 +241,7 @@ fn last_open(clock: &Clock, windows: &[Window], at: i64) -> Option<i64> {
     let ahead = i64::try_from(AHEAD.0).unwrap_or(i64::MAX);
     let mut end = at;
     while end - at < ahead {
-        let around = windows.iter().take(WINDOWS_MAX).flat_map(|w| clock.occurrences(w, end, 3));
+        let around = windows.iter().take(WINDOWS_MAX).flat_map(|w| clock.occurrences(w, end, 1));
         match around.filter(|(from, to)| *from <= end && end < *to).map(|(_, to)| to).max() {
             Some(further) => end = further,
             None => return Some(end),

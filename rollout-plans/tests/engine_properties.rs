@@ -59,7 +59,7 @@ fn the_safety_contract_holds() {
         "wave awaiting_approval, wave running, wave soaking, wave passed, wave failed, wave rolling_back",
         "wave rolled_back, waits signatures, waits start, waits earlier_wave, waits approval, waits deployments",
         "waits soak, waits rollbacks, waits silent_sites, waits evidence, waits resume, waits decision",
-        "waits concurrency, waits redundancy_group, waits device, report_ignored, alarm clinical_system",
+        "waits concurrency, waits redundancy_group, waits window, waits device, report_ignored, alarm clinical_system",
         "amendment_drafted, amendment_signed, rollout_amended, amendment_failed, alarm amendment, early approval",
         "alarm deployment_failed, alarm evidence, alarm rollback_failed, alarm unknown, alarm wave_failed",
     ];

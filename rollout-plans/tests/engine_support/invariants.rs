@@ -57,6 +57,8 @@ impl Watch {
             .collect();
         for key in &offered {
             self.s2_order_of_waves(state, documents, &present, key);
+            let plan = &documents[&key.0].plan;
+            assert!(super::may_begin(plan, now), "{} was offered outside its windows, at {}", key.1, now.0);
         }
         s4_limits(state, documents, &present, &offered);
         if !self.regrouped {

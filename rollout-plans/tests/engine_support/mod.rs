@@ -162,6 +162,17 @@ pub(crate) fn amendment_signed(document: &Rollout) -> Event {
     Event::AmendmentSigned { rollout: document.id.clone(), digest: digest_of(document), signed: true }
 }
 
+/// Windows of the simulation: 55 minutes of each hour. With the default time-outs an install may begin for ten of them.
+pub(crate) fn hourly() -> Vec<Window> {
+    let clock = |hour: u32, minute: u32| format!("{hour:02}:{minute:02}").parse().unwrap();
+    (0..24).map(|hour| Window { days: Vec::new(), from: clock(hour, 0), to: clock(hour, 55) }).collect()
+}
+
+/// May an install of a plan with no windows, or with [`hourly`] ones, begin? Reckoned without the code under test.
+pub(crate) fn may_begin(plan: &Plan, now: Timestamp) -> bool {
+    plan.windows.is_empty() || now.0 % 3_600_000 <= 600_000
+}
+
 pub(crate) fn digest_of(rollout: &Rollout) -> Digest {
     Digest::of(&serde_json::to_vec(rollout).unwrap())
 }

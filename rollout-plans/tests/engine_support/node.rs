@@ -51,6 +51,9 @@ pub(crate) struct Node {
     answered: BTreeSet<(RolloutId, DeviceId, u32)>,
 }
 
+/// What a node says when its window is closed.
+const WINDOW: &str = "window closed until the next hour";
+
 impl Node {
     pub(crate) fn new(site: SiteId, inventory: SiteInventory) -> Self {
         Self {
@@ -166,6 +169,13 @@ impl Node {
                     .first_preflight
                     .get_or_insert(now);
                 match fate {
+                    _ if !super::may_begin(plan, now) => {
+                        reason = WINDOW;
+                        if state == Deferred {
+                            return;
+                        }
+                        Deferred
+                    }
                     Fate::NotApplicable => Skipped,
                     _ if self.installed.contains(device) => Skipped,
                     Fate::InUse(long) if now < first.after(long) => {
@@ -226,7 +236,7 @@ impl Node {
             attempt,
             state,
             reason: reason.to_owned(),
-            code: String::new(),
+            code: if reason == WINDOW { "window_closed".to_owned() } else { String::new() },
             evidence: Evidence::default(),
         });
     }

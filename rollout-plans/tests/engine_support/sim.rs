@@ -6,8 +6,8 @@ use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
 
 use super::{
-    Fate, Node, WaveSpec, amended, created, device, digest_of, invariants::Watch, inventory, key, next_version, order,
-    order_of, random::Random, resume, rollout, signatory, site,
+    Fate, Node, WaveSpec, amended, created, device, digest_of, hourly, invariants::Watch, inventory, key, next_version,
+    order, order_of, random::Random, resume, rollout, signatory, site,
 };
 
 /// What the simulation holds.
@@ -139,6 +139,9 @@ impl Sim {
         let scope = *self.random.pick(&[Scope::Device, Scope::Site, Scope::Wave, Scope::Rollout]);
         let (mut document, members) = rollout(id, &waves, limits, scope);
         document.plan.timing.defer_max = DurationMs::from_secs(3600);
+        if self.seed % 8 == 1 && id == "a" {
+            document.plan.windows = hourly();
+        }
         self.documents.insert(document.id.clone(), document.clone());
         self.apply(&created(&document, &members));
         // Most runs get going at once; the others leave it to chance.
