@@ -10,7 +10,7 @@ use wardround_signing::{
     tuf::{Metadata, Moment, RoleName, Root, Signed, Targets, TufKey, TufKeyId, next_version},
 };
 use wardround_tests::world::{
-    Blueprint, PASSPHRASE, Ran, World, plan,
+    Blueprint, PASSPHRASE, Pace, Ran, World, plan,
     repository::{HOLDERS, key, signed_by},
 };
 
@@ -92,5 +92,29 @@ fn a_site_that_was_away_follows_new_people_of_every_role() {
     world.run(&["rollout", "start", "r2", "--key", &gil]).ok();
     world.wait_state(60, "r2", "completed");
     assert!(world.device("rx1/a").installed("KB2"));
+    assert_eq!(world.alarms("rx1"), [], "nothing was refused on the way");
+}
+
+/// The node has not heard of the new key when the halt comes: it looks for newer metadata before it refuses.
+#[test]
+fn a_halt_of_somebody_who_got_the_key_a_moment_ago_counts() {
+    let mut world = World::with(PROGRAM, Pace { check_in_every: "30s", ..Pace::default() }, |_| {});
+    world.add_site(&Blueprint::new("rx1").device("a", "canary"));
+    world.patch("KB1", 0);
+    world.start("r1", "KB1", &plan::one_wave("1h", "{ per_site: 1 }", "wave"));
+    world.wait_deployment(60, "r1", "rx1/a", &["soaking"]);
+
+    let flo = world.dir().join("flo.key").display().to_string();
+    let create = ["key", "create", "--holder", "Flo Hart", "--role", "on-call", "--out", &flo];
+    Ran::run(world.program(), world.home(), &create, PASSPHRASE).ok();
+    let public: TrustedKey = serde_json::from_slice(&fs::read(world.dir().join("flo.pub.json")).unwrap()).unwrap();
+    let mut targets: Targets = next(&world, RoleName::Targets, "1.targets.json");
+    targets.add_key(RoleName::OnCall, public.key, Some("Flo Hart"));
+    let holders = HOLDERS.map(|(seed, _)| key(seed));
+    let answer = world.api.submit("targets", signed_by(targets, &holders.each_ref())).unwrap();
+    assert_eq!(answer.state(), MetadataState::Published);
+    let halt = ["rollout", "halt", "r1", "--reason", "images missing", "--key", &flo, "--output", "json"];
+    let halted = world.run(&halt).ok().json();
+    assert_eq!(halted["all_connected_confirmed"], true, "{halted}");
     assert_eq!(world.alarms("rx1"), [], "nothing was refused on the way");
 }

@@ -5,15 +5,19 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::WatchRequest;
+use wardround_signing::Envelope;
 
 use super::{Controller, View, Wakers, backoff, connect::in_time, convert::from_wire};
 use crate::{
     executor::Owner,
+    machine::OrderMark,
     trust::{self, Refusal},
 };
 
 /// A stream that held for so long was a good one: the next pause begins at the shortest again.
 const GOOD_STREAM: Duration = Duration::from_secs(10);
+/// How long a halt that does not verify waits for newer metadata.
+const NEWER_VIEW: Duration = Duration::from_secs(10);
 
 /// Holds the stream until `stop`.
 pub(crate) async fn run(
@@ -53,13 +57,7 @@ async fn hold(controller: &Controller, images: &watch::Receiver<View>, owner: &O
         match stream.message().await {
             Ok(Some(message)) => {
                 if let Some(halt) = message.halt {
-                    let view = images.borrow().clone();
-                    let unknown = || Refusal {
-                        what: "metadata",
-                        why: "a halt came before any metadata that verifies: whose it is is not known yet".to_owned(),
-                        rollout: None,
-                    };
-                    match view.ok_or_else(unknown).and_then(|images| trust::halt(&from_wire(halt), images.people())) {
+                    match verified(&from_wire(halt), images, wakers).await {
                         Ok(order) => {
                             tracing::warn!(rollout = %order.rollout, counter = order.counter, "a halt came");
                             owner.halt(order).await;
@@ -72,6 +70,29 @@ async fn hold(controller: &Controller, images: &watch::Receiver<View>, owner: &O
             Ok(None) => return "the controller closed it".to_owned(),
             Err(status) => return format!("{:?}: {}", status.code(), status.message()),
         }
+    }
+}
+
+/// A halt by the keys of the present view; one that they do not verify, by those of the next, for whose key was given
+/// to them a moment ago halts too.
+async fn verified(halt: &Envelope, images: &watch::Receiver<View>, wakers: &Wakers) -> Result<OrderMark, Refusal> {
+    let mut images = images.clone();
+    let judge = |view: &View| match view {
+        Some(images) => trust::halt(halt, images.people()),
+        None => Err(Refusal {
+            what: "metadata",
+            why: "a halt came before any metadata that verifies: whose it is is not known yet".to_owned(),
+            rollout: None,
+        }),
+    };
+    let first = judge(&images.borrow_and_update());
+    if first.is_ok() {
+        return first;
+    }
+    wakers.nudge.notify_one();
+    match tokio::time::timeout(NEWER_VIEW, images.changed()).await {
+        Ok(Ok(())) => judge(&images.borrow()),
+        _ => first,
     }
 }
 
