@@ -3,14 +3,14 @@
 
 use std::{fs, path::PathBuf};
 
-use wardround_rollout_plans::model::{Command, Directive, Report, ReportBody};
+use wardround_rollout_plans::model::{Command, DeploymentState, Directive, Report, ReportBody};
 use wardround_signing::{
     Signer as _,
     tuf::{RoleName, next_version},
 };
 use wardround_tests::{
     evil::{CANARY, Case, People, Repository, signed},
-    world::{Device, Ran, try_wait, wait_until},
+    world::{Device, Ran, plan, try_wait, wait_until},
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
@@ -259,4 +259,29 @@ fn enrolment_refuses_another_root() {
     assert_ne!(refused.code, Some(0));
     assert!(refused.err.contains("other root metadata than the token pins"), "{}", refused.err);
     assert!(!std::path::Path::new(&state).join("identity").exists());
+}
+
+/// The node goes by the windows that people signed and by its own clock, whatever the controller makes of them.
+#[test]
+fn an_offer_outside_the_signed_windows_installs_nothing() {
+    let (from, to) = plan::closed_window();
+    let closed = format!("windows: [{{ from: \"{from}\", to: \"{to}\" }}]\nwaves:");
+    let mut case = Case::planned(PROGRAM, "closed window", |plan| plan.replacen("waves:", &closed, 1));
+    case.say(case.estate.seal(&case.canary(1)));
+    let told = |report: &Report| match &report.body {
+        ReportBody::Deployment { state: DeploymentState::Deferred, code, reason, .. } => {
+            code == "window_closed" && reason.contains("it is outside the plan's windows")
+        }
+        _ => false,
+    };
+    wait_until(60, "the node's word that the window is closed", || {
+        case.evil.with(|served| served.reports.iter().any(told))
+    });
+    // A newer directive, and a new start of the node, open no window.
+    case.say(case.estate.seal(&case.canary(2)));
+    case.check_ins(3);
+    case.site.node().kill9();
+    case.start_node();
+    case.check_ins(3);
+    assert!(case.site.devices.iter().all(|d| d.installs() == 0));
 }

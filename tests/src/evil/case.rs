@@ -7,7 +7,7 @@ use wardround_rollout_plans::model::Directive;
 use wardround_signing::Envelope;
 
 use super::{Estate, Evil, Repository};
-use crate::world::{Blueprint, Device, Ran, Service, Site, plan, try_wait, wait_until};
+use crate::world::{Blueprint, Device, Ran, Service, Site, plan::two_waves, try_wait, wait_until};
 
 /// The first wave.
 pub const CANARY: usize = 0;
@@ -35,18 +35,24 @@ impl Case {
     /// Everything is served as an honest controller would; the directive is not there yet. `program` is `wardround`.
     #[must_use]
     pub fn new(program: &str, name: &'static str) -> Self {
+        Self::planned(program, name, |plan| plan)
+    }
+
+    /// As [`Case::new`], with another plan that people of both roles signed.
+    #[must_use]
+    pub fn planned(program: &str, name: &'static str, plan: impl FnOnce(String) -> String) -> Self {
         let program = PathBuf::from(program);
         let dir = tempfile::Builder::new().prefix("wardround-tamper-").tempdir().unwrap();
         let sites = dir.path().join("sites");
         std::fs::create_dir_all(&sites).unwrap();
         let service = Service::start(&sites);
         // The approval of a clinical safety officer stands before the second wave.
-        let yaml = plan::two_waves("300ms", "{ per_site: 2 }", "wave").replacen(
+        let yaml = two_waves("300ms", "{ per_site: 2 }", "wave").replacen(
             "    soak: 300ms\n",
             "    soak: 300ms\n    gate: { approvals: [clinical] }\n",
             1,
         );
-        let estate = Estate::new("rx1", &yaml);
+        let estate = Estate::new("rx1", &plan(yaml));
         let evil = Evil::start(&estate, &estate.repository());
         let blueprint = Blueprint::new("rx1").device("a", "canary").device("b", "full");
         let site = Site::build(dir.path(), &blueprint, &service, evil.port);
