@@ -1,5 +1,4 @@
 //! Maintenance windows and change freezes, with a real controller and real nodes.
-#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use serde_json::{Value, json};
 use wardround_tests::world::{Blueprint, World, plan, wait, wait_until};
