@@ -5,7 +5,10 @@ use wardround_rollout_plans::model::{
 };
 use wardround_signing::Digest;
 
-use super::{Cause, Deployment, GoalWish, NodeState, PAST_ROLLOUTS_MAX, Phase, RolloutState, RolloutWish, Wishes};
+use super::{
+    Cause, Deployment, GoalWish, NodeState, PAST_ROLLOUTS_MAX, Phase, RolloutState, RolloutWish, Wishes,
+    versions::Taken,
+};
 
 /// Identity of wishes: the same again is no news.
 pub(super) fn identity(wishes: &Wishes) -> Option<Digest> {
@@ -36,14 +39,16 @@ impl NodeState {
     }
 
     fn learn_rollout(&mut self, wish: &RolloutWish, now: Timestamp) {
-        if self.rollouts.get(&wish.rollout).is_some_and(|known| known.digest != wish.digest) {
-            let why = format!("rollout {} is known with other content: a rollout never changes", wish.rollout);
-            return self.refuse("rollout", &why, Some(&wish.rollout), now);
+        match self.take_version(wish, now) {
+            Taken::Whole => {}
+            Taken::Older => return self.learn_older(wish, now),
+            Taken::No => return,
         }
         self.learn_orders(&wish.halts, &wish.resumes, wish.mode, wish, now);
         let (acked, counter) = (self.outbox.acked(), self.counter);
         let state = self.rollouts.entry(wish.rollout.clone()).or_insert_with(|| RolloutState {
             digest: wish.digest,
+            version: wish.version.number,
             patch_digest: wish.patch_digest,
             policy: wish.policy.clone(),
             mode: wish.mode,

@@ -9,6 +9,8 @@ use wardround_rollout_plans::model::{
 };
 use wardround_signing::Digest;
 
+use super::Version;
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "input", rename_all = "snake_case")]
@@ -91,6 +93,9 @@ pub(crate) struct RolloutWish {
     pub(crate) rollout: RolloutId,
     /// Its document.
     pub(crate) digest: Digest,
+    /// Which version of it.
+    #[serde(default, skip_serializing_if = "Version::is_first")]
+    pub(crate) version: Version,
     /// Patch.
     pub(crate) patch: PatchId,
     /// Its document.

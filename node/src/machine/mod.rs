@@ -16,6 +16,7 @@ mod pump;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod versions;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,7 @@ pub(crate) use input::{
     RolloutPolicy, RolloutWish, SiteView, UninstallFound, WavePolicy, Wishes,
 };
 pub(crate) use outbox::{Outbox, clip};
+pub(crate) use versions::Version;
 
 /// Most distinct refusals that are reported; a controller that sends rubbish for ever must not fill the disk.
 const REFUSALS_MAX: usize = 256;
@@ -53,6 +55,9 @@ pub(crate) struct NodeState {
     wishes: Option<Digest>,
     rollouts: BTreeMap<RolloutId, RolloutState>,
     halts: BTreeMap<RolloutId, Halts>,
+    /// Floors: the newest version accepted of each rollout that was amended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    versions: BTreeMap<RolloutId, u32>,
     systems: BTreeMap<SystemId, SystemState>,
     refusals: BTreeSet<Digest>,
     /// The time of the newest input.
@@ -64,6 +69,9 @@ pub(crate) struct NodeState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RolloutState {
     pub(crate) digest: Digest,
+    /// Its version.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub(crate) version: u32,
     pub(crate) patch_digest: Digest,
     pub(crate) policy: RolloutPolicy,
     pub(crate) mode: Mode,
@@ -96,6 +104,7 @@ impl NodeState {
             wishes: None,
             rollouts: BTreeMap::new(),
             halts: BTreeMap::new(),
+            versions: BTreeMap::new(),
             systems: BTreeMap::new(),
             refusals: BTreeSet::new(),
             clock: Timestamp(0),
@@ -222,6 +231,15 @@ impl NodeState {
         let mut env = Env { rollout, device, policy: &state.policy, outbox: &mut self.outbox, now };
         Some(act(deployment, &mut env))
     }
+}
+
+fn first() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first(version: &u32) -> bool {
+    *version == 1
 }
 
 fn refusal(what: &str, why: &str, rollout: Option<&RolloutId>) -> Digest {

@@ -11,7 +11,7 @@ use wardround_signing::{
 };
 
 use super::{documents::Genuine, floor::Floor};
-use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, WavePolicy, Wishes};
+use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, Version, WavePolicy, Wishes};
 
 /// Something that is not obeyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,10 @@ pub(crate) fn wishes(
             refusals.push(Refusal { what: "directive", why, rollout: Some(part.rollout.clone()) });
             continue;
         }
+        if let Err(why) = paper.rollout.document().check_lineage() {
+            refusals.push(Refusal { what: "rollout", why, rollout: Some(part.rollout.clone()) });
+            continue;
+        }
         rollouts.push(rollout_wish(part, paper, anchor, inventory, &mut refusals));
     }
     (Wishes { counter: directive.counter, expires_at: directive.expires_at, rollouts }, refusals)
@@ -106,7 +110,7 @@ fn rollout_wish(
 ) -> RolloutWish {
     let Paper { rollout, patch, agreed } = paper;
     let mut refuse = |what, why: String| refusals.push(Refusal { what, why, rollout: Some(part.rollout.clone()) });
-    // 6. People's orders: each must verify by itself for this very document.
+    // 6. People's orders: each must verify by itself, for this document or a version before it.
     let mut orders = Vec::new();
     for envelope in &part.orders {
         match order(envelope, anchor, rollout) {
@@ -143,6 +147,7 @@ fn rollout_wish(
     RolloutWish {
         rollout: part.rollout.clone(),
         digest: rollout.digest(),
+        version: Version { number: rollout.document().version, ancestors: rollout.document().ancestors.clone() },
         patch: rollout.document().patch.clone(),
         patch_digest: patch.digest(),
         policy: policy(rollout.document()),
@@ -158,8 +163,16 @@ fn rollout_wish(
 fn order(envelope: &Envelope, anchor: &TrustAnchor, rollout: &Genuine<Rollout>) -> Result<Verified<Order>, String> {
     let verified = person_order(envelope, anchor)?;
     let order = verified.document();
-    if order.rollout != rollout.document().id || order.digest != rollout.digest() {
+    let (document, own) = (rollout.document(), rollout.digest());
+    if order.rollout != document.id || !document.counts_for(own, order.digest) {
         return Err(format!("the {} order is for another rollout document", order.command.word()));
+    }
+    // People approve the devices that they have seen.
+    if let Command::Approve { wave } = &order.command
+        && document.waves.iter().any(|w| w.name == *wave)
+        && !document.approval_counts(own, order.digest, wave)
+    {
+        return Err(format!("the approval is of wave {wave} as it was before an amendment changed it"));
     }
     Ok(verified)
 }

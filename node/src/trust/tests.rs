@@ -507,3 +507,32 @@ fn a_resume_is_of_two_people_one_of_them_a_release_manager() {
     let (wishes, refusals) = h.wishes(vec![mixed], Vec::new());
     assert!(wishes.rollouts[0].resumes.is_empty() && refusals[0].why.contains("does not match"), "{refusals:?}");
 }
+
+#[test]
+fn orders_of_a_version_before_count_and_approvals_only_of_a_wave_that_is_the_same() {
+    let mut h = Hospital::new();
+    let own = h.digest();
+    let mut next = h.rollout.clone();
+    (next.version, next.ancestors, next.waves[1].since) = (2, vec![own], 2);
+    let old = [h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem), h.order(Command::Halt, &h.cem)];
+    let early = h.order(Command::Approve { wave: h.waves[0][0].wave.clone() }, &h.ben);
+    h.rollout = next;
+    let (wishes, refusals) = h.wishes([old.to_vec(), vec![early]].concat(), vec![h.goal(0, 0), h.goal(1, 0)]);
+    let wish = &wishes.rollouts[0];
+    let goals: Vec<_> = wish.goals.iter().map(|g| g.device.name()).collect();
+    assert_eq!((goals, wish.halts.len()), (vec!["a"], 1), "{refusals:?}");
+    assert_eq!((wish.version.number, &wish.version.ancestors), (2, &vec![own]));
+    let late = refusals.iter().filter(|r| r.why.contains("wave full as it was before an amendment")).count();
+    assert_eq!(late, 2, "{refusals:?}");
+    let orders = [old[..1].to_vec(), vec![h.approval(&h.ben), h.approval(&h.cem)]].concat();
+    let (wishes, refusals) = h.wishes(orders, vec![h.goal(1, 0)]);
+    assert_eq!((wishes.rollouts[0].goals.len(), refusals), (1, Vec::new()));
+}
+
+#[test]
+fn a_document_whose_lineage_is_made_up_counts_for_nothing() {
+    let mut h = Hospital::new();
+    h.rollout.version = 2;
+    let (wishes, refusals) = h.wishes(vec![h.order(Command::Start, &h.ann)], vec![h.goal(0, 0)]);
+    assert!(wishes.rollouts.is_empty() && refusals[0].why.contains("not all of them"), "{refusals:?}");
+}

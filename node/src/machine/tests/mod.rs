@@ -7,4 +7,5 @@ mod property;
 mod rig;
 mod rollback;
 mod story;
+mod versions;
 mod windows;

@@ -171,6 +171,7 @@ impl Rig {
         let wish = RolloutWish {
             rollout: rollout(),
             digest: Digest::of(b"rollout"),
+            version: Default::default(),
             patch: PatchId::new("KB1").unwrap(),
             patch_digest: Digest::of(b"patch"),
             policy: policy(scope),
