@@ -105,6 +105,39 @@ impl Repository {
         self.submit(role, signed, signer).await
     }
 
+    /// Refuses a document that the published repository does not agree on.
+    pub(crate) fn check_agreed(&self, path: &str, digest: &Digest) -> Result<(), Failure> {
+        let wrong = |why: String| {
+            Failure::refused(format!("what this builds on is not what people signed: {path}: {why}"))
+                .hint("sign nothing, and tell the controller's operators")
+        };
+        let agreed = self.images.agreed(path).map_err(|e| wrong(e.to_string()))?;
+        if agreed.sha256 == *digest {
+            Ok(())
+        } else {
+            Err(wrong("release and clinical signed another document".into()))
+        }
+    }
+
+    /// Takes the signer's role back from another document at a path, so that this one can be signed for. `false` when
+    /// there is none.
+    pub(crate) async fn take_back(&self, path: &str, document: &[u8], signer: &dyn Signer) -> Result<bool, Failure> {
+        let role = self.role_of(signer)?;
+        let kind = Kind::of(path).ok_or_else(|| Failure::new(format!("{path} names no document")))?;
+        let wanted = Target::of(document, kind);
+        if !self.images.targets(role).any(|(name, target)| name == path && *target != wanted) {
+            return Ok(false);
+        }
+        let expires = Moment::from_ms(when::now_ms()).plus_seconds(LISTING_LIFE_S);
+        let standing = self.images.standing();
+        let present = standing.listing(role).ok_or_else(|| Failure::new(format!("there is no {role} metadata")))?;
+        let mut next = next_version(present.metadata(), expires);
+        next.targets.remove(path);
+        eprintln!("{role} takes its signature on an earlier draft at {path} back");
+        self.submit(role, Signed::new(next).map_err(|e| refused(&e))?, signer).await?;
+        Ok(true)
+    }
+
     /// Signs a version and hands it to the controller; says when it has to wait.
     pub(crate) async fn submit(
         &self,

@@ -38,6 +38,7 @@ fn help_names_every_command_with_an_example() {
         &["rollout", "watch"],
         &["rollout", "list"],
         &["rollout", "deployments"],
+        &["rollout", "amend"],
         &["rollout", "approve"],
         &["rollout", "pause"],
         &["rollout", "resume"],

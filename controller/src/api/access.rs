@@ -63,6 +63,7 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.PatchService/ListPatches", Operator(READ), false),
     ("wardround.v1.RolloutService/PreviewPlan", Operator(READ), false),
     ("wardround.v1.RolloutService/CreateRollout", Operator([Y, N, N, N, N]), false),
+    ("wardround.v1.RolloutService/AmendRollout", Operator([Y, N, N, N, N]), false),
     ("wardround.v1.RolloutService/SignRollout", Operator([Y, Y, N, N, N]), false),
     ("wardround.v1.RolloutService/GetRollout", Operator(READ), false),
     ("wardround.v1.RolloutService/ListRollouts", Operator(READ), false),

@@ -107,6 +107,8 @@ pub(super) fn rollout(facts: &Facts, hub: &Hub, id: &RolloutId, whole: bool) -> 
         halt_spread: Some(halt_spread),
         pending_orders: view.pending.iter().map(|p| pending(p, whole)).collect(),
         halts_in_force: view.halts_in_force.iter().map(halt).collect(),
+        version: view.version,
+        amendment: super::amend::amendment(facts, id, view.amendment.as_ref(), whole),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The gRPC services: each method parses, calls a room, converts, and maps errors to a status; nothing else.
 
 mod access;
+mod amend;
 mod audit;
 mod caller;
 mod calls;

@@ -45,6 +45,15 @@ impl RolloutService for Service {
         Ok(Response::new(v1::CreateRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
     }
 
+    async fn amend_rollout(
+        &self,
+        request: Request<v1::AmendRolloutRequest>,
+    ) -> Result<Response<v1::AmendRolloutResponse>, Status> {
+        let by = operator(&request)?;
+        let (id, left_out) = Box::pin(self.0.amend_rollout(&by, &request.into_inner())).await?;
+        Ok(Response::new(v1::AmendRolloutResponse { rollout: Some(self.0.rollout(&id, true)?), left_out }))
+    }
+
     async fn sign_rollout(
         &self,
         request: Request<v1::SignRolloutRequest>,
@@ -108,7 +117,10 @@ impl RolloutService for Service {
         let after = page::position(&asked.page_token)?;
         let start = usize::try_from(after.map_or(0, |at| at.saturating_add(1))).unwrap_or(usize::MAX);
         let members = self.0.core.read(|facts| facts.registry.rollout(&id).map(|r| Arc::clone(&r.members)));
-        let members = members.ok_or_else(|| unknown(&id))?;
+        let mut members = members.ok_or_else(|| unknown(&id))?;
+        if asked.version != 0 && asked.version != self.0.core.read(|facts| facts.registry.version(&id)) {
+            members = self.0.waiting_members(&id, asked.version)?;
+        }
         let found = members.iter().enumerate().skip(start).take(size + 1);
         let (found, next_page_token) = page::cut(found.collect(), size, |(at, _)| at.to_string());
         let members = found.into_iter().map(|(_, m)| convert::member(m)).collect();
@@ -226,7 +238,9 @@ impl Api {
     /// One rollout as people see it.
     pub(super) fn rollout(&self, id: &RolloutId, whole: bool) -> Result<v1::Rollout, Status> {
         let hub = self.core.hub();
-        self.core.read(|facts| convert::rollout(facts, hub, id, whole)).ok_or_else(|| unknown(id))
+        let mut rollout = self.core.read(|facts| convert::rollout(facts, hub, id, whole)).ok_or_else(|| unknown(id))?;
+        self.sign_state(&mut rollout);
+        Ok(rollout)
     }
 
     async fn sign_rollout(&self, id: &RolloutId, signatures: &[Signature]) -> Result<(), Status> {

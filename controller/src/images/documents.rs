@@ -8,7 +8,7 @@ use wardround_rollout_plans::{
 };
 use wardround_signing::{
     Digest, Role,
-    tuf::{Images, KeyHolder, Kind, RoleName},
+    tuf::{Images, KeyHolder, Kind, RoleName, rollout_path},
 };
 
 use crate::{
@@ -23,18 +23,24 @@ const SIGNING: [(RoleName, Role); 2] = [(RoleName::Release, Role::Release), (Rol
 pub(super) enum Document {
     /// A patch.
     Patch(PatchId),
-    /// The first version of a rollout.
-    Rollout(RolloutId),
+    /// A version of a rollout.
+    Rollout(RolloutId, u32),
 }
 
 impl Document {
-    /// `patches/ID.json` or `rollouts/ID.1.json`.
+    /// `patches/ID.json` or `rollouts/ID.VERSION.json`.
     pub(super) fn of(path: &str) -> Option<Self> {
         let (_, name) = path.split_once('/')?;
         let name = name.strip_suffix(".json")?;
         match Kind::of(path)? {
             Kind::Patch => PatchId::new(name).ok().map(Self::Patch),
-            Kind::Rollout => RolloutId::new(name.strip_suffix(".1")?).ok().map(Self::Rollout),
+            Kind::Rollout => {
+                let (id, version) = name.rsplit_once('.')?;
+                let version: u32 = version.parse().ok()?;
+                let id = RolloutId::new(id).ok()?;
+                // One spelling of each number.
+                (rollout_path(id.as_str(), u64::from(version)).ok()? == path).then_some(Self::Rollout(id, version))
+            }
         }
     }
 
@@ -42,7 +48,13 @@ impl Document {
     pub(super) fn held(&self, facts: &Facts) -> Option<(Digest, u64)> {
         match self {
             Self::Patch(id) => facts.registry.patch(id).map(|p| (p.digest, p.envelope.payload.len() as u64)),
-            Self::Rollout(id) => facts.registry.rollout(id).map(|r| (r.digest, r.envelope.payload.len() as u64)),
+            Self::Rollout(id, version) if *version == facts.registry.version(id) => {
+                facts.registry.rollout(id).map(|r| (r.digest, r.envelope.payload.len() as u64))
+            }
+            Self::Rollout(id, version) => {
+                let waiting = facts.registry.amendment(id).filter(|waiting| waiting.version == *version);
+                waiting.map(|waiting| (waiting.digest, waiting.document.len() as u64))
+            }
         }
     }
 }
@@ -93,7 +105,9 @@ fn change(facts: &Facts, path: &str, standing: Option<&(Digest, Standing)>, hold
     let signed = Signed { signatures: Vec::new(), holders: holders.to_vec(), roles, ready };
     match document {
         Document::Patch(id) => Some(RegistryEvent::PatchSigned { id, signed }.into()),
-        Document::Rollout(id) => {
+        // The engine hears of it from `amendments`.
+        Document::Rollout(id, version) if version != facts.registry.version(&id) => None,
+        Document::Rollout(id, _) => {
             let becomes_ready = ready && !facts.registry.rollout(&id)?.ready;
             let change = Change::from(RegistryEvent::RolloutSigned { id: id.clone(), signed });
             let whole = change.clone().and(Event::RolloutSigned { rollout: id });

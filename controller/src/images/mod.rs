@@ -9,6 +9,7 @@
 //! **Invariant:** nothing is served that was not read back before as a node reads it ([`Images::from_files`]), expiry of
 //! people's metadata aside: the controller goes on telling nodes what is true while people are late.
 
+mod amendments;
 mod documents;
 mod error;
 mod files;

@@ -123,6 +123,7 @@ impl Repository {
         .await?;
         let mut changes = vec![Change::from(RegistryEvent::ImagesPublished { files: pins, text: text.clone() })];
         changes.extend(documents::changes(&self.core, before.as_ref().map(|view| &view.images), &images, signers));
+        changes.extend(super::amendments::changes(&self.core, &images));
         let outcomes = self.core.submit_all(changes).await?;
         for refusal in outcomes.into_iter().filter_map(Result::err) {
             tracing::error!(%refusal, "a document's new standing was not recorded");

@@ -103,6 +103,17 @@ pub(crate) enum RegistryEvent {
         /// What was added.
         signed: Signed,
     },
+    /// The plan of a rollout was resolved anew into its next version; the engine hears of it in the same change.
+    AmendmentDrafted {
+        /// Rollout.
+        id: RolloutId,
+        /// Version.
+        version: u32,
+        /// The document's text.
+        document: Arc<str>,
+        /// Who.
+        by: String,
+    },
     /// A new version of metadata waits for more signatures, or for another role's new version.
     MetadataStaged {
         /// Role.
@@ -182,7 +193,9 @@ impl RegistryEvent {
             Self::TokenMade { id, .. } => Subject::Token(id.clone()),
             Self::NodeEnrolled { token, .. } => Subject::Token(token.clone()),
             Self::PatchCreated { id, .. } | Self::PatchSigned { id, .. } => Subject::Patch(id.clone()),
-            Self::RolloutDrafted { id, .. } | Self::RolloutSigned { id, .. } => Subject::Rollout(id.clone()),
+            Self::RolloutDrafted { id, .. } | Self::RolloutSigned { id, .. } | Self::AmendmentDrafted { id, .. } => {
+                Subject::Rollout(id.clone())
+            }
             Self::MetadataStaged { .. } | Self::ImagesPublished { .. } => Subject::Images,
             Self::NodeRevoked { site, .. } => Subject::Site(site.clone()),
             Self::OperatorIssued { serial, .. } => Subject::Token(serial.clone()),

@@ -25,6 +25,7 @@ impl Registry {
     /// Called with each event that the engine has taken in. What a report says counts as far as the engine knows the thing:
     /// a node that makes things up must not fill the state.
     pub(crate) fn observe(&mut self, event: &Event, engine: &State, now: Timestamp) {
+        self.follow_versions(event, engine);
         match event {
             Event::RolloutCreated { rollout, members, .. } => {
                 if let Some(record) = self.rollouts.get_mut(&rollout.id) {

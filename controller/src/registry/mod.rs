@@ -5,6 +5,7 @@
 
 mod access;
 mod alarms;
+mod amendments;
 mod event;
 mod facts;
 mod images;
@@ -13,6 +14,8 @@ mod signatures;
 use access::Revocations;
 pub(crate) use access::{Revocation, Revoked};
 pub(crate) use alarms::{Alarm, Alarms};
+pub(crate) use amendments::Amendment;
+use amendments::Amendments;
 pub(crate) use event::{RegistryEvent, Signed};
 pub(crate) use facts::SystemFinding;
 pub(crate) use images::{FilePin, ImageRecord};
@@ -118,6 +121,9 @@ pub(crate) struct Registry {
     /// Serial numbers of operators' certificates that are on record.
     #[serde(default)]
     certificates: BTreeSet<String>,
+    /// Versions of rollouts beside those in force.
+    #[serde(default)]
+    amendments: Amendments,
     /// What each site was told last, as the audit log has it.
     #[serde(default)]
     told: BTreeMap<SiteId, Digest>,
@@ -218,7 +224,8 @@ impl Registry {
 
     /// A document that both roles have signed, by the SHA-256 of its bytes.
     pub(crate) fn document(&self, digest: &Digest) -> Option<Arc<Envelope>> {
-        let (envelope, ready) = match self.documents.get(digest)? {
+        let Some(known) = self.documents.get(digest) else { return self.former_document(digest) };
+        let (envelope, ready) = match known {
             DocumentId::Patch(id) => self.patches.get(id).map(|p| (&p.envelope, p.ready)),
             DocumentId::Rollout(id) => self.rollouts.get(id).map(|r| (&r.envelope, r.ready)),
         }?;
@@ -288,7 +295,7 @@ impl Registry {
                 self.patches.get(id).map(|_| ()).ok_or_else(|| not_found("patch", id.as_str()))
             }
             RegistryEvent::RolloutDrafted { id, .. } => absent("rollout", id.as_str(), self.rollouts.contains_key(id)),
-            RegistryEvent::RolloutSigned { id, .. } => {
+            RegistryEvent::RolloutSigned { id, .. } | RegistryEvent::AmendmentDrafted { id, .. } => {
                 self.rollouts.get(id).map(|_| ()).ok_or_else(|| not_found("rollout", id.as_str()))
             }
             RegistryEvent::MetadataStaged { .. }
@@ -379,6 +386,11 @@ impl Registry {
                     audit("rollout_signed", signed.sentence(&format!("rollout {id}")), Some(id)),
                     Effect::RolloutChanged { rollout: id.clone() },
                 ])
+            }
+            RegistryEvent::AmendmentDrafted { id, version, document, by } => {
+                let digest = self.draft_amendment(id, *version, document);
+                let text = format!("{by} drafted version {version} of rollout {id} ({digest})");
+                Ok(vec![audit("rollout_drafted", text, Some(id))])
             }
             RegistryEvent::MetadataStaged { role, file, text } => {
                 self.images.stage(*role, *file, now);

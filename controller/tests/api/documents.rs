@@ -187,12 +187,12 @@ async fn pages_join_without_gap_or_overlap() {
     operator.patch("KB1", &[ANN, BEN]).await.unwrap();
     let plan = "name: one\nwaves:\n  - { name: all, select: { remaining: true }, soak: 1s }\n";
     operator.create("r1", "KB1", plan).await.unwrap();
-    let beyond = v1::ListMembersRequest { id: "r1".to_owned(), page_size: 9, page_token: last };
+    let beyond = v1::ListMembersRequest { id: "r1".to_owned(), page_size: 9, page_token: last, version: 0 };
     assert!(operator.rollouts().list_members(beyond).await.unwrap().into_inner().members.is_empty());
     let mut members = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = v1::ListMembersRequest { id: "r1".to_owned(), page_size: 9, page_token };
+        let request = v1::ListMembersRequest { id: "r1".to_owned(), page_size: 9, page_token, version: 0 };
         let page = operator.rollouts().list_members(request).await.unwrap().into_inner();
         members.extend(page.members.into_iter().map(|m| m.device));
         page_token = page.next_page_token;

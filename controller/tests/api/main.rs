@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on must stop")]
 
 mod access;
+mod amend;
 mod console;
 mod documents;
 mod enrolment;

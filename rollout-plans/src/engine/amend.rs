@@ -72,6 +72,24 @@ impl State {
         })
     }
 
+    /// Digest of the version that is in force.
+    #[must_use]
+    pub fn version_in_force(&self, id: &RolloutId) -> Option<Digest> {
+        Some(self.rollouts[*self.by_id.get(id)?].digest)
+    }
+
+    /// Digest of the version that waits, if one does.
+    #[must_use]
+    pub fn waiting_version(&self, id: &RolloutId) -> Option<Digest> {
+        self.rollouts[*self.by_id.get(id)?].next.as_ref().map(|next| next.digest)
+    }
+
+    /// Whether both roles have signed the version that waits, as far as the engine was told.
+    #[must_use]
+    pub fn amendment_is_signed(&self, id: &RolloutId) -> Option<bool> {
+        self.rollouts[*self.by_id.get(id)?].next.as_ref().map(|next| next.signed)
+    }
+
     pub(super) fn check_amend(&self, next: &Rollout, members: &[Member]) -> Result<(), Refusal> {
         let record = &self.rollouts[self.find(&next.id)?];
         record.amendable()?;

@@ -113,7 +113,7 @@ impl Repository {
 
     /// Lists the estate's rollout in one role's file.
     pub fn list_rollout(&mut self, role: RoleName, estate: &Estate) {
-        let path = rollout_path(estate.rollout.id.as_str(), 1).unwrap();
+        let path = rollout_path(estate.rollout.id.as_str(), u64::from(estate.rollout.version)).unwrap();
         let bytes = Envelope::unsigned(&estate.rollout).unwrap().payload;
         self.listing(role).add_target(&path, &bytes, Kind::Rollout).unwrap();
     }

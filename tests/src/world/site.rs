@@ -155,10 +155,26 @@ impl Site {
         &self.file
     }
 
-    /// Writes other hours into the site file; the node reads them within seconds.
+    /// Takes a device and what it serves out of the site file; its own files stay.
+    pub fn drop_device(&self, name: &str) {
+        self.edit(|declared| {
+            let without = |list: &mut Value, gone: &str| {
+                list.as_array_mut().unwrap().retain(|entry| entry["name"] != gone);
+            };
+            without(&mut declared["devices"], name);
+            without(&mut declared["systems"], &format!("{name}-viewer"));
+        });
+    }
+
+    /// Writes other hours into the site file.
     pub fn set_hours(&self, hours: &Value) {
+        self.edit(|declared| put_hours(declared, hours));
+    }
+
+    /// Changes the site file; the node reads it within seconds.
+    fn edit(&self, change: impl FnOnce(&mut Value)) {
         let mut declared: Value = serde_json::from_slice(&std::fs::read(&self.file).unwrap()).unwrap();
-        put_hours(&mut declared, hours);
+        change(&mut declared);
         // Never half a file under the node's eyes.
         let new = self.file.with_extension("new");
         std::fs::write(&new, serde_json::to_string_pretty(&declared).unwrap()).unwrap();

@@ -1,5 +1,6 @@
 //! `wardround rollout`: everything about one patch on its way through the estate.
 
+mod amend;
 mod cosign;
 mod create;
 mod deployments;
@@ -32,6 +33,7 @@ pub(crate) struct Rollout {
 #[derive(Debug, Subcommand)]
 enum RolloutCommand {
     Create(create::Create),
+    Amend(amend::Amend),
     Sign(sign::Sign),
     Start(order::Start),
     Status(status::Status),
@@ -52,6 +54,7 @@ impl Rollout {
     pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         match &self.command {
             RolloutCommand::Create(create) => create.run(session).await,
+            RolloutCommand::Amend(amend) => amend.run(session).await,
             RolloutCommand::Sign(sign) => sign.run(session).await,
             RolloutCommand::Start(start) => start.run(session).await,
             RolloutCommand::Status(status) => status.run(session).await,

@@ -9,7 +9,7 @@ use wardround_rollout_plans::model::{
 };
 use wardround_signing::{Digest, Envelope};
 
-use super::{cosign, shown};
+use super::{amend, cosign, shown};
 use crate::{
     ask,
     client::{Controller, call, from_wire, incomplete, to_wire},
@@ -134,6 +134,13 @@ impl Start {
 impl Approve {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let done = format!("wave {} approved", self.wave);
+        let controller = session.connect().await?;
+        let rollout = controller.rollout(&self.id).await?;
+        if amend::awaited(&rollout, self.wave.as_str()).is_some() {
+            let waiting = amend::read(&controller, &rollout).await?;
+            eprintln!("{}", output::harmless(&waiting.difference.join("\n")));
+            eprintln!("approving wave {} as {} has it", self.wave, waiting.name());
+        }
         simple(session, &self.id, Command::Approve { wave: self.wave.clone() }, &self.reason, &done).await
     }
 }
@@ -316,7 +323,7 @@ pub(crate) async fn submit_as(
     loop {
         let order = Order {
             rollout: RolloutId::new(&id).map_err(|e| Failure::usage(e.to_string()))?,
-            digest: document_digest(&rollout)?,
+            digest: ordered_digest(&rollout, command)?,
             counter: rollout.order_counter.saturating_add(1),
             issued_at: Timestamp(when::now_ms()),
             command: command.clone(),
@@ -351,16 +358,30 @@ fn may_sign_again(command: &Command, before: &v1::Rollout, now: &v1::Rollout) ->
         Command::Start | Command::Approve { .. } | Command::Resume { .. } | Command::Cancel => false,
     };
     // A resume names the halts that it lifts: with another halt the state is the same, and yet it is not.
-    if stops || (before.state == now.state && before.halts_in_force == now.halts_in_force) {
+    let version = |r: &v1::Rollout| (r.digest.clone(), r.amendment.as_ref().map(|waiting| waiting.digest.clone()));
+    let same_version = version(before) == version(now);
+    if stops || (same_version && before.state == now.state && before.halts_in_force == now.halts_in_force) {
         return Ok(());
     }
     let (was, is) = (shown::words(&before.state), shown::words(&now.state));
     let what = match was == is {
+        _ if !same_version => format!("the devices of rollout {} have just been amended", now.id),
         true => format!("rollout {} has just been halted once more", now.id),
         false => format!("rollout {} was {was}, and another order has just made it {is}", now.id),
     };
     Err(Failure::refused(format!("the order to {} was not given: {what}", command.word()))
         .hint(format!("see `wardround rollout status {}`, and give the order again if it still stands", now.id)))
+}
+
+/// The document that an order names: that in force, or for an approval that the next version waits for, that one.
+fn ordered_digest(rollout: &v1::Rollout, command: &Command) -> Result<Digest, Failure> {
+    match command {
+        Command::Approve { wave } => match amend::awaited(rollout, wave.as_str()) {
+            Some(waiting) => amend::digest_of(waiting),
+            None => document_digest(rollout),
+        },
+        _ => document_digest(rollout),
+    }
 }
 
 /// The digest of the very document, computed here: an order must not be turned to another rollout of the same id.

@@ -29,6 +29,24 @@ pub(crate) struct Shown {
     pub(crate) halt: Spread,
     pub(crate) pending_orders: Vec<Pending>,
     pub(crate) halts_in_force: Vec<Halt>,
+    pub(crate) version: u32,
+    pub(crate) amendment: Option<Amendment>,
+}
+
+/// The version that waits.
+#[derive(Debug, Serialize)]
+pub(crate) struct Amendment {
+    pub(crate) version: u32,
+    pub(crate) digest: String,
+    pub(crate) signed: bool,
+    pub(crate) signed_roles: Vec<String>,
+    pub(crate) since: Option<String>,
+    pub(crate) problem: String,
+    /// Roles whose approval for this version is missing, by wave.
+    pub(crate) approvals: BTreeMap<String, Vec<String>>,
+    pub(crate) added: u64,
+    pub(crate) removed: u64,
+    pub(crate) moved: u64,
 }
 
 /// An order that waits for a second person.
@@ -98,8 +116,48 @@ impl Shown {
             halt: Spread::new(r),
             pending_orders: r.pending_orders.iter().map(Pending::new).collect(),
             halts_in_force: r.halts_in_force.iter().map(Halt::new).collect(),
+            version: r.version,
+            amendment: r.amendment.as_ref().map(Amendment::new),
         }
     }
+}
+
+impl Amendment {
+    fn new(a: &v1::Amendment) -> Self {
+        Self {
+            version: a.version,
+            digest: wardround_signing::Digest::from_slice(&a.digest).map(|d| d.to_string()).unwrap_or_default(),
+            signed: a.signed,
+            signed_roles: a.signed_roles.clone(),
+            since: when::rfc3339(a.since_ms),
+            problem: a.problem.clone(),
+            approvals: a.approvals.iter().map(|w| (w.wave.clone(), w.roles.clone())).collect(),
+            added: a.added,
+            removed: a.removed,
+            moved: a.moved,
+        }
+    }
+}
+
+/// "version 2 (1 device in, 0 out) waits for the signature of clinical: wardround rollout sign r1"
+pub(crate) fn amendment_words(r: &v1::Rollout) -> Option<String> {
+    let waiting = r.amendment.as_ref()?;
+    let moved = if waiting.moved == 0 { String::new() } else { format!(", {} changed", waiting.moved) };
+    let what =
+        format!("version {} ({} in, {} out{moved})", waiting.version, count(waiting.added, "device"), waiting.removed);
+    let missing: Vec<&str> =
+        ["release", "clinical"].into_iter().filter(|role| !waiting.signed_roles.iter().any(|r| r == role)).collect();
+    let approvals: Vec<String> =
+        waiting.approvals.iter().map(|w| format!("{} for wave {}", w.roles.join(" and "), w.wave)).collect();
+    let waits = if !waiting.problem.is_empty() {
+        format!("can't come into force: {}; amend again: wardround rollout amend {}", waiting.problem, r.id)
+    } else if !waiting.signed {
+        let missing = if missing.is_empty() { "both roles, identically".to_owned() } else { missing.join(" and ") };
+        format!("waits for the signature of {missing}: wardround rollout sign {}", r.id)
+    } else {
+        format!("is signed and waits for the approval of {}: wardround rollout approve {}", approvals.join(", "), r.id)
+    };
+    Some(output::one_line(&format!("{what} {waits}")))
 }
 
 impl Pending {
@@ -193,8 +251,9 @@ pub(crate) fn words(state: &str) -> String {
 /// The whole for a person: what it is, how it stands, what each wave does, and why what waits waits.
 pub(crate) fn human(r: &v1::Rollout) -> String {
     let devices = r.waves.iter().map(|w| w.device_count).sum();
+    let version = if r.version > 1 { format!(" version {}", r.version) } else { String::new() };
     let mut lines = vec![
-        format!("rollout {} · patch {} · plan {} · {}", r.id, r.patch, r.plan, count(devices, "device")),
+        format!("rollout {}{version} · patch {} · plan {} · {}", r.id, r.patch, r.plan, count(devices, "device")),
         format!(
             "state   {} for {} (since {})",
             words(&r.state),
@@ -213,6 +272,7 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     if r.state == "halted" && spread.sites > 0 {
         lines.push(format!("halt    {}", spread_words(spread)));
     }
+    lines.extend(amendment_words(r).map(|words| format!("next    {words}")));
     lines.extend(r.pending_orders.iter().map(|p| format!("waits   {}", pending_words(&r.id, p))));
     lines.push(String::new());
     let rows = r.waves.iter().map(|w| {

@@ -10,7 +10,7 @@ use wardround_rollout_plans::{
 };
 use wardround_signing::tuf::rollout_path;
 
-use super::shown;
+use super::{amend, shown};
 use crate::{
     ask,
     client::{Controller, all_pages, call, from_wire, incomplete, signature_to_wire},
@@ -39,6 +39,10 @@ pub(super) struct Sign {
 impl Sign {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
+        let standing = controller.rollout(&self.id).await?;
+        if standing.amendment.is_some() {
+            return self.amendment(session, &controller, &standing).await;
+        }
         let reading = read(&controller, &self.id).await?;
         // JSON has standard output to itself; a person still reads what is signed.
         let text = reading.lines.join("\n");
@@ -61,6 +65,31 @@ impl Sign {
     }
 }
 
+impl Sign {
+    /// The newest version is the one that waits.
+    async fn amendment(
+        &self,
+        session: &Session,
+        controller: &Controller,
+        standing: &v1::Rollout,
+    ) -> Result<Exit, Failure> {
+        let waiting = amend::read(controller, standing).await?;
+        match session.format() {
+            Format::Human => output::text(&waiting.text())?,
+            Format::Json => eprintln!("{}", output::harmless(&waiting.text())),
+        }
+        let person = session.signer().await?;
+        ask::confirm(&format!("sign {} as {}", waiting.name(), person.name()), self.yes).await?;
+        waiting.sign(controller, &session.operator_folder()?, &person).await?;
+        let rollout = controller.rollout(&self.id).await?;
+        output::emit(session.format(), &shown::Shown::new(&rollout), || match shown::amendment_words(&rollout) {
+            Some(words) => format!("signed: {words}"),
+            None => format!("signed: version {} of rollout {} is in force", rollout.version, rollout.id),
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
 /// Reads, checks and signs without asking: for the quickstart, whose people are its own.
 pub(crate) async fn sign(
     controller: &Controller,
@@ -74,6 +103,7 @@ pub(crate) async fn sign(
 /// A rollout document that was fetched and checked, and what it says.
 struct Reading {
     id: String,
+    version: u32,
     envelope: wardround_signing::Envelope,
     lines: Vec<String>,
 }
@@ -91,16 +121,22 @@ async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
     }
     let patch = controller.patch(document.patch.as_str()).await?;
     let patch = from_wire(patch.envelope.as_ref().ok_or_else(|| incomplete("patch document"))?);
-    let members = members(controller, id).await?;
+    let members = members(controller, id, document.version).await?;
     let (document, patch) = check_rollout(&envelope, &patch, &members)?;
     envelope.signatures.clear();
-    Ok(Reading { id: id.to_owned(), envelope, lines: describe_rollout(&document, &patch, &members) })
+    Ok(Reading {
+        id: id.to_owned(),
+        version: document.version,
+        envelope,
+        lines: describe_rollout(&document, &patch, &members),
+    })
 }
 
 impl Reading {
     async fn sign(mut self, controller: &Controller, profile: &Path, person: &Person) -> Result<v1::Rollout, Failure> {
         if let Some(repository) = Repository::open(controller, profile).await? {
-            let path = rollout_path(&self.id, 1).map_err(|e| Failure::new(format!("rollout {}: {e}", self.id)))?;
+            let path = rollout_path(&self.id, u64::from(self.version))
+                .map_err(|e| Failure::new(format!("rollout {}: {e}", self.id)))?;
             repository.sign_for(&path, &self.envelope.payload, &person.key).await?;
         }
         self.envelope.sign(&person.key).map_err(|e| Failure::new(e.to_string()))?;
@@ -111,13 +147,13 @@ impl Reading {
     }
 }
 
-/// All members, in the order of the Merkle leaves.
-pub(crate) async fn members(controller: &Controller, id: &str) -> Result<Vec<Member>, Failure> {
+/// All members of a version, in the order of the Merkle leaves.
+pub(crate) async fn members(controller: &Controller, id: &str, version: u32) -> Result<Vec<Member>, Failure> {
     let bad = |e: wardround_rollout_plans::model::InvalidId| {
         Failure::new(format!("the controller's answer is malformed: {e}"))
     };
     all_pages(async |page_token| {
-        let request = v1::ListMembersRequest { id: id.to_owned(), page_size: MEMBERS_PAGE, page_token };
+        let request = v1::ListMembersRequest { id: id.to_owned(), page_size: MEMBERS_PAGE, page_token, version };
         let page = controller.rollouts().list_members(call(request)).await?.into_inner();
         let members = page.members.iter().map(|member| {
             Ok(Member {

@@ -218,5 +218,5 @@ async fn explained(
         .map_err(|why| Failure::refused(format!("rollout {id} must not be signed: {why}")))?;
     let patch = controller.patch(rollout.patch.as_str()).await?;
     let patch = unsigned(patch.envelope.as_ref().map(from_wire), "patch document")?;
-    Ok((patch, members(controller, id).await?))
+    Ok((patch, members(controller, id, rollout.version).await?))
 }
