@@ -119,6 +119,16 @@ impl Repository {
         }
     }
 
+    /// The newest version of a rollout that the published repository agrees on; 0 for none.
+    pub(crate) fn newest_version(&self, rollout: &str) -> u32 {
+        let version = |path: &str| -> Option<u32> {
+            let name = path.strip_prefix("rollouts/")?.strip_suffix(".json")?;
+            let (id, version) = name.rsplit_once('.')?;
+            (id == rollout && self.images.agreed(path).is_ok()).then(|| version.parse().ok())?
+        };
+        self.images.targets(RoleName::Release).filter_map(|(path, _)| version(path)).max().unwrap_or(0)
+    }
+
     /// Takes the signer's role back from another document at a path, so that this one can be signed for. `false` when
     /// there is none.
     pub(crate) async fn take_back(&self, path: &str, document: &[u8], signer: &dyn Signer) -> Result<bool, Failure> {

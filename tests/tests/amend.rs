@@ -65,7 +65,7 @@ fn a_running_rollout_gains_a_site_and_loses_a_device_that_was_not_touched() {
     }
     assert!(world.device("rx1/b").untouched() && world.deployment("r1", "rx1/b").is_none());
     for site in ["rx1", "rx2"] {
-        assert!(!world.alarms(site).iter().any(|(_, text)| text.contains("refused")), "{:?}", world.alarms(site));
+        assert!(!world.alarms(site).iter().any(|(code, _)| code == "refused"), "{:?}", world.alarms(site));
     }
     let kinds: Vec<String> = world.api.records().unwrap().into_iter().map(|r| r.kind).collect();
     assert!(kinds.iter().any(|kind| kind == "rollout_amended"), "{kinds:?}");
@@ -101,6 +101,43 @@ fn a_draft_that_came_too_late_is_signed_anew_and_survives_a_crash() {
     world.device("rx1/a").open("install");
     world.wait_state(60, "r1", "completed");
     assert!(world.device("rx2/c").installed(KB) && world.device("rx1/b").untouched());
+}
+
+/// A wave that was approved with its devices gains one: it goes on with those that were approved until it is approved anew.
+#[test]
+fn a_wave_under_way_takes_in_nobody_whom_nobody_approved() {
+    let mut world = World::new(PROGRAM);
+    world.add_site(&Blueprint::new("rx1").device("a", "canary").device("b", "full"));
+    world.device("rx1/b").close("install");
+    world.patch(KB, 0);
+    let gate = "    soak: 300ms\n    gate: { approvals: [clinical] }\n";
+    world.start("r1", KB, &plan::two_waves("300ms", "{ per_site: 1 }", "wave").replacen("    soak: 300ms\n", gate, 1));
+    world.wait_wave(40, "r1", "full", "awaiting_approval");
+    world.run_as("ben", &["rollout", "approve", "r1", "full"]).ok();
+    world.device("rx1/b").wait_held("install");
+    world.add_site(&Blueprint::new("rx2").device("c", "full"));
+    let drafted = world.run(&["rollout", "amend", "r1"]).ok();
+    assert!(drafted.out.contains("wave full changes: clinical must approve it in this version"), "{}", drafted.out);
+    for person in ["ann", "ben"] {
+        world.run_as(person, &["rollout", "sign", "r1", "--yes"]).ok();
+    }
+    let status = world.run(&["rollout", "status", "r1"]).ok();
+    assert!(status.out.contains("waits for the approval of clinical for wave full"), "{}", status.out);
+    world.wait_check_ins("rx2", 2);
+    assert_eq!(world.api.rollout("r1").unwrap().version, 1);
+    world.run_as("cy", &["rollout", "approve", "r1", "full"]).fails(
+        3,
+        "waits for the approval of clinical",
+        "must sign",
+    );
+    world.run_as("ben", &["rollout", "approve", "r1", "full"]).ok();
+    assert_eq!(world.api.rollout("r1").unwrap().version, 2);
+    world.device("rx1/b").open("install");
+    world.wait_state(60, "r1", "completed");
+    assert!(["rx1/a", "rx1/b", "rx2/c"].iter().all(|id| world.device(id).installs() == 1));
+    for site in ["rx1", "rx2"] {
+        assert!(!world.alarms(site).iter().any(|(code, _)| code == "refused"), "{:?}", world.alarms(site));
+    }
 }
 
 /// The attacker holds every version that people ever signed, and offers the one in which device `b` still stood.

@@ -159,6 +159,16 @@ impl Waiting {
         let repository = open().await?;
         let (version, digest) = self.former;
         repository.check_agreed(&path(version)?, &digest)?;
+        let newest = repository.newest_version(&self.id);
+        if newest > self.version {
+            return Err(Failure::refused(format!(
+                "people of both roles have signed version {newest} of {} already",
+                self.id
+            ))
+            .hint(
+                "the controller shows an older one: it runs on an old copy, or somebody else runs it; sign nothing",
+            ));
+        }
         let path = path(self.version)?;
         // An earlier draft of this version never came into force; a signed place is freed before it is signed anew.
         if repository.take_back(&path, &self.document, &person.key).await? {
