@@ -307,15 +307,19 @@ fn a_wave_that_soaks_goes_on_with_what_comes_in_and_ends_without_what_goes() {
     assert_eq!(view(&ward).state, RolloutState::Completed);
 }
 
-#[test]
-fn a_site_that_waits_for_its_window_goes_on_waiting_for_it() {
+/// Site rx1 works from ten to four; time begins at midnight, UTC.
+fn with_hours() -> Ward {
     let mut ward = Ward::new();
-    let devices = ["ct", "mr"].map(str::to_owned);
-    let mut inventory = engine_support::inventory("rx1", &devices, &[], &[]);
-    // Time begins at midnight, UTC.
+    let mut inventory = engine_support::inventory("rx1", &["ct", "mr"].map(str::to_owned), &[], &[]);
     inventory.hours.windows =
         vec![Window { days: Vec::new(), from: "10:00".parse().unwrap(), to: "16:00".parse().unwrap() }];
     ward.report(ReportBody::Inventory { inventory });
+    ward
+}
+
+#[test]
+fn a_site_that_waits_for_its_window_goes_on_waiting_for_it() {
+    let mut ward = with_hours();
     let first = ward.start("r1", &["rx1/ct"], 2, Scope::Wave);
     assert_eq!(ward.waits("r1", "ct"), "window");
     ward.amend(&first, &[&["rx1/ct", "rx1/mr"]]);
@@ -323,4 +327,16 @@ fn a_site_that_waits_for_its_window_goes_on_waiting_for_it() {
     ward.now = ward.now.after(DurationMs::from_secs(10 * 60 * 60));
     ward.step(&Event::Tick);
     assert_eq!([ward.see("r1", "ct").state, ward.see("r1", "mr").state], [Offered, Offered]);
+}
+
+#[test]
+fn nobody_waits_for_the_window_of_a_site_that_has_left() {
+    let mut ward = with_hours();
+    let first = ward.start("r1", &["rx1/ct"], 2, Scope::Wave);
+    let opens = ward.state.next_wake();
+    assert_eq!(opens, Some(Timestamp(10 * 60 * 60 * 1000)));
+    ward.amend(&first, &[&["rx9/ct"]]);
+    assert_ne!(ward.state.next_wake(), opens);
+    ward.now = ward.now.after(DurationMs::from_secs(10 * 60 * 60));
+    ward.step(&Event::Tick);
 }

@@ -69,6 +69,8 @@ impl State {
         while let Some((when, r, at)) = self.turns.first().copied()
             && when <= out.now
         {
+            // By itself too: an entry that no site knows of must not be looked at for ever.
+            self.turns.remove(&(when, r, at));
             let r = r as usize;
             self.set_turn(r, at, None);
             let record = &self.rollouts[r];
