@@ -8,5 +8,6 @@ pub mod estate;
 pub mod language;
 pub mod model;
 pub mod patch_file;
+pub mod proofs;
 pub mod resolve;
 pub mod window;

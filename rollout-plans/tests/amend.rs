@@ -25,7 +25,7 @@ impl Signed {
     fn new(plan: &ParsedPlan) -> Self {
         let resolution = resolve(plan, &patch(), &three_sites()).unwrap();
         let id = RolloutId::new("r1").unwrap();
-        let rollout = document(id, &plan.plan, &patch(), Digest::of(b"patch"), &resolution, Timestamp(5));
+        let rollout = document(id, &plan.plan, &patch(), Digest::of(b"patch"), &resolution, &[], Timestamp(5));
         let members = resolution.members();
         let (touched, passed) = (vec![false; members.len()], vec![false; rollout.waves.len()]);
         Self { rollout, members, touched, passed }
@@ -48,6 +48,7 @@ impl Signed {
             digest: self.digest(),
             members: &self.members,
             touched: &self.touched,
+            reporters: &[],
             passed: &self.passed,
         };
         let amended = amend(&former, &patch(), estate, Timestamp(9))?;

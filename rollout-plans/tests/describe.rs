@@ -15,7 +15,7 @@ use wardround_signing::Digest;
 fn rollout(parsed: &ParsedPlan) -> (Rollout, Vec<Member>) {
     let resolution = resolve(parsed, &patch(), &three_sites()).unwrap();
     let id = RolloutId::new("kb4500331-1").unwrap();
-    let rollout = document(id, &parsed.plan, &patch(), Digest::of(b"patch"), &resolution, Timestamp(0));
+    let rollout = document(id, &parsed.plan, &patch(), Digest::of(b"patch"), &resolution, &[], Timestamp(0));
     (rollout, resolution.members())
 }
 

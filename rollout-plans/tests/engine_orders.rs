@@ -4,7 +4,9 @@
 
 mod engine_support;
 
-use engine_support::{WaveSpec, created, device, order, resume, rollout, rollout_id, signatory, site, wave_name};
+use engine_support::{
+    WaveSpec, created, device, order, reported, resume, rollout, rollout_id, signatory, site, wave_name,
+};
 use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::{Digest, Role};
 
@@ -275,7 +277,7 @@ fn a_site_sees_the_approvals_of_waves_in_which_it_has_no_device() {
             };
             // Longer than the soak, by the engine's own clock.
             let now = Timestamp(NOW.0 + 700_000 * i64::try_from(seq).unwrap());
-            desk.state.step(&Event::Report { site: site("rx1"), seq, at: now, body, node_key: None }, now).unwrap();
+            desk.state.step(&reported(&desk.state, &site("rx1"), seq, now, body), now).unwrap();
         }
     };
     succeed(&mut desk, "rx1/ct");
@@ -286,6 +288,38 @@ fn a_site_sees_the_approvals_of_waves_in_which_it_has_no_device() {
     succeed(&mut desk, "rx1/mr");
     assert_eq!(desk.state.directive(&site("rx2"))[0].goals.len(), 1, "the third wave");
     assert_eq!(commands(&desk, "rx2"), 3, "and the approvals of the second");
+}
+
+#[test]
+fn a_site_to_which_nothing_is_offered_yet_is_told_of_approvals_all_the_same() {
+    let mut desk = Desk::running();
+    let at = |minutes: i64| Timestamp(NOW.0 + minutes * 60_000);
+    desk.state.step(&Event::SiteSilent { site: site("rx2") }, at(1)).unwrap();
+    let mut seq = 0;
+    let mut report = |desk: &mut Desk, id: &str, state| {
+        seq += 1;
+        let body = ReportBody::Deployment {
+            rollout: rollout_id("r1"),
+            device: device(id),
+            attempt: 1,
+            state,
+            reason: String::new(),
+            code: String::new(),
+            evidence: Evidence::default(),
+        };
+        let now = at(12 * i64::try_from(seq).unwrap());
+        desk.state.step(&reported(&desk.state, &site("rx1"), seq, now, body), now).unwrap()
+    };
+    report(&mut desk, "rx1/ct", DeploymentState::Soaking);
+    report(&mut desk, "rx1/ct", DeploymentState::Succeeded);
+    desk.order("Ben", &[Role::Clinical], approve("pilot")).unwrap();
+    desk.order("Ann", &[Role::Release], approve("pilot")).unwrap();
+    report(&mut desk, "rx1/mr", DeploymentState::Soaking);
+    let before = desk.state.directive(&site("rx2"));
+    let effects = report(&mut desk, "rx1/mr", DeploymentState::Succeeded);
+    let after = desk.state.directive(&site("rx2"));
+    assert!(after[0].goals.is_empty() && before[0].orders.len() + 2 == after[0].orders.len());
+    assert!(effects.contains(&Effect::SiteChanged { site: site("rx2") }), "{effects:?}");
 }
 
 #[test]

@@ -58,8 +58,9 @@ fn the_safety_contract_holds() {
         "rollout completed, rollout cancelled, halt by order, halt by engine",
         "wave awaiting_approval, wave running, wave soaking, wave passed, wave failed, wave rolling_back",
         "wave rolled_back, waits signatures, waits start, waits earlier_wave, waits approval, waits deployments",
-        "waits soak, waits rollbacks, waits silent_sites, waits evidence, waits resume, waits decision",
-        "waits concurrency, waits redundancy_group, waits window, waits device, report_ignored, alarm clinical_system",
+        "waits soak, waits rollbacks, waits silent_sites, waits evidence, waits checkable_evidence, waits resume",
+        "waits decision, waits concurrency, waits redundancy_group, waits window, waits device, report_ignored",
+        "alarm clinical_system",
         "amendment_drafted, amendment_signed, rollout_amended, amendment_failed, alarm amendment, early approval",
         "alarm deployment_failed, alarm evidence, alarm rollback_failed, alarm unknown, alarm wave_failed",
     ];

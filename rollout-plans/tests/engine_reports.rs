@@ -13,12 +13,19 @@ use wardround_signing::Role;
 fn reports_come_in_order_and_once() {
     let mut ward = Ward::new();
     let body = ReportBody::Alarm { code: "disk".to_owned(), text: "full".to_owned(), device: None };
-    let report = |seq| Event::Report { site: site("rx1"), seq, at: Timestamp(0), body: body.clone(), node_key: None };
+    let report = |seq| Event::Report {
+        site: site("rx1"),
+        seq,
+        at: Timestamp(0),
+        body: body.clone(),
+        node_key: None,
+        envelope: None,
+    };
     assert!(matches!(ward.state.step(&report(1), ward.now), Err(Refusal::Duplicate { seq: 1, .. })));
     assert!(matches!(ward.state.step(&report(3), ward.now), Err(Refusal::Gap { expected: 2, .. })));
     assert_eq!(alarms(&ward.step(&report(2))), ["disk"]);
     assert_eq!(ward.state.acked_seq(&site("rx1")), 2);
-    let stranger = Event::Report { site: site("rx9"), seq: 1, at: Timestamp(0), body, node_key: None };
+    let stranger = Event::Report { site: site("rx9"), seq: 1, at: Timestamp(0), body, node_key: None, envelope: None };
     assert!(matches!(ward.state.step(&stranger, ward.now), Err(Refusal::NotFound { what: "site", .. })));
     ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("another") });
     assert_eq!(ward.state.acked_seq(&site("rx1")), 0);
@@ -35,6 +42,7 @@ fn a_report_of_a_key_that_was_replaced_or_revoked_counts_no_more() {
         at: Timestamp(0),
         body: body.clone(),
         node_key: Some(key(by)),
+        envelope: None,
     };
     ward.step(&report(2, "k"));
     ward.step(&Event::NodeEnrolled { site: site("rx1"), node_key: key("another") });
@@ -289,7 +297,14 @@ fn blame_reaches_as_far_as_the_plan_says_and_only_once() {
             code: String::new(),
             evidence: Evidence::default(),
         };
-        ward.step(&Event::Report { site: site("rx2"), seq: 1, at: Timestamp(0), body: far, node_key: None });
+        ward.step(&Event::Report {
+            site: site("rx2"),
+            seq: 1,
+            at: Timestamp(0),
+            body: far,
+            node_key: None,
+            envelope: None,
+        });
         let blame = ReportBody::Health {
             system: SystemId::new("rx1/archive").unwrap(),
             health: Health::Unhealthy,

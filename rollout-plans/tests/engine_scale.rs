@@ -74,7 +74,7 @@ impl Run {
                 code: String::new(),
                 evidence: Evidence::default(),
             };
-            let event = Event::Report { site: device.site(), seq: *seq, at: NOW, body, node_key: None };
+            let event = Event::Report { site: device.site(), seq: *seq, at: NOW, body, node_key: None, envelope: None };
             self.reports.push(timed(|| self.state.step(&event, NOW).unwrap()).1);
         }
     }

@@ -49,7 +49,7 @@ impl Estate {
     fn report(&mut self, id: &str, body: ReportBody) -> Vec<Effect> {
         let seq = self.seqs.entry(id.to_owned()).or_default();
         *seq += 1;
-        let event = Event::Report { site: site(id), seq: *seq, at: self.now, body, node_key: None };
+        let event = Event::Report { site: site(id), seq: *seq, at: self.now, body, node_key: None, envelope: None };
         self.step(&event)
     }
 

@@ -150,7 +150,7 @@ fn the_document_commits_to_every_member() {
     let parsed = standard();
     let resolution = resolve(&parsed, &patch(), &three_sites()).unwrap();
     let id = RolloutId::new("r1").unwrap();
-    let rollout = document(id, &parsed.plan, &patch(), Digest::of(b"patch"), &resolution, Timestamp(7));
+    let rollout = document(id, &parsed.plan, &patch(), Digest::of(b"patch"), &resolution, &[], Timestamp(7));
     let members = resolution.members();
     assert_eq!(check_members(&rollout, &members), Ok(()));
     // What a signer sees is what the bytes say.
@@ -200,6 +200,7 @@ fn a_document_whose_members_contradict_its_plan_is_not_signed() {
             &patch(),
             Digest::of(b"patch"),
             &resolution,
+            &[],
             Timestamp(7),
         );
         let mut rollout = honest.clone();
@@ -224,6 +225,7 @@ fn a_document_whose_members_contradict_its_plan_is_not_signed() {
         &patch(),
         Digest::of(b"patch"),
         &resolution,
+        &[],
         Timestamp(7),
     );
     twice.plan.waves[1].name = twice.plan.waves[0].name.clone();

@@ -70,7 +70,7 @@ proptest! {
         let (Some(one), Some(two)) = (resolved(percent, &estate), resolved(percent, &estate)) else { return Ok(()) };
         let parsed = percent_plan(percent);
         let write = |r: &Resolution| {
-            document(RolloutId::new("r").unwrap(), &parsed.plan, &patch(), Digest::of(b"p"), r, Timestamp(1))
+            document(RolloutId::new("r").unwrap(), &parsed.plan, &patch(), Digest::of(b"p"), r, &[], Timestamp(1))
         };
         prop_assert_eq!(serde_json::to_vec(&write(&one)).unwrap(), serde_json::to_vec(&write(&two)).unwrap());
         prop_assert_eq!(check_members(&write(&one), &two.members()), Ok(()));

@@ -116,6 +116,7 @@ impl Taken {
                 mode: Mode::Proceed,
                 orders,
                 goals: vec![goal],
+                passages: Vec::new(),
             }],
         };
         let envelope = Envelope::seal(&directive, &self.directive_key).unwrap();

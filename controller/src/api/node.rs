@@ -16,7 +16,7 @@ use wardround_rollout_plans::{
     engine::{Event, Refusal},
     model::{Report, SiteId},
 };
-use wardround_signing::{Digest, KeyId, Policy, PublicKey, VerifyError, verify};
+use wardround_signing::{Digest, Envelope, KeyId, Policy, PublicKey, VerifyError, verify};
 
 use super::{Api, Service, blocking, certificate_end, convert, node, status};
 use crate::{
@@ -205,7 +205,7 @@ impl Api {
         &self,
         site: &SiteId,
         given: Vec<wardround_proto::v1::Envelope>,
-    ) -> Result<Vec<(Report, KeyId)>, Status> {
+    ) -> Result<Vec<(Report, KeyId, Envelope)>, Status> {
         if given.len() > REPORTS_MAX {
             return Err(status::invalid("reports", format!("at most {REPORTS_MAX} at once, not {}", given.len())));
         }
@@ -220,8 +220,8 @@ impl Api {
         let owner = site.clone();
         // A batch of 256 signatures takes some 20 ms.
         let read = blocking(move || {
-            let read = |envelope| read_report(&owner, key, envelope).map(|report| (report, key.id()));
-            envelopes.iter().map(read).collect::<Result<Vec<_>, Unverified>>()
+            let read = |envelope| Ok((read_report(&owner, key, &envelope)?, key.id(), envelope));
+            envelopes.into_iter().map(read).collect::<Result<Vec<_>, Unverified>>()
         })
         .await?;
         match read {
@@ -235,14 +235,14 @@ impl Api {
     }
 
     /// Takes in what is new, in order, up to the first gap.
-    async fn take_reports(&self, site: &SiteId, reports: Vec<(Report, KeyId)>) -> Result<(), Status> {
+    async fn take_reports(&self, site: &SiteId, reports: Vec<(Report, KeyId, Envelope)>) -> Result<(), Status> {
         let (acked, silent) = self.core.read(|facts| (facts.engine.acked_seq(site), facts.registry.is_silent(site)));
         let mut changes: Vec<Change> = Vec::new();
         if silent {
             changes.push(Event::SiteHeard { site: site.clone() }.into());
         }
         let mut next = acked + 1;
-        for (report, key) in reports {
+        for (report, key, envelope) in reports {
             if report.seq < next {
                 continue;
             }
@@ -252,7 +252,8 @@ impl Api {
             next += 1;
             // Another node may enrol before this is written down: the report then counts no more.
             let (site, node_key) = (site.clone(), Some(key));
-            let event = Event::Report { site, seq: report.seq, at: report.at, body: report.body, node_key };
+            let envelope = report.body.is_proof().then_some(envelope);
+            let event = Event::Report { site, seq: report.seq, at: report.at, body: report.body, node_key, envelope };
             changes.push(event.into());
         }
         if changes.is_empty() {
@@ -276,7 +277,7 @@ struct Unverified {
     why: String,
 }
 
-fn read_report(site: &SiteId, key: PublicKey, envelope: &wardround_signing::Envelope) -> Result<Report, Unverified> {
+fn read_report(site: &SiteId, key: PublicKey, envelope: &Envelope) -> Result<Report, Unverified> {
     let report: Report = match verify(envelope, &Policy::node(key)) {
         Ok(verified) => verified.into_document(),
         Err(error) => {

@@ -107,7 +107,9 @@ impl Api {
             text => id("id", text)?,
         };
         let (parsed, patch, resolution) = self.resolve(parsed, patch).await?;
-        let rollout = document(rollout_id.clone(), &parsed.plan, &patch, record.digest, &resolution, clock::now());
+        let reporters = self.core.read(|facts| facts.registry.reporters());
+        let rollout =
+            document(rollout_id.clone(), &parsed.plan, &patch, record.digest, &resolution, &reporters, clock::now());
         let envelope = Envelope::unsigned(&rollout).map_err(|e| {
             status::make(Code::InvalidArgument, "DOCUMENT", &e.to_string(), "list fewer devices by name")
         })?;
@@ -115,7 +117,8 @@ impl Api {
         let members: Vec<Member> = resolution.waves.into_iter().flatten().collect();
         let drafted =
             RegistryEvent::RolloutDrafted { id: rollout_id.clone(), patch: patch_id, envelope: Arc::new(envelope), by };
-        let change = Change::from(drafted).and(Event::RolloutCreated { rollout: Box::new(rollout), digest, members });
+        let created = Event::RolloutCreated { rollout: Box::new(rollout), digest, members, reporters };
+        let change = Change::from(drafted).and(created);
         self.core.submit(change).await.map_err(|e| status::core(&e))?;
         Ok(rollout_id)
     }

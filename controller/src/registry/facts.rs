@@ -117,7 +117,10 @@ mod tests {
                 devices: Vec::new(),
             }],
         };
-        let report = |seq, body| Event::Report { site: site.clone(), seq, at: Timestamp(1), body, node_key: None };
+        let report = |seq, body| {
+            let (site, at) = (site.clone(), Timestamp(1));
+            Event::Report { site, seq, at, body, node_key: None, envelope: None }
+        };
         let mut engine = State::default();
         let enrolled = Event::NodeEnrolled { site: site.clone(), node_key: KeyId::claimed("a") };
         engine.step(&enrolled, Timestamp(1)).unwrap();

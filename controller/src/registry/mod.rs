@@ -29,7 +29,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::{
     engine::{Effect, Refusal},
-    model::{DeviceId, DurationMs, Member, Patch, PatchId, RolloutId, SiteId, SystemId, Timestamp},
+    model::{DeviceId, DurationMs, Member, Patch, PatchId, Reporter, RolloutId, SiteId, SystemId, Timestamp},
 };
 use wardround_signing::{Digest, Envelope, PublicKey, Role};
 
@@ -200,6 +200,11 @@ impl Registry {
     /// Digest of what a site was told last; none before the first directive that wants something.
     pub(crate) fn told(&self, site: &SiteId) -> Option<Digest> {
         self.told.get(site).copied()
+    }
+
+    /// All present nodes with their report keys, in the order of their sites: a rollout document pins them.
+    pub(crate) fn reporters(&self) -> Vec<Reporter> {
+        self.nodes.iter().map(|(site, node)| Reporter { site: site.clone(), key: node.report_key }).collect()
     }
 
     /// A patch.

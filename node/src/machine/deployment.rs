@@ -147,6 +147,8 @@ pub(crate) struct Env<'a> {
     pub(crate) rollout: &'a RolloutId,
     pub(crate) device: &'a DeviceId,
     pub(crate) policy: &'a RolloutPolicy,
+    /// The rollout's document.
+    pub(crate) document: Digest,
     pub(crate) outbox: &'a mut Outbox,
     pub(crate) now: Timestamp,
 }
@@ -271,6 +273,7 @@ impl Deployment {
 
     /// Reports the state as it is.
     pub(crate) fn report(&self, env: &mut Env<'_>, evidence: Evidence) {
+        let evidence = Evidence { document: Some(env.document), ..evidence };
         env.outbox.push(
             env.now,
             ReportBody::Deployment {

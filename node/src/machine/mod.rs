@@ -228,7 +228,8 @@ impl NodeState {
     ) -> Option<T> {
         let state = self.rollouts.get_mut(rollout)?;
         let deployment = state.deployments.get_mut(device)?;
-        let mut env = Env { rollout, device, policy: &state.policy, outbox: &mut self.outbox, now };
+        let mut env =
+            Env { rollout, device, policy: &state.policy, document: state.digest, outbox: &mut self.outbox, now };
         Some(act(deployment, &mut env))
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardround_rollout_plans::model::{
-    Command, Directive, Goal, GoalAction, Order, Patch, Rollout, Signatory, SiteId, SiteInventory, SiteRollout,
-    Timestamp, WaveName,
+use wardround_rollout_plans::{
+    model::{
+        Command, Directive, Goal, GoalAction, Order, Patch, Rollout, Signatory, SiteId, SiteInventory, SiteRollout,
+        Timestamp, WaveName,
+    },
+    proofs::Passages,
 };
 use wardround_signing::{
     Digest, Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify,
@@ -74,7 +77,7 @@ pub(crate) fn expired(directive: &Directive, floor: Floor, now: Timestamp) -> Op
     })
 }
 
-/// Steps 5 to 9 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.
+/// Steps 5 to 10 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.
 pub(crate) fn wishes(
     directive: &Directive,
     papers: &Papers,
@@ -119,13 +122,15 @@ fn rollout_wish(
         }
     }
     let started = orders.iter().any(|o| o.document().command == Command::Start);
+    let mut passages = None;
     let mut goals = Vec::new();
     let mut devices = BTreeSet::new();
     for goal in part.goals.iter().filter(|goal| *agreed || goal.action == GoalAction::RollBack) {
         let wish = if !devices.insert(&goal.member.device) {
             Err("it is named twice; the first goal counts".to_owned())
         } else if started {
-            goal_wish(goal, rollout.document(), patch.document(), &orders, inventory)
+            let evidence = passages.get_or_insert_with(|| Passages::read(part, rollout.document(), rollout.digest()));
+            goal_wish(goal, rollout.document(), patch.document(), &orders, evidence, inventory)
         } else {
             Err("no signed start order came with it".to_owned())
         };
@@ -212,6 +217,7 @@ fn goal_wish(
     rollout: &Rollout,
     patch: &Patch,
     orders: &[Verified<Order>],
+    evidence: &Passages,
     inventory: &SiteInventory,
 ) -> Result<GoalWish, String> {
     let member = &goal.member;
@@ -228,8 +234,12 @@ fn goal_wish(
     // 8. The approvals that the plan demands for that wave are there.
     for at in 1..=index {
         approved(rollout, at, orders)?;
+        // 9. The waves before have shown that they passed. What is taken back needs no such permission.
+        if goal.action == GoalAction::Install {
+            passed(rollout, at, evidence, orders)?;
+        }
     }
-    // 9. The device is one of ours, and the variant is for its platform.
+    // 10. The device is one of ours, and the variant is for its platform.
     let device = inventory
         .devices
         .iter()
@@ -267,6 +277,19 @@ fn approved(rollout: &Rollout, at: usize, orders: &[Verified<Order>]) -> Result<
         wave.name,
         needed.iter().map(|r| r.word()).collect::<Vec<_>>().join(" and ")
     ))
+}
+
+/// The wave before wave `at` is shown to have passed, or people of release and clinical have both approved wave `at`: what
+/// can't be shown (its nodes were replaced, or enrolled later) the two roles that sign rollouts may let pass.
+fn passed(rollout: &Rollout, at: usize, evidence: &Passages, orders: &[Verified<Order>]) -> Result<(), String> {
+    let Err(why) = evidence.passed(rollout, at - 1) else { return Ok(()) };
+    let name = rollout.waves.get(at).map_or("", |w| w.name.as_str());
+    let approved = rollout
+        .waves
+        .get(at)
+        .is_some_and(|wave| assign(&[Role::Release, Role::Clinical], &approvers(&wave.name, orders), &mut Vec::new()));
+    let lacking = || format!("{why}, and release and clinical have not both approved wave {name} in its place");
+    if approved { Ok(()) } else { Err(lacking()) }
 }
 
 /// Who approved a wave, with their roles.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use wardround_rollout_plans::model::{
-    CHUNK_BYTES, Command, Device, DeviceId, Directive, DurationMs, Gate, Goal, GoalAction, HealthPolicy, Installer,
-    Interpreter, Limits, Member, Mode, Order, Patch, PatchId, Payload, Plan, Platform, RebootNeed, ResolvedWave,
-    Rollout, RolloutId, Selector, Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId,
-    WaveName, WavePlan,
+    CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, DurationMs, Evidence, Gate, Goal, GoalAction,
+    HealthPolicy, Installer, Interpreter, Limits, Member, Mode, Order, Passage, Patch, PatchId, Payload, Plan,
+    Platform, Proven, RebootNeed, Report, ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Selector,
+    Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName, WavePlan,
 };
 use wardround_signing::{
     Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey,
@@ -19,6 +19,8 @@ use super::{
     store_tests::Repository, wishes,
 };
 use crate::machine::Wishes;
+
+mod passage;
 
 const XP: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:*:*:x86:*";
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -164,10 +166,46 @@ impl Hospital {
                     root: Tree::new(members.iter().map(Member::leaf)).root(),
                     count: members.len() as u64,
                     since: 1,
+                    reporters: Reporters::of(&[Self::reporter()], members),
                 })
                 .collect(),
             created_at: NOW,
         }
+    }
+
+    /// The report key of the site's node, pinned in every wave.
+    fn node() -> SecretKey {
+        SecretKey::from_seed(&[6; 32])
+    }
+
+    fn reporter() -> Reporter {
+        Reporter { site: SiteId::new("rx1").unwrap(), key: Self::node().public() }
+    }
+
+    /// Its honest word that a device has succeeded.
+    fn report(&self, device: &DeviceId) -> Report {
+        let evidence = Evidence { document: Some(self.digest()), ..Evidence::default() };
+        let body = ReportBody::Deployment {
+            rollout: self.rollout.id.clone(),
+            device: device.clone(),
+            attempt: 1,
+            state: DeploymentState::Succeeded,
+            reason: String::new(),
+            code: String::new(),
+            evidence,
+        };
+        Report { site: self.inventory.site.clone(), seq: 3, at: NOW, body }
+    }
+
+    fn proven(&self, wave: usize, at: usize) -> Proven {
+        let Goal { member, proof, .. } = self.goal(wave, at);
+        let tree = Reporters::tree(&[Self::reporter()]);
+        let report = sealed(&self.report(&member.device), &[&Self::node()]);
+        Proven { member, proof, report, key: Self::node().public(), node: tree.prove(0).unwrap() }
+    }
+
+    fn passage(&self, devices: Vec<Proven>) -> Passage {
+        Passage { wave: self.waves[0][0].wave.clone(), devices }
     }
 
     fn digest(&self) -> Digest {
@@ -216,6 +254,7 @@ impl Hospital {
                 mode: Mode::Proceed,
                 orders,
                 goals,
+                passages: vec![self.passage(vec![self.proven(0, 0)])],
             }],
         }
     }

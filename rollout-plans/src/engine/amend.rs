@@ -16,7 +16,7 @@ use wardround_signing::{Digest, Role};
 use super::{
     Refusal, RolloutState, State, WaveState,
     approvals::{Approvals, EVIDENCE_ROLES, people},
-    gate::{Verdict, judge},
+    gate::Verdict,
     orders::Signed,
     out::Out,
     pending::Pending,
@@ -26,7 +26,8 @@ use super::{
 use crate::{
     describe::Difference,
     model::{
-        Command, DeploymentState, DeviceId, Member, RollBackTarget, Rollout, RolloutId, Scope, Timestamp, WaveName,
+        Command, DeploymentState, DeviceId, Member, Reporter, RollBackTarget, Rollout, RolloutId, Scope, Timestamp,
+        WaveName,
     },
 };
 
@@ -45,6 +46,8 @@ pub(super) struct Next {
     pub(super) document: Rollout,
     pub(super) digest: Digest,
     members: Vec<Member>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reporters: Vec<Reporter>,
     pub(super) since: Timestamp,
     /// Both roles have signed it.
     pub(super) signed: bool,
@@ -90,15 +93,27 @@ impl State {
         self.rollouts[*self.by_id.get(id)?].next.as_ref().map(|next| next.signed)
     }
 
-    pub(super) fn check_amend(&self, next: &Rollout, members: &[Member]) -> Result<(), Refusal> {
+    pub(super) fn check_amend(
+        &self,
+        next: &Rollout,
+        members: &[Member],
+        reporters: &[Reporter],
+    ) -> Result<(), Refusal> {
         let record = &self.rollouts[self.find(&next.id)?];
         record.amendable()?;
         record.document.check_amendment(record.digest, next).map_err(|why| Refusal::Invalid { why })?;
-        Self::check_whole(next, members)?;
+        Self::check_whole(next, members, reporters)?;
         record.touches_nothing_done(next, members).map_err(|why| Refusal::Invalid { why })
     }
 
-    pub(super) fn amend(&mut self, out: &mut Out, next: &Rollout, digest: Digest, members: &[Member]) {
+    pub(super) fn amend(
+        &mut self,
+        out: &mut Out,
+        next: &Rollout,
+        digest: Digest,
+        members: &[Member],
+        reporters: &[Reporter],
+    ) {
         let Some(r) = self.by_id.get(&next.id).copied() else { return };
         let record = &mut self.rollouts[r];
         let before: Vec<Member> =
@@ -112,6 +127,7 @@ impl State {
             document: next.clone(),
             digest,
             members: members.to_vec(),
+            reporters: reporters.to_vec(),
             since: out.now,
             signed: false,
             approvals: BTreeMap::new(),
@@ -393,9 +409,8 @@ impl Record {
     /// True when the gate before wave `w` had too little evidence, so that people had to let it pass.
     fn short_before(&self, w: u16) -> bool {
         let Some(before) = w.checked_sub(1) else { return false };
-        let index = &self.index.waves[usize::from(before)];
-        let verdict = judge(&index.counts, index.wanting, &self.wave_plan(before).gate);
-        self.waves[usize::from(before)].short_since.is_some() && matches!(verdict, Verdict::NotEnough { .. })
+        let short = self.waves[usize::from(before)].short_since.is_some();
+        short && matches!(self.verdict(before), Verdict::NotEnough { .. })
     }
 
     /// Puts the next version in the place of this one. The positions of the waves that changed.
@@ -409,6 +424,9 @@ impl Record {
             self.waves[usize::from(*w)].approvals = next.approvals.remove(w).unwrap_or_default();
         }
         self.retake_members(&next.members, now);
+        for w in &changed {
+            self.pin(usize::from(*w), &next.members, &next.reporters);
+        }
         changed
     }
 }

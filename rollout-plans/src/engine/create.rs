@@ -9,14 +9,19 @@ use super::{
     out::Out,
     record::{MEMBERS_MAX, Record, VARIANTS_MAX},
 };
-use crate::model::{Member, Rollout, RolloutId, VariantId, WAVES_MAX};
+use crate::model::{Member, Reporter, Reporters, Rollout, RolloutId, VariantId, WAVES_MAX};
 
 impl State {
     pub(super) fn find(&self, id: &RolloutId) -> Result<usize, Refusal> {
         self.by_id.get(id).copied().ok_or_else(|| Refusal::NotFound { what: "rollout", id: id.to_string() })
     }
 
-    pub(super) fn check_create(&self, rollout: &Rollout, members: &[Member]) -> Result<(), Refusal> {
+    pub(super) fn check_create(
+        &self,
+        rollout: &Rollout,
+        members: &[Member],
+        reporters: &[Reporter],
+    ) -> Result<(), Refusal> {
         if self.by_id.contains_key(&rollout.id) {
             return Err(Refusal::AlreadyExists { what: "rollout", id: rollout.id.to_string() });
         }
@@ -24,11 +29,11 @@ impl State {
             let why = format!("version {} of rollout {} comes without those before it", rollout.version, rollout.id);
             return Err(Refusal::Invalid { why });
         }
-        Self::check_whole(rollout, members)
+        Self::check_whole(rollout, members, reporters)
     }
 
     /// The document and its members agree.
-    pub(super) fn check_whole(rollout: &Rollout, members: &[Member]) -> Result<(), Refusal> {
+    pub(super) fn check_whole(rollout: &Rollout, members: &[Member], reporters: &[Reporter]) -> Result<(), Refusal> {
         let invalid = |why: String| Err(Refusal::Invalid { why });
         rollout.check_lineage().map_err(|why| Refusal::Invalid { why })?;
         let planned = rollout.plan.waves.iter().map(|w| &w.name);
@@ -45,6 +50,9 @@ impl State {
         if members.len() > MEMBERS_MAX {
             return invalid(format!("rollout {} has more than {MEMBERS_MAX} members", rollout.id));
         }
+        if !reporters.is_sorted_by(|a, b| a.site < b.site) {
+            return invalid(format!("the nodes that rollout {} pins are not in order", rollout.id));
+        }
         let mut rest = members;
         for wave in &rollout.waves {
             let count = usize::try_from(wave.count).unwrap_or(usize::MAX);
@@ -59,6 +67,10 @@ impl State {
             }
             if Tree::new(mine.iter().map(Member::leaf)).root() != wave.root {
                 return invalid(format!("the members of wave {} do not lead to its root", wave.name));
+            }
+            // A wave that an amendment leaves as it is keeps the nodes that it had.
+            if wave.since == rollout.version && wave.reporters != Reporters::of(reporters, mine) {
+                return invalid(format!("the nodes of wave {} are not those that the document pins", wave.name));
             }
             rest = others;
         }
@@ -76,9 +88,16 @@ impl State {
         }
     }
 
-    pub(super) fn create(&mut self, out: &mut Out, rollout: &Rollout, digest: Digest, members: &[Member]) {
+    pub(super) fn create(
+        &mut self,
+        out: &mut Out,
+        rollout: &Rollout,
+        digest: Digest,
+        members: &[Member],
+        reporters: &[Reporter],
+    ) {
         let r = self.rollouts.len();
-        self.rollouts.push(Record::new(rollout, digest, members, out.now));
+        self.rollouts.push(Record::new(rollout, digest, members, reporters, out.now));
         self.index_rollout(r);
         out.rollout(&rollout.id);
         let text = format!(

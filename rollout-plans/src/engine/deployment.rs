@@ -137,10 +137,11 @@ impl Deployment {
 
     /// Keeps the newest evidence, within limits.
     pub(super) fn keep(&mut self, evidence: &Evidence) {
-        if *evidence == Evidence::default() {
+        // Which document it is of is known, and says nothing about the device.
+        let mut kept = Evidence { document: None, ..evidence.clone() };
+        if kept == Evidence::default() {
             return;
         }
-        let mut kept = evidence.clone();
         kept.probes.truncate(PROBES_KEPT_MAX);
         for probe in &mut kept.probes {
             probe.probe = cut(&probe.probe);

@@ -29,6 +29,7 @@ impl Record {
             mode: self.state.mode(),
             orders: self.site_orders(site, at),
             goals: self.goals(at),
+            passages: self.passages(at),
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, KeyId, Role};
 
-use crate::model::{DeviceId, Member, Order, ReportBody, Rollout, RolloutId, Signatory, SiteId, Timestamp};
+use crate::model::{DeviceId, Member, Order, ReportBody, Reporter, Rollout, RolloutId, Signatory, SiteId, Timestamp};
 
 /// Something that happened. The shell has verified every signature before it makes one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub enum Event {
         digest: Digest,
         /// Members of all waves, in leaf order, wave by wave.
         members: Vec<Member>,
+        /// The enrolled nodes, in the order of their sites: the document pins those of each wave's sites.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reporters: Vec<Reporter>,
     },
     /// Both roles have signed.
     RolloutSigned {
@@ -41,6 +44,9 @@ pub enum Event {
         digest: Digest,
         /// Members of all waves, in leaf order, wave by wave.
         members: Vec<Member>,
+        /// The enrolled nodes, in the order of their sites: the waves that change pin those of their sites.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        reporters: Vec<Reporter>,
     },
     /// Both roles have signed the next version of a rollout, or do so no longer.
     AmendmentSigned {
@@ -81,6 +87,9 @@ pub enum Event {
         /// counts no more. Absent in journals of before it was written down, where it counts for the node that was there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         node_key: Option<KeyId>,
+        /// The signed bytes, where [`ReportBody::is_proof`]: what other nodes go by when it is about their devices too.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        envelope: Option<Envelope>,
     },
     /// A person has revoked a site's node: nothing that it says counts any more, and nothing new is asked of the site until
     /// another node enrols.

@@ -41,7 +41,13 @@ pub(super) enum Verdict {
     /// The share can't be reached any more, even if all that is open succeeds.
     Failed(String),
     /// All has ended, nothing speaks against, but too little speaks for. Never passes by itself.
-    NotEnough { have: u64, need: u64, text: String },
+    NotEnough {
+        have: u64,
+        need: u64,
+        /// Enough has succeeded, but too little of it can be shown to nodes (see `proofs`).
+        unshown: bool,
+        text: String,
+    },
 }
 
 /// Judges a wave. It fails as soon as its share is out of reach, and never passes early: a gate that passed with
@@ -70,6 +76,7 @@ pub(super) fn judge(counts: &Counts, wanting: u64, gate: &Gate) -> Verdict {
         return Verdict::NotEnough {
             have,
             need,
+            unshown: false,
             text: format!("not enough evidence, {have} of at least {need}: {numbers}"),
         };
     }

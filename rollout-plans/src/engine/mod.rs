@@ -11,6 +11,7 @@
 //! | `reports`, `transition` | nodes' reports, which moves the state diagram has |
 //! | `offers` | who is next within the limits, for installs and rollbacks |
 //! | `waves`, `gate` | when a wave passes, fails, and what follows |
+//! | `proofs` | nodes' signed words that show other nodes which waves have passed |
 //! | `rollback` | what is taken back and when that is done |
 //! | `windows` | whose window is open, as far as the engine goes by that |
 //! | `silence` | silent sites, and what time alone changes |
@@ -32,6 +33,7 @@ mod offers;
 mod orders;
 mod out;
 mod pending;
+mod proofs;
 mod reason;
 mod record;
 mod reports;
@@ -141,9 +143,9 @@ impl State {
     pub fn check(&self, event: &Event, now: Timestamp) -> Result<(), Refusal> {
         match event {
             Event::NodeEnrolled { .. } | Event::Tick => Ok(()),
-            Event::RolloutCreated { rollout, members, .. } => self.check_create(rollout, members),
+            Event::RolloutCreated { rollout, members, reporters, .. } => self.check_create(rollout, members, reporters),
             Event::RolloutSigned { rollout } => self.check_signed(rollout),
-            Event::RolloutAmended { rollout, members, .. } => self.check_amend(rollout, members),
+            Event::RolloutAmended { rollout, members, reporters, .. } => self.check_amend(rollout, members, reporters),
             Event::AmendmentSigned { rollout, digest, .. } => self.check_amendment_signed(rollout, digest),
             Event::Order { order, roles, holders, signers, envelope } => {
                 let given = Signed { order, roles, holders, signers: signers.as_deref(), envelope };
@@ -175,14 +177,20 @@ impl State {
                 self.site_heard(&mut out, site);
             }
             Event::NodeRevoked { site, node_key, text } => self.node_revoked(&mut out, site, node_key, text),
-            Event::RolloutCreated { rollout, digest, members } => self.create(&mut out, rollout, *digest, members),
+            Event::RolloutCreated { rollout, digest, members, reporters } => {
+                self.create(&mut out, rollout, *digest, members, reporters);
+            }
             Event::RolloutSigned { rollout } => self.signed(&mut out, rollout),
-            Event::RolloutAmended { rollout, digest, members } => self.amend(&mut out, rollout, *digest, members),
+            Event::RolloutAmended { rollout, digest, members, reporters } => {
+                self.amend(&mut out, rollout, *digest, members, reporters);
+            }
             Event::AmendmentSigned { rollout, signed, .. } => self.amendment_signed(&mut out, rollout, *signed),
             Event::Order { order, roles, holders, signers, envelope } => {
                 self.order(&mut out, &Signed { order, roles, holders, signers: signers.as_deref(), envelope });
             }
-            Event::Report { site, seq, body, .. } => self.report(&mut out, site, *seq, body),
+            Event::Report { site, seq, body, envelope, .. } => {
+                self.report(&mut out, site, *seq, body, envelope.as_ref());
+            }
             Event::SiteSilent { site } => self.site_silent(&mut out, site),
             Event::SiteHeard { site } => self.site_heard(&mut out, site),
             Event::Tick => self.tick(&mut out),

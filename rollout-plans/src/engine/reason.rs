@@ -66,6 +66,13 @@ pub enum WaitingOn {
         /// Needed.
         need: u64,
     },
+    /// A gate that has seen enough, of which too little can be shown to the nodes of the next wave.
+    CheckableEvidence {
+        /// Successes that nodes can check.
+        have: u64,
+        /// As many as they ask for.
+        need: u64,
+    },
     /// A person who resumes.
     Resume {
         /// Why it was paused or halted.
@@ -127,6 +134,7 @@ impl WaitingOn {
             Self::Rollbacks { .. } => "rollbacks",
             Self::SilentSites { .. } => "silent_sites",
             Self::Evidence { .. } => "evidence",
+            Self::CheckableEvidence { .. } => "checkable_evidence",
             Self::Resume { .. } => "resume",
             Self::SecondSignature { .. } => "second_signature",
             Self::Decision { .. } => "decision",
@@ -173,6 +181,12 @@ impl fmt::Display for WaitingOn {
                 f,
                 "only {have} of at least {need} succeeded: people of release and clinical must both approve the next \
                  wave, or cancel"
+            ),
+            Self::CheckableEvidence { have, need } => write!(
+                f,
+                "waits for evidence nodes can check: {have} of at least {need} successes were reported by nodes that were \
+                 enrolled when the rollout was resolved; people of release and clinical must both approve the next wave, or \
+                 cancel"
             ),
             Self::Resume { reason } => {
                 write!(f, "two people must resume, one of them a release manager{}", because(reason))

@@ -11,10 +11,11 @@ use wardround_signing::{Digest, Envelope, merkle::Tree};
 
 use super::{
     RolloutState, WaveState, amend::Next, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts,
-    pending::Pending,
+    pending::Pending, proofs::Proof,
 };
 use crate::model::{
-    DeploymentState, DeviceId, Member, Mode, RollBackTarget, Rollout, SiteId, SystemId, Timestamp, VariantId, WavePlan,
+    DeploymentState, DeviceId, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId, SystemId, Timestamp,
+    VariantId, WavePlan,
 };
 
 /// A rollout.
@@ -55,6 +56,8 @@ pub(super) struct Record {
     pub(super) index: Index,
     #[serde(skip)]
     trees: OnceLock<Vec<Tree>>,
+    #[serde(skip)]
+    pinned: OnceLock<Vec<Tree>>,
 }
 
 /// Signed orders that nodes must see.
@@ -102,6 +105,12 @@ pub(super) struct Wave {
     pub(super) soak_began: Option<Timestamp>,
     /// For the beginning of this wave.
     pub(super) approvals: Approvals,
+    /// The nodes that the document pins for it, in the order of their sites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) reporters: Vec<Reporter>,
+    /// Devices that succeeded or had nothing to do, in the signed words of pinned nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) proofs: Vec<Proof>,
 }
 
 /// Everything that follows from the deployments: rebuilt after loading, never written.
@@ -202,7 +211,13 @@ impl WaveState {
 
 impl Record {
     /// A new draft. The members have been checked against the document.
-    pub(super) fn new(document: &Rollout, digest: Digest, members: &[Member], now: Timestamp) -> Self {
+    pub(super) fn new(
+        document: &Rollout,
+        digest: Digest,
+        members: &[Member],
+        reporters: &[Reporter],
+        now: Timestamp,
+    ) -> Self {
         let wave = || Wave {
             state: WaveState::Pending,
             since: now,
@@ -210,6 +225,8 @@ impl Record {
             short_since: None,
             soak_began: None,
             approvals: Approvals::default(),
+            reporters: Vec::new(),
+            proofs: Vec::new(),
         };
         let mut record = Self {
             digest,
@@ -234,9 +251,13 @@ impl Record {
             deployments: Vec::with_capacity(members.len()),
             index: Index::default(),
             trees: OnceLock::new(),
+            pinned: OnceLock::new(),
             document: document.clone(),
         };
         record.take_members(members, now);
+        for w in 0..record.waves.len() {
+            record.pin(w, members, reporters);
+        }
         record
     }
 
@@ -284,6 +305,7 @@ impl Record {
             }
         }
         self.trees = OnceLock::new();
+        self.pinned = OnceLock::new();
     }
 
     pub(super) fn is_active(&self) -> bool {
@@ -310,6 +332,18 @@ impl Record {
             let leaves = |range: &Range<u32>| Tree::new(range.clone().map(|d| self.member(d).leaf()));
             self.index.waves.iter().map(|wave| leaves(&wave.range)).collect()
         })
+    }
+
+    /// Takes the nodes of a wave's sites, of all that are enrolled.
+    pub(super) fn pin(&mut self, w: usize, members: &[Member], reporters: &[Reporter]) {
+        let name = &self.document.waves[w].name;
+        let of_wave = members.iter().filter(|m| m.wave == *name);
+        self.waves[w].reporters = Reporters::among(reporters, of_wave);
+    }
+
+    /// Trees over the nodes that each wave pins, built when first asked for.
+    pub(super) fn pinned(&self) -> &[Tree] {
+        self.pinned.get_or_init(|| self.waves.iter().map(|w| Reporters::tree(&w.reporters)).collect())
     }
 
     /// Deployments of a wave.

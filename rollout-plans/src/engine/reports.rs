@@ -1,7 +1,7 @@
 //! Nodes' reports. A verified report is always consumed: one that makes no sense is recorded and changes nothing, since
 //! a report that is never acknowledged would hold up everything behind it.
 
-use wardround_signing::KeyId;
+use wardround_signing::{Envelope, KeyId};
 
 use super::{
     Refusal, State,
@@ -35,7 +35,14 @@ impl State {
         }
     }
 
-    pub(super) fn report(&mut self, out: &mut Out, site: &SiteId, seq: u64, body: &ReportBody) {
+    pub(super) fn report(
+        &mut self,
+        out: &mut Out,
+        site: &SiteId,
+        seq: u64,
+        body: &ReportBody,
+        envelope: Option<&Envelope>,
+    ) {
         if let Some(known) = self.sites.get_mut(site) {
             known.acked = seq;
         }
@@ -50,7 +57,7 @@ impl State {
                 self.inventory(out, site, inventory);
                 Ok(())
             }
-            ReportBody::Deployment { .. } => self.deployment_report(out, site, body),
+            ReportBody::Deployment { .. } => self.deployment_report(out, site, body, envelope),
             ReportBody::Health { system, health, blames, probes } => {
                 let what = probes.iter().find(|p| !p.ok).map_or_else(
                     || "its probes fail".to_owned(),
@@ -85,7 +92,13 @@ impl State {
         out.dirty.insert(site.clone());
     }
 
-    fn deployment_report(&mut self, out: &mut Out, site: &SiteId, body: &ReportBody) -> Result<(), String> {
+    fn deployment_report(
+        &mut self,
+        out: &mut Out,
+        site: &SiteId,
+        body: &ReportBody,
+        envelope: Option<&Envelope>,
+    ) -> Result<(), String> {
         let ReportBody::Deployment { rollout, device, attempt, state: to, reason, code, evidence } = body else {
             return Ok(());
         };
@@ -110,6 +123,9 @@ impl State {
             (false, true) => cut(reason),
             (false, false) => cut(&format!("{reason} ({code})")),
         };
+        if let Some(envelope) = envelope {
+            self.rollouts[r].keep_proof(d, *to, evidence, envelope);
+        }
         let shut = *to == DeploymentState::Deferred && code == WINDOW_CLOSED;
         self.take_move(out, r, d, step, *to, shut, &why, evidence);
         Ok(())

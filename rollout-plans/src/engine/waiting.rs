@@ -106,16 +106,15 @@ impl State {
             return Some(Waiting { on, since: record.since, until: None });
         }
         if let Some(since) = wave.short_since
-            && let gate::Verdict::NotEnough { have, need, .. } =
-                gate::judge(counts, index.wanting, &record.wave_plan(w).gate)
+            && let gate::Verdict::NotEnough { have, need, unshown, .. } = record.verdict(w)
         {
             let next = record.waves.get(usize::from(w) + 1);
             let missing = next.map_or_else(Vec::new, |n| n.approvals.missing(&EVIDENCE_ROLES, true));
             let half = !missing.is_empty() && missing.len() < EVIDENCE_ROLES.len();
-            let on = if half {
-                WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1) }
-            } else {
-                WaitingOn::Evidence { have, need }
+            let on = match (half, unshown) {
+                (true, _) => WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1) },
+                (false, true) => WaitingOn::CheckableEvidence { have, need },
+                (false, false) => WaitingOn::Evidence { have, need },
             };
             return Some(Waiting { on, since, until: None });
         }

@@ -1,12 +1,7 @@
 //! How a rollout moves from wave to wave, and how it ends.
 
 use super::{
-    RolloutState, State, WaveState,
-    approvals::EVIDENCE_ROLES,
-    gate::{Verdict, judge},
-    out::Out,
-    reason::number,
-    record::Halt,
+    RolloutState, State, WaveState, approvals::EVIDENCE_ROLES, gate::Verdict, out::Out, reason::number, record::Halt,
     rollback::needing_a_person,
 };
 use crate::model::{Command, DeploymentState, Scope};
@@ -48,7 +43,7 @@ impl State {
         let index = &record.index.waves[usize::from(w)];
         let counts = index.counts;
         let last = usize::from(w) + 1 == record.waves.len();
-        match judge(&counts, index.wanting, &record.wave_plan(w).gate) {
+        match record.verdict(w) {
             Verdict::Open => {
                 let soaking = counts.of(DeploymentState::Soaking);
                 let wave = &record.waves[usize::from(w)];
@@ -162,8 +157,7 @@ impl State {
     /// apart. The word counts when it is used.
     fn still_holds(&self, r: usize, w: u16) -> bool {
         let record = &self.rollouts[r];
-        let index = &record.index.waves[usize::from(w)];
-        match judge(&index.counts, index.wanting, &record.wave_plan(w).gate) {
+        match record.verdict(w) {
             Verdict::Passed(_) => true,
             Verdict::NotEnough { .. } => match record.waves.get(usize::from(w) + 1) {
                 Some(next) => {
@@ -191,14 +185,22 @@ impl State {
     pub(super) fn start_wave(&mut self, out: &mut Out, r: usize, w: u16) {
         let record = &mut self.rollouts[r];
         record.current = Some(w);
+        if let Some(before) = w.checked_sub(1) {
+            record.settle_proofs(before);
+        }
         let name = &record.document.waves[usize::from(w)].name;
         let count = record.document.waves[usize::from(w)].count;
         let text = format!("wave {name} begins: {}", number(count, "device"));
         out.audit("wave_decision", Some(&record.document.id), None, text);
-        if !record.waves[usize::from(w)].approvals.is_empty() {
-            // Their nodes must see the approvals.
-            let sites = record.index.waves[usize::from(w)].sites.iter();
-            out.sites.extend(sites.map(|at| record.sites[*at as usize].clone()));
+        // Nodes must see the approvals of this wave, and of those before it in which they have no device.
+        let begun = usize::from(w) + 1;
+        let approved = |wave: usize| !record.waves[wave].approvals.is_empty();
+        for at in &record.index.waves[usize::from(w)].sites {
+            let there = |wave: &usize| record.index.waves[*wave].sites.binary_search(at).is_ok();
+            let seen = (0..begun - 1).rev().find(there).map_or(0, |wave| wave + 1);
+            if (seen..begun).any(approved) {
+                out.sites.insert(record.sites[*at as usize].clone());
+            }
         }
         self.set_wave(out, r, w, WaveState::Running);
         // Members may have left already (a site taken out): the gate must look even if nobody reports.

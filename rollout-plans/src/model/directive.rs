@@ -4,9 +4,9 @@
 //! reordering directives costs only time. The counter decides which of two is newer.
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::{Digest, Document, Envelope, merkle::InclusionProof};
+use wardround_signing::{Digest, Document, Envelope, PublicKey, merkle::InclusionProof};
 
-use super::{Member, RolloutId, SiteId, Timestamp};
+use super::{Member, RolloutId, SiteId, Timestamp, WaveName};
 
 /// The controller's present wishes for one site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +26,9 @@ pub struct Directive {
 
 impl Document for Directive {
     const PAYLOAD_TYPE: &'static str = "application/vnd.wardround.directive.v1+json";
-    /// One rollout of the largest site ([`super::SITE_DEVICES_MAX`] devices) with the longest ids and proofs, and orders
-    /// beside them, come to 10 MB; a test below computes it. It goes over the wire in messages of at most 16 MiB.
-    const BYTES_MAX: usize = 12 * 1024 * 1024;
+    /// One rollout of the largest site ([`super::SITE_DEVICES_MAX`] devices) with the longest ids and proofs, and orders and
+    /// reports beside them, come to 14 MB; a test below computes it. It goes over the wire in messages of at most 16 MiB.
+    const BYTES_MAX: usize = 15 * 1024 * 1024;
 }
 
 /// One rollout's part of a directive.
@@ -45,6 +45,41 @@ pub struct SiteRollout {
     pub orders: Vec<Envelope>,
     /// What is wanted of each device that has been offered so far, by device id.
     pub goals: Vec<Goal>,
+    /// What shows that the waves before those of the goals have passed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passages: Vec<Passage>,
+}
+
+/// Most reports of a passage that are looked at: every signature costs the reader time.
+pub const PROOFS_MAX: usize = 32;
+
+/// Most bytes of reports in a passage: every directive of a later wave carries it, and there may be [`super::WAVES_MAX`] waves.
+pub const PASSAGE_BYTES_MAX: usize = 32 * 1024;
+
+/// What shows that a wave has passed, so that a node need not take the controller's word for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Passage {
+    /// The wave.
+    pub wave: WaveName,
+    /// Devices of it that succeeded, or had nothing to do; at most [`PROOFS_MAX`] are looked at.
+    pub devices: Vec<Proven>,
+}
+
+/// What a pinned node has reported of a device, in its own signed words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proven {
+    /// The device, as signed.
+    pub member: Member,
+    /// Proof that it is in its wave.
+    pub proof: InclusionProof,
+    /// The node's report, as it was sent.
+    pub report: Envelope,
+    /// The node's report key.
+    pub key: PublicKey,
+    /// Proof that site and key are pinned for the wave.
+    pub node: InclusionProof,
 }
 
 /// Whether new work may begin.
@@ -88,7 +123,10 @@ mod tests {
     use wardround_signing::{SecretKey, Signature, Signer as _};
 
     use super::*;
-    use crate::model::{DeviceId, ID_LEN_MAX, Order, REASON_BYTES_MAX, SITE_DEVICES_MAX, VariantId, WaveName};
+    use crate::model::{
+        DeviceId, ID_LEN_MAX, Order, PROOFS_ASKED_MAX, REASON_BYTES_MAX, Report, SITE_DEVICES_MAX, VariantId,
+        WAVES_MAX, WaveName,
+    };
 
     /// As many devices as the largest rollout has: a proof in it has 18 hashes.
     const ROLLOUT_DEVICES: u64 = 1_500_000;
@@ -118,6 +156,24 @@ mod tests {
             payload: vec![b'x'; REASON_BYTES_MAX + 4_096],
             signatures: vec![signature; 2],
         };
+        let proof = |goal: Goal| (goal.member, goal.proof);
+        let proven = |n: usize| {
+            let (member, proof) = proof(goal(n));
+            let signature = SecretKey::generate().unwrap();
+            Proven {
+                member,
+                report: Envelope {
+                    payload_type: Report::PAYLOAD_TYPE.to_owned(),
+                    payload: vec![b'x'; PASSAGE_BYTES_MAX / PROOFS_ASKED_MAX as usize],
+                    signatures: vec![Signature { keyid: signature.public().id(), sig: vec![0; 64] }],
+                },
+                key: signature.public(),
+                node: proof.clone(),
+                proof,
+            }
+        };
+        let devices: Vec<Proven> = (0..PROOFS_ASKED_MAX as usize).map(proven).collect();
+        let passage = Passage { wave: WaveName::new(&long(0)).unwrap(), devices };
         let directive = Directive {
             site: SiteId::new(&long(0)).unwrap(),
             counter: u64::MAX,
@@ -127,13 +183,14 @@ mod tests {
                 rollout: RolloutId::new(&long(0)).unwrap(),
                 digest: Digest::of(b"x"),
                 mode: Mode::Proceed,
-                orders: vec![order; 2 * crate::model::WAVES_MAX],
+                orders: vec![order; 2 * WAVES_MAX],
                 goals: (0..SITE_DEVICES_MAX).map(goal).collect(),
+                passages: vec![passage; WAVES_MAX - 1],
             }],
         };
         let sealed = Envelope::seal(&directive, &SecretKey::generate().unwrap()).unwrap();
         assert!(
-            sealed.payload.len() > 8 * 1024 * 1024,
+            sealed.payload.len() > 12 * 1024 * 1024,
             "{} bytes: the test is no longer the worst case",
             sealed.payload.len()
         );

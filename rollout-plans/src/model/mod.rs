@@ -18,7 +18,7 @@ mod window;
 
 pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey};
 pub use deployment::DeploymentState;
-pub use directive::{Directive, Goal, GoalAction, Mode, SiteRollout};
+pub use directive::{Directive, Goal, GoalAction, Mode, PASSAGE_BYTES_MAX, PROOFS_MAX, Passage, Proven, SiteRollout};
 pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};
 pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
 pub use order::{
@@ -29,11 +29,12 @@ pub use patch::{
     CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
 };
 pub use plan::{
-    Gate, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Selector, Timing, WAVES_MAX, WavePlan,
+    Gate, HealthPolicy, Limits, PROOFS_ASKED_MAX, Percent, Plan, RollbackPolicy, Scope, Selector, Timing, WAVES_MAX,
+    WavePlan,
 };
 pub use platform::{InvalidPlatform, Platform};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
-pub use rollout::{ANCESTORS_MAX, Member, ResolvedWave, Rollout};
+pub use rollout::{ANCESTORS_MAX, Member, Reporter, Reporters, ResolvedWave, Rollout};
 pub use time::{DurationMs, Timestamp};
 pub use window::{
     CalendarDate, ClockTime, Day, FREEZE_DAYS_MAX, FREEZE_REASON_BYTES_MAX, FREEZES_MAX, Freeze, SiteHours,

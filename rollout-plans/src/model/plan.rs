@@ -184,6 +184,26 @@ fn one() -> u32 {
     1
 }
 
+/// Most successes of a wave that a node asks to see: so many signed reports of every wave fit into a directive.
+pub const PROOFS_ASKED_MAX: u64 = 16;
+
+impl Gate {
+    /// How many devices of a wave of `members` must be shown to have succeeded before a node takes up the next wave. Of
+    /// what the plan asks for, never more: a controller that tells the truth can show what its own gate has counted.
+    #[must_use]
+    pub fn proofs_min(&self, members: u64) -> u64 {
+        u64::from(self.evidence_min).min(PROOFS_ASKED_MAX).min(members)
+    }
+
+    /// Is a wave of `members` shown to have passed, by so many devices that succeeded and so many that had nothing to do
+    /// (skipped)? **The one rule** of engine and node. A skipped device says nothing of the patch, so it never stands for a
+    /// success that the plan asks for; where the plan asks for none it shows that the wave has run at all.
+    #[must_use]
+    pub fn is_shown(&self, members: u64, succeeded: u64, skipped: u64) -> bool {
+        succeeded >= self.proofs_min(members) && succeeded + skipped >= 1
+    }
+}
+
 impl Default for Gate {
     fn default() -> Self {
         Self { success: all(), evidence_min: one(), approvals: Vec::new() }

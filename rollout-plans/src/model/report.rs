@@ -101,6 +101,12 @@ pub enum ReportBody {
 }
 
 impl ReportBody {
+    /// May other nodes have to see it in the node's own signed words, because a deployment has come to an end?
+    #[must_use]
+    pub fn is_proof(&self) -> bool {
+        matches!(self, Self::Deployment { state, .. } if state.is_terminal())
+    }
+
     /// What it says of things that are not `site`'s: nothing of it counts then.
     #[must_use]
     pub fn foreign_to(&self, site: &SiteId) -> Option<String> {
@@ -150,6 +156,10 @@ pub enum Health {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evidence {
+    /// SHA-256 of the rollout document that the deployment belongs to, so that a report proves nothing about another of
+    /// the same id. Without it the report proves nothing to anybody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<Digest>,
     /// SHA-256 of the payload that was staged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Digest>,

@@ -1,12 +1,12 @@
 //! The rollout document: a plan resolved against the estate for one patch. Signed; immutable. New sites and devices that
 //! are gone come as an *amendment*: the next version, a document of its own that names the ones before it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::{Digest, Document};
+use wardround_signing::{Digest, Document, PublicKey, merkle::Tree};
 
-use super::{DeviceId, PatchId, Plan, RolloutId, Timestamp, VariantId, WaveName};
+use super::{DeviceId, PatchId, Plan, RolloutId, SiteId, Timestamp, VariantId, WaveName};
 
 /// Most versions before the present one: an amendment a week for more than a year, and all their digests together are
 /// far below what a directive may weigh.
@@ -150,10 +150,70 @@ pub struct ResolvedWave {
     /// The version in which its members last changed.
     #[serde(default = "first")]
     pub since: u32,
+    /// The nodes whose reports count as evidence of this wave. Nobody's do where a document does not say.
+    #[serde(default)]
+    pub reporters: Reporters,
 }
 
 fn first() -> u32 {
     1
+}
+
+/// The nodes of a wave's sites that had enrolled when it was resolved, under a Merkle root over [`Reporter::leaf`] in the
+/// order of their sites. Pinned, so that whoever takes the controller over afterwards can't speak for a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reporters {
+    /// Root over the nodes.
+    pub root: Digest,
+    /// Number of nodes.
+    pub count: u64,
+}
+
+impl Default for Reporters {
+    fn default() -> Self {
+        Self::of(&[], &[])
+    }
+}
+
+/// A site's node, by the key with which it signs its reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reporter {
+    /// Site.
+    pub site: SiteId,
+    /// Report key.
+    pub key: PublicKey,
+}
+
+impl Reporter {
+    /// The bytes of this node's Merkle leaf: site and key id, each ended by a line feed, which neither contains.
+    #[must_use]
+    pub fn leaf(&self) -> Vec<u8> {
+        format!("{}\n{}\n", self.site, self.key.id()).into_bytes()
+    }
+}
+
+impl Reporters {
+    /// Those of `nodes` (in the order of their sites) that are of these members' sites.
+    #[must_use]
+    pub fn among<'a>(nodes: &[Reporter], members: impl IntoIterator<Item = &'a Member>) -> Vec<Reporter> {
+        let sites: HashSet<SiteId> = members.into_iter().map(|m| m.device.site()).collect();
+        nodes.iter().filter(|node| sites.contains(&node.site)).cloned().collect()
+    }
+
+    /// The tree over the nodes of one wave.
+    #[must_use]
+    pub fn tree(nodes: &[Reporter]) -> Tree {
+        Tree::new(nodes.iter().map(Reporter::leaf))
+    }
+
+    /// What a document says of a wave of these members, when these nodes are enrolled (in the order of their sites).
+    #[must_use]
+    pub fn of(nodes: &[Reporter], members: &[Member]) -> Self {
+        let tree = Self::tree(&Self::among(nodes, members));
+        Self { root: tree.root(), count: tree.size() }
+    }
 }
 
 /// A device in a wave.
@@ -191,6 +251,7 @@ mod tests {
             root: digest(100 + since),
             count: 1,
             since: *since,
+            reporters: Reporters::default(),
         };
         Rollout {
             id: RolloutId::new("r1").unwrap(),

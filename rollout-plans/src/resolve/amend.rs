@@ -7,7 +7,7 @@ use wardround_signing::{Digest, merkle::Tree};
 use super::place;
 use crate::{
     estate::Estate,
-    model::{ANCESTORS_MAX, DeviceId, Member, Patch, ResolvedWave, Rollout, Timestamp, WaveName},
+    model::{ANCESTORS_MAX, DeviceId, Member, Patch, Reporter, Reporters, ResolvedWave, Rollout, Timestamp, WaveName},
 };
 
 /// The version that is in force, and how far it has come.
@@ -21,6 +21,8 @@ pub struct Former<'a> {
     pub members: &'a [Member],
     /// For each member: has its turn come, whatever became of it? Such a device stays as it is.
     pub touched: &'a [bool],
+    /// The nodes that are enrolled today, in the order of their sites: waves that change pin them.
+    pub reporters: &'a [Reporter],
     /// For each wave: has its gate passed? Such a wave stays as it is.
     pub passed: &'a [bool],
 }
@@ -87,7 +89,8 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
         let before = &rollout.waves[index];
         if (tree.root(), tree.size()) != (before.root, before.count) {
             let name = before.name.clone();
-            next.waves[index] = ResolvedWave { name, root: tree.root(), count: tree.size(), since: next.version };
+            let (since, reporters) = (next.version, Reporters::of(former.reporters, wave));
+            next.waves[index] = ResolvedWave { name, root: tree.root(), count: tree.size(), since, reporters };
         }
     }
     if next.waves == rollout.waves {

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use wardround_signing::{Digest, merkle::Tree};
 
 use super::{Resolution, select::Chooser};
-use crate::model::{Member, Patch, Plan, ResolvedWave, Rollout, RolloutId, Timestamp};
+use crate::model::{Member, Patch, Plan, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Timestamp};
 
-/// The document that people of both roles sign. `patch_digest` is that of the patch document's bytes.
+/// The document that people of both roles sign. `patch_digest` is that of the patch document's bytes; `nodes` are the
+/// enrolled nodes, in the order of their sites.
 #[must_use]
 pub fn document(
     id: RolloutId,
@@ -15,6 +16,7 @@ pub fn document(
     patch: &Patch,
     patch_digest: Digest,
     resolution: &Resolution,
+    nodes: &[Reporter],
     now: Timestamp,
 ) -> Rollout {
     let waves = plan
@@ -23,7 +25,8 @@ pub fn document(
         .zip(&resolution.waves)
         .map(|(wave, members)| {
             let tree = Tree::new(members.iter().map(Member::leaf));
-            ResolvedWave { name: wave.name.clone(), root: tree.root(), count: tree.size(), since: 1 }
+            let reporters = Reporters::of(nodes, members);
+            ResolvedWave { name: wave.name.clone(), root: tree.root(), count: tree.size(), since: 1, reporters }
         })
         .collect();
     Rollout {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardround_rollout_plans::{engine::*, model::*};
+use wardround_rollout_plans::{engine::*, model::*, proofs::Passages};
 use wardround_signing::{Digest, Role, merkle::leaf_hash};
 
 use super::{Node, digest_of};
@@ -83,7 +83,8 @@ impl Watch {
                     let at = names.iter().position(|n| n == wave).unwrap();
                     // By the view before this order.
                     let before = &self.rollouts[&order.rollout].waves[at - 1];
-                    let short = before.gate.starts_with("not enough evidence");
+                    let short =
+                        before.gate.starts_with("not enough evidence") || before.gate.starts_with("waits for evidence");
                     let given = self.approvals.entry((order.rollout.clone(), wave.clone())).or_default();
                     let (who, digest) = (holders[0].clone(), order.digest);
                     given.retain(|g| (&g.who, g.digest) != (&who, digest));
@@ -262,6 +263,9 @@ impl Watch {
                     _ => Mode::Halted,
                 };
                 assert_eq!(part.mode, mode, "S3");
+                if old != new {
+                    self.nodes_are_shown_enough(&documents[&part.rollout], part);
+                }
                 for goal in &part.goals {
                     let wave = documents[&part.rollout].waves.iter().find(|w| w.name == goal.member.wave).unwrap();
                     assert!(goal.proof.proves(&leaf_hash(&goal.member.leaf()), &wave.root), "{goal:?}");
@@ -269,6 +273,23 @@ impl Watch {
                     assert!(view.waves[at].state != WaveState::Pending, "S2: {goal:?} of a wave that has not begun");
                     assert!(view.state == RolloutState::Running || goal.attempt > 0);
                 }
+            }
+        }
+    }
+
+    /// Whatever an honest engine asks, the check that nodes make accepts.
+    fn nodes_are_shown_enough(&self, document: &Rollout, part: &SiteRollout) {
+        let passages = Passages::read(part, document, part.digest);
+        for goal in part.goals.iter().filter(|g| g.action == GoalAction::Install) {
+            let at = document.waves.iter().position(|w| w.name == goal.member.wave).unwrap();
+            for before in 0..at {
+                let Err(why) = passages.passed(document, before) else { continue };
+                let next = &document.waves[before + 1].name;
+                let given = self.approvals.get(&(part.rollout.clone(), next.clone()));
+                let counts = |g: &&Given| document.approval_counts(part.digest, g.digest, next);
+                let people: Vec<&BTreeSet<Role>> =
+                    given.into_iter().flatten().filter(counts).map(|g| &g.roles).collect();
+                assert!(fills(&[Role::Release, Role::Clinical], &people), "a node would refuse {goal:?}: {why}");
             }
         }
     }

@@ -15,7 +15,7 @@ pub(crate) mod ward;
 use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::{engine::*, model::*};
-use wardround_signing::{Digest, Envelope, KeyId, Role, merkle::Tree};
+use wardround_signing::{Digest, Envelope, KeyId, Role, SecretKey, Signer as _, merkle::Tree};
 
 pub(crate) use node::{Fate, Node};
 
@@ -109,6 +109,7 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
             root: Tree::new(mine.iter().map(Member::leaf)).root(),
             count: mine.len() as u64,
             since: 1,
+            reporters: Reporters::of(&reporters(&mine), &mine),
         });
         members.extend(mine);
     }
@@ -142,6 +143,7 @@ pub(crate) fn next_version(former: &Rollout, waves: &[Vec<DeviceId>]) -> (Rollou
         let tree = Tree::new(mine.iter().map(Member::leaf));
         if (tree.root(), tree.size()) != (wave.root, wave.count) {
             (wave.root, wave.count, wave.since) = (tree.root(), tree.size(), next.version);
+            wave.reporters = Reporters::of(&reporters(&mine), &mine);
         }
         members.extend(mine);
     }
@@ -154,6 +156,7 @@ pub(crate) fn amended(document: &Rollout, members: &[Member]) -> Event {
         rollout: Box::new(document.clone()),
         digest: digest_of(document),
         members: members.to_vec(),
+        reporters: reporters(members),
     }
 }
 
@@ -178,11 +181,42 @@ pub(crate) fn digest_of(rollout: &Rollout) -> Digest {
 }
 
 pub(crate) fn created(document: &Rollout, members: &[Member]) -> Event {
-    Event::RolloutCreated {
-        rollout: Box::new(document.clone()),
-        digest: digest_of(document),
-        members: members.to_vec(),
+    created_by(document, members, reporters(members))
+}
+
+/// With these nodes enrolled.
+pub(crate) fn created_by(document: &Rollout, members: &[Member], reporters: Vec<Reporter>) -> Event {
+    let digest = digest_of(document);
+    Event::RolloutCreated { rollout: Box::new(document.clone()), digest, members: members.to_vec(), reporters }
+}
+
+/// Only these nodes had enrolled when it was resolved.
+pub(crate) fn pin(document: &mut Rollout, members: &[Member], reporters: &[Reporter]) {
+    for wave in &mut document.waves {
+        let mine: Vec<Member> = members.iter().filter(|m| m.wave == wave.name).cloned().collect();
+        wave.reporters = Reporters::of(reporters, &mine);
     }
+}
+
+/// The report key of a site's node.
+pub(crate) fn report_key(site: &SiteId) -> SecretKey {
+    SecretKey::from_seed(Digest::of(site.as_str().as_bytes()).as_bytes())
+}
+
+/// The nodes of these members' sites, all of which have enrolled.
+pub(crate) fn reporters(members: &[Member]) -> Vec<Reporter> {
+    let sites: BTreeSet<SiteId> = members.iter().map(|m| m.device.site()).collect();
+    sites.into_iter().map(|site| Reporter { key: report_key(&site).public(), site }).collect()
+}
+
+/// A report as the shell makes it of what a node has signed. The node names the document of the rollout, as it holds it.
+pub(crate) fn reported(state: &State, site: &SiteId, seq: u64, at: Timestamp, mut body: ReportBody) -> Event {
+    if let ReportBody::Deployment { rollout, evidence, .. } = &mut body {
+        evidence.document = state.rollout(rollout).map(|view| view.digest);
+    }
+    let report = Report { site: site.clone(), seq, at, body };
+    let envelope = report.body.is_proof().then(|| Envelope::seal(&report, &report_key(site)).unwrap());
+    Event::Report { site: site.clone(), seq, at, body: report.body, node_key: None, envelope }
 }
 
 /// A person who has signed: each has one key.
@@ -404,7 +438,7 @@ impl Story {
 
     fn deliver(&mut self, id: &SiteId) {
         while let Some((seq, body)) = self.nodes[id].outbox.front().cloned() {
-            let event = Event::Report { site: id.clone(), seq, at: self.now, body, node_key: None };
+            let event = reported(&self.state, id, seq, self.now, body);
             let effects = self.state.step(&event, self.now).unwrap();
             self.tell(&effects);
             let acked = self.state.acked_seq(id);

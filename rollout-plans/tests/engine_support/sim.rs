@@ -6,8 +6,8 @@ use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
 
 use super::{
-    Fate, Node, WaveSpec, amended, created, device, digest_of, hourly, invariants::Watch, inventory, key, next_version,
-    order, order_of, random::Random, resume, rollout, signatory, site,
+    Fate, Node, WaveSpec, amended, created_by, device, digest_of, hourly, invariants::Watch, inventory, key,
+    next_version, order, order_of, pin, random::Random, reported, reporters, resume, rollout, signatory, site,
 };
 
 /// What the simulation holds.
@@ -142,8 +142,12 @@ impl Sim {
         if self.seed % 8 == 1 && id == "a" {
             document.plan.windows = hourly();
         }
+        // Some nodes enrol only after it was resolved.
+        let mut nodes = reporters(&members);
+        nodes.retain(|node| Random::new(self.seed ^ node.key.to_bytes().map(u64::from).iter().sum::<u64>()).chance(70));
+        pin(&mut document, &members, &nodes);
         self.documents.insert(document.id.clone(), document.clone());
-        self.apply(&created(&document, &members));
+        self.apply(&created_by(&document, &members, nodes));
         // Most runs get going at once; the others leave it to chance.
         if self.random.chance(85) {
             self.apply(&Event::RolloutSigned { rollout: document.id.clone() });
@@ -220,7 +224,7 @@ impl Sim {
         for _ in 0..most {
             let Some((seq, body)) = self.nodes[id].outbox.front().cloned() else { return };
             let node_at = Timestamp(self.now.0 - 1234);
-            self.apply(&Event::Report { site: id.clone(), seq, at: node_at, body, node_key: None });
+            self.apply(&reported(&self.state, id, seq, node_at, body));
             self.nodes.get_mut(id).unwrap().acknowledge(self.state.acked_seq(id));
         }
     }
@@ -264,7 +268,10 @@ impl Sim {
         let acked = self.state.acked_seq(id);
         let body = ReportBody::Alarm { code: "x".to_owned(), text: "x".to_owned(), device: None };
         let seq = if self.random.chance(50) { self.random.below(acked + 1) } else { acked + 2 + self.random.below(3) };
-        assert!(self.apply(&Event::Report { site: id.clone(), seq, at: self.now, body, node_key: None }).is_none());
+        assert!(
+            self.apply(&Event::Report { site: id.clone(), seq, at: self.now, body, node_key: None, envelope: None })
+                .is_none()
+        );
     }
 
     fn line(&mut self, id: &SiteId) {
@@ -461,7 +468,7 @@ impl Sim {
                     {
                         Some(Command::Approve { wave })
                     }
-                    WaitingOn::Approval { .. } | WaitingOn::Evidence { .. } => {
+                    WaitingOn::Approval { .. } | WaitingOn::Evidence { .. } | WaitingOn::CheckableEvidence { .. } => {
                         next_of(&wave).map(|wave| Command::Approve { wave })
                     }
                     _ => None,

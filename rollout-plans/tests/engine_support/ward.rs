@@ -4,8 +4,8 @@ use wardround_rollout_plans::{engine::*, model::*};
 use wardround_signing::Role;
 
 use super::{
-    WaveSpec, amended, amendment_signed, created, device, inventory, key, next_version, order, rollout, rollout_id,
-    site,
+    WaveSpec, amended, amendment_signed, created, device, inventory, key, next_version, order, reported, rollout,
+    rollout_id, site,
 };
 
 /// One site and its node's reports, as they come.
@@ -33,7 +33,7 @@ impl Ward {
 
     pub(crate) fn report(&mut self, body: ReportBody) -> Vec<Effect> {
         self.seq += 1;
-        self.step(&Event::Report { site: site("rx1"), seq: self.seq, at: self.now, body, node_key: None })
+        self.step(&reported(&self.state, &site("rx1"), self.seq, self.now, body))
     }
 
     pub(crate) fn start(&mut self, id: &str, devices: &[&str], per_site: u32, scope: Scope) -> Rollout {

@@ -46,10 +46,10 @@ impl Case {
         let sites = dir.path().join("sites");
         std::fs::create_dir_all(&sites).unwrap();
         let service = Service::start(&sites);
-        // The approval of a clinical safety officer stands before the second wave.
+        // The approval of a clinical safety officer, and two canaries that succeeded, stand before the second wave.
         let yaml = two_waves("300ms", "{ per_site: 2 }", "wave").replacen(
             "    soak: 300ms\n",
-            "    soak: 300ms\n    gate: { approvals: [clinical] }\n",
+            "    soak: 300ms\n    gate: { approvals: [clinical], evidence_min: 2 }\n",
             1,
         );
         let estate = Estate::new("rx1", &plan(yaml));

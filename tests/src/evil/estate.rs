@@ -1,4 +1,4 @@
-//! An estate of one site with two devices, a patch, a rollout of two waves, and everything signed as it should be.
+//! An estate of one site with two devices, and another elsewhere, a patch, a rollout of two waves, and everything signed as it should be.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,14 @@ use wardround_rollout_plans::{
     estate,
     language::parse_plan,
     model::{
-        CHUNK_BYTES, Command, Device, DeviceId, Directive, Goal, GoalAction, Installer, Interpreter, Member, Mode,
-        Order, Patch, PatchId, Payload, Platform, RebootNeed, ResolvedWave, Rollout, RolloutId, Severity, SiteId,
-        SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName,
+        CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, Evidence, Goal, GoalAction, Installer,
+        Interpreter, Member, Mode, Order, Passage, Patch, PatchId, Payload, Platform, Proven, RebootNeed, Report,
+        ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Severity, SiteId, SiteInventory,
+        SiteRollout, Timestamp, Variant, VariantId, WaveName,
     },
     resolve::resolve,
 };
-use wardround_signing::{Digest, Envelope, SecretKey, merkle::Tree};
+use wardround_signing::{Digest, Envelope, SecretKey, Signer as _, merkle::Tree};
 
 use super::Repository;
 use crate::world::{PLATFORM, payload};
@@ -79,6 +80,14 @@ pub struct Estate {
     pub chunks: BTreeMap<Digest, Vec<u8>>,
 }
 
+/// A site with two canaries of its own, whose node is pinned.
+const ELSEWHERE: &str = "rx9";
+
+/// The report key of its node. An attacker does not hold it; the tests make its honest reports with it.
+fn elsewhere_key() -> SecretKey {
+    SecretKey::from_seed(&[8; 32])
+}
+
 fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
 }
@@ -132,6 +141,19 @@ impl Estate {
             devices: vec![device("a", "canary"), device("b", "full")],
             systems: Vec::new(),
         });
+        let elsewhere = Reporter { site: SiteId::new(ELSEWHERE).unwrap(), key: elsewhere_key().public() };
+        let far =
+            |name: &str| Device { id: DeviceId::new(&format!("{ELSEWHERE}/{name}")).unwrap(), ..device("a", "canary") };
+        known.put(SiteInventory {
+            site: elsewhere.site.clone(),
+            display_name: String::new(),
+            region: String::new(),
+            labels: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            hours: Default::default(),
+            devices: vec![far("y"), far("z")],
+            systems: Vec::new(),
+        });
         let parsed = parse_plan(plan, "plan.yaml").unwrap();
         let members = resolve(&parsed, &patch, &known).unwrap().waves;
         let waves = members.iter().map(|wave| ResolvedWave {
@@ -139,6 +161,7 @@ impl Estate {
             root: Tree::new(wave.iter().map(Member::leaf)).root(),
             count: wave.len() as u64,
             since: 1,
+            reporters: Reporters::of(std::slice::from_ref(&elsewhere), wave),
         });
         let rollout = Rollout {
             id: RolloutId::new("r1").unwrap(),
@@ -209,6 +232,52 @@ impl Estate {
         Goal { member: members[0].clone(), proof, action: GoalAction::Install, attempt: 1 }
     }
 
+    /// The word of the node elsewhere that a device has succeeded in the rollout.
+    #[must_use]
+    pub fn success(&self, device: &DeviceId) -> Report {
+        let document = Envelope::unsigned(&self.rollout).unwrap().digest();
+        let body = ReportBody::Deployment {
+            rollout: self.rollout.id.clone(),
+            device: device.clone(),
+            attempt: 1,
+            state: DeploymentState::Succeeded,
+            reason: String::new(),
+            code: String::new(),
+            evidence: Evidence { document: Some(document), ..Evidence::default() },
+        };
+        Report { site: device.site(), seq: 1, at: now(), body }
+    }
+
+    /// Device `at` of the first wave (1 and 2 are elsewhere), proved as an honest controller would.
+    #[must_use]
+    pub fn proven(&self, at: usize) -> Proven {
+        self.proven_by(at, &elsewhere_key(), |_| ())
+    }
+
+    /// The same by another key, or with something changed before it is signed.
+    #[must_use]
+    pub fn proven_by(&self, at: usize, key: &SecretKey, change: impl FnOnce(&mut Report)) -> Proven {
+        let wave = &self.members[0];
+        let member = wave[at].clone();
+        let mut report = self.success(&member.device);
+        change(&mut report);
+        let node = Reporter { site: SiteId::new(ELSEWHERE).unwrap(), key: elsewhere_key().public() };
+        let nodes = Reporters::tree(&[node]);
+        Proven {
+            member,
+            proof: Tree::new(wave.iter().map(Member::leaf)).prove(at as u64).unwrap(),
+            report: Envelope::seal(&report, key).unwrap(),
+            key: key.public(),
+            node: nodes.prove(0).unwrap(),
+        }
+    }
+
+    /// What is shown of the first wave.
+    #[must_use]
+    pub fn passage(&self, devices: Vec<Proven>) -> Passage {
+        Passage { wave: self.members[0][0].wave.clone(), devices }
+    }
+
     /// A directive that wants these goals under these orders, good for an hour.
     #[must_use]
     pub fn directive(&self, counter: u64, orders: Vec<Envelope>, goals: Vec<Goal>) -> Directive {
@@ -219,6 +288,7 @@ impl Estate {
             mode: Mode::Proceed,
             orders,
             goals,
+            passages: vec![self.passage(vec![self.proven(1), self.proven(2)])],
         }];
         let expires_at = Timestamp(issued_at.0 + 3_600_000);
         Directive { site: self.site.clone(), counter, issued_at, expires_at, rollouts }

@@ -1,0 +1,150 @@
+//! What shows nodes that a wave has passed: signed reports of the nodes that the document pins.
+//!
+//! A wave passes by itself only when as much can be shown as its nodes will ask for ([`Gate::is_shown`]). What can't be shown
+//! (its nodes were enrolled or replaced after the rollout was resolved) needs the people who may let it pass without.
+//! Once the next wave has begun, what is kept stays: nodes are never shown less than before.
+
+use serde::{Deserialize, Serialize};
+use wardround_signing::Envelope;
+
+use super::{
+    gate::{Verdict, judge},
+    record::Record,
+};
+use crate::model::{DeploymentState, DeviceId, Evidence, GoalAction, PASSAGE_BYTES_MAX, PROOFS_MAX, Passage, Proven};
+
+#[cfg(doc)]
+use crate::model::Gate;
+
+/// Largest report that is kept, bytes; a usual one has one or two thousand.
+const PROOF_BYTES_MAX: usize = 16 * 1024;
+
+/// How a device ended, in its node's words.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Proof {
+    device: DeviceId,
+    state: DeploymentState,
+    report: Envelope,
+}
+
+impl Record {
+    /// The place of the node that signed this report among those that the wave pins.
+    fn reporter(&self, w: usize, device: &DeviceId, report: &Envelope) -> Option<usize> {
+        let (site, nodes) = (device.site(), &self.waves[w].reporters);
+        let at = nodes.binary_search_by(|node| node.site.cmp(&site)).ok()?;
+        let key = nodes[at].key.id();
+        report.signatures.iter().any(|s| s.keyid == key).then_some(at)
+    }
+
+    fn state_of(&self, device: &DeviceId) -> Option<DeploymentState> {
+        let d = *self.index.by_device.get(device)?;
+        Some(self.deployments[d as usize].state)
+    }
+
+    /// Keeps a report that says that a device ended well, where it shows something to others.
+    pub(super) fn keep_proof(&mut self, d: u32, state: DeploymentState, evidence: &Evidence, report: &Envelope) {
+        let (device, w) = (self.deployments[d as usize].device.clone(), self.deployments[d as usize].wave);
+        let at = usize::from(w);
+        let well = matches!(state, DeploymentState::Succeeded | DeploymentState::Skipped);
+        let of_this = evidence.document.is_some_and(|named| self.document.counts_for(self.digest, named));
+        let before_next = self.current.is_none_or(|current| current <= w);
+        let short = report.payload.len() <= PROOF_BYTES_MAX;
+        if !(well && of_this && before_next && short) || self.reporter(at, &device, report).is_none() {
+            return;
+        }
+        let mut proofs = std::mem::take(&mut self.waves[at].proofs);
+        // What was taken back since, or whose node is pinned no more, shows nothing any more.
+        let lost = |p: &Proof| self.state_of(&p.device).is_none_or(is_lost);
+        proofs.retain(|p| p.device != device && !lost(p) && self.reporter(at, &p.device, &p.report).is_some());
+        proofs.push(Proof { device, state, report: report.clone() });
+        // One skipped device shows as much as many; of successes the shorter reports are kept.
+        let bytes = |list: &[Proof]| list.iter().map(|p| p.report.payload.len()).sum::<usize>();
+        while proofs.len() > PROOFS_MAX || bytes(&proofs) > PASSAGE_BYTES_MAX {
+            let least_needed = |(_, p): &(usize, &Proof)| (p.state == DeploymentState::Skipped, p.report.payload.len());
+            let Some((drop, _)) = proofs.iter().enumerate().max_by_key(least_needed) else { break };
+            proofs.remove(drop);
+        }
+        self.waves[at].proofs = proofs;
+    }
+
+    /// True while a kept report says how it is, by a node that is pinned.
+    fn holds(&self, w: usize, proof: &Proof) -> bool {
+        self.state_of(&proof.device) == Some(proof.state) && self.reporter(w, &proof.device, &proof.report).is_some()
+    }
+
+    /// How many kept reports hold, of successes and of skipped devices.
+    fn shown(&self, w: u16) -> (u64, u64) {
+        let w = usize::from(w);
+        let count = |state| {
+            let proofs = self.waves[w].proofs.iter();
+            proofs.filter(|p| p.state == state && self.holds(w, p)).count() as u64
+        };
+        (count(DeploymentState::Succeeded), count(DeploymentState::Skipped))
+    }
+
+    /// What the gate of a wave says.
+    pub(super) fn verdict(&self, w: u16) -> Verdict {
+        let index = &self.index.waves[usize::from(w)];
+        let gate = &self.wave_plan(w).gate;
+        let verdict = judge(&index.counts, index.wanting, gate);
+        // Nothing follows the last wave.
+        let last = usize::from(w) + 1 == self.waves.len();
+        let Verdict::Passed(text) = verdict else { return verdict };
+        let count = self.document.waves[usize::from(w)].count;
+        let (have, skipped) = self.shown(w);
+        if last || gate.is_shown(count, have, skipped) {
+            return Verdict::Passed(text);
+        }
+        let need = gate.proofs_min(count).max(1);
+        let text =
+            format!("waits for evidence that nodes can check, {have} of at least {need} by pinned nodes; {text}");
+        Verdict::NotEnough { have, need, text, unshown: true }
+    }
+
+    /// The next wave begins: of what shows this one as much stays as nodes ask for, since every directive carries it. From
+    /// now on it never changes, whatever is taken back: nodes are never shown less than before.
+    pub(super) fn settle_proofs(&mut self, w: u16) {
+        let asked = self.wave_plan(w).gate.proofs_min(self.document.waves[usize::from(w)].count).max(1);
+        let w = usize::from(w);
+        let mut proofs = std::mem::take(&mut self.waves[w].proofs);
+        proofs.retain(|p| self.holds(w, p));
+        proofs.sort_by(|a, b| {
+            let skipped = |p: &Proof| p.state == DeploymentState::Skipped;
+            (skipped(a), &a.device).cmp(&(skipped(b), &b.device))
+        });
+        proofs.truncate(usize::try_from(asked).unwrap_or(PROOFS_MAX));
+        self.waves[w].proofs = proofs;
+    }
+
+    /// What this site's node needs to see: of all waves before the last in which something is installed there.
+    pub(super) fn passages(&self, at: u32) -> Vec<Passage> {
+        let active = self.is_active();
+        let members = self.index.places[at as usize].members.iter().map(|d| &self.deployments[*d as usize]);
+        let installs = members.filter(|d| d.goal(active) == Some(GoalAction::Install));
+        let last = installs.map(|d| usize::from(d.wave)).max().unwrap_or(0);
+        (0..last).filter_map(|w| self.passage(w)).collect()
+    }
+
+    fn passage(&self, w: usize) -> Option<Passage> {
+        let devices: Vec<Proven> = self.waves[w].proofs.iter().filter_map(|p| self.proven(w, p)).collect();
+        (!devices.is_empty()).then(|| Passage { wave: self.document.waves[w].name.clone(), devices })
+    }
+
+    fn proven(&self, w: usize, proof: &Proof) -> Option<Proven> {
+        let at = self.reporter(w, &proof.device, &proof.report)?;
+        let d = *self.index.by_device.get(&proof.device)?;
+        Some(Proven {
+            member: self.member(d),
+            proof: self.trees().get(w)?.prove(u64::from(d - self.index.waves[w].range.start))?,
+            report: proof.report.clone(),
+            key: self.waves[w].reporters[at].key,
+            node: self.pinned().get(w)?.prove(at as u64)?,
+        })
+    }
+}
+
+/// It has failed or is taken back: it can't succeed any more.
+fn is_lost(state: DeploymentState) -> bool {
+    use DeploymentState::{Failed, RollbackFailed, RolledBack, RollingBack};
+    matches!(state, Failed | RollingBack | RolledBack | RollbackFailed)
+}
