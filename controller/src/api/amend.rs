@@ -55,14 +55,16 @@ impl Api {
         let found = self.core.read(|facts| {
             let record = facts.registry.rollout(id).cloned()?;
             let patch = facts.registry.patch(&record.patch).map(|p| Arc::clone(&p.envelope))?;
-            Some((record, patch, facts.engine.progress(id), facts.engine.estate().clone()))
+            let reporters = facts.registry.reporters();
+            Some((record, patch, facts.engine.progress(id), facts.engine.estate().clone(), reporters))
         });
-        let (record, patch, progress, estate) =
+        let (record, patch, progress, estate, reporters) =
             found.ok_or_else(|| status::not_found("rollout", id.as_str(), "see `wardround rollout list`"))?;
         let progress = progress.map_err(|refusal| status::refusal(&refusal))?;
         let former: Rollout = record.envelope.peek_unverified().map_err(Status::data_loss)?;
         let patch: Patch = patch.peek_unverified().map_err(Status::data_loss)?;
         let (digest, members) = (record.digest, Arc::clone(&record.members));
+        let pinned = reporters.clone();
         let amended = blocking(move || {
             let former = Former {
                 rollout: &former,
@@ -70,6 +72,7 @@ impl Api {
                 members: &members,
                 touched: &progress.touched,
                 passed: &progress.passed,
+                reporters: &pinned,
             };
             amend(&former, &patch, &estate, clock::now())
         })
@@ -84,7 +87,7 @@ impl Api {
         let document = String::from_utf8(envelope.payload).map_err(|e| Status::internal(e.to_string()))?;
         let (id, version) = (id.clone(), rollout.version);
         let drafted = RegistryEvent::AmendmentDrafted { id, version, document: document.into(), by: by.to_owned() };
-        let event = Event::RolloutAmended { rollout: Box::new(rollout), digest, members };
+        let event = Event::RolloutAmended { rollout: Box::new(rollout), digest, members, reporters };
         Ok((Change::from(drafted).and(event), left_out.into_iter().take(LEFT_OUT_MAX).map(left_out_of).collect()))
     }
 
