@@ -16,11 +16,13 @@ mod client;
 mod commands;
 mod failure;
 mod output;
+mod pin;
 mod profile;
 mod quickstart;
 mod repository;
 mod request;
 mod session;
+mod signed;
 mod signer;
 mod when;
 

@@ -1,11 +1,11 @@
 //! The image repository as a person's tool sees it: read and verified before anything is signed.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use tonic::Code;
 use wardround_proto::v1;
 use wardround_signing::{
-    Digest, Role, Signer,
+    Digest, Signer,
     tuf::{
         Changes, Fetch, Fetched, Files, Floors, Images, Kind, Moment, RoleName, Signed, Target, Targets, TufError,
         TufKey, next_version,
@@ -14,12 +14,12 @@ use wardround_signing::{
 
 use crate::{
     client::{Controller, call},
-    failure::Failure,
-    output, when,
+    failure::{Exit, Failure},
+    output, pin,
+    request::{Listing, MetadataFile, signing_role},
+    when,
 };
 
-/// File of the profile that remembers the root by its hash: trusted on first use, then held on to.
-const PIN_FILE: &str = "root.sha256";
 /// Life of a version of `release` or `clinical`: signing anything renews it.
 const LISTING_LIFE_S: u32 = 365 * 24 * 60 * 60;
 
@@ -27,6 +27,8 @@ const LISTING_LIFE_S: u32 = 365 * 24 * 60 * 60;
 pub(crate) struct Repository {
     controller: Controller,
     images: Images,
+    /// Every file that the view was made of, by its name.
+    files: BTreeMap<String, String>,
 }
 
 struct Remote(Controller);
@@ -49,58 +51,84 @@ fn refused(error: &TufError) -> Failure {
 }
 
 impl Repository {
-    /// Reads and verifies it from the first root on, whose hash the profile remembers. `None` where the controller has no
-    /// repository yet.
-    pub(crate) async fn open(controller: &Controller, profile: &Path) -> Result<Option<Self>, Failure> {
+    /// Reads and verifies it from the first root on, whose hash the profile remembers.
+    pub(crate) async fn open(controller: &Controller, profile: &Path) -> Result<Self, Failure> {
         let shown = controller.images().get_repository(call(v1::GetRepositoryRequest {})).await?.into_inner();
         if shown.published.is_empty() {
-            return Ok(None);
+            return Err(Failure::refused("this controller has no image repository yet: nobody has said whose signatures count")
+                .hint("hold the root ceremony (`wardround root init`), then `wardround root import DIR` on the controller's machine"));
         }
         let request =
             v1::FetchMetadataRequest { name: RoleName::Root.versioned(1), max_bytes: RoleName::Root.bytes_max() };
         let root = controller.images().fetch_metadata(call(request)).await?.into_inner().metadata;
-        check_pin(profile, &Digest::of(&root))?;
+        pin::hold(profile, &Digest::of(&root))?;
         let now = Moment::from_ms(when::now_ms());
         let from = Arc::new(Remote(controller.clone()));
         let refreshed = Images::refresh(&root, Files::new(), from, &Floors::default(), now).await;
-        let images = match refreshed.result {
-            Ok(images) => images,
+        let (images, mut files) = match refreshed.result {
+            Ok(images) => (images, refreshed.files),
             // A listing that has expired is renewed by signing it, so it must still be readable.
             Err(TufError::Expired { .. }) => {
-                Images::from_files_expired_allowed(&root, &read_all(controller, &shown).await?, &Floors::default())
-                    .map_err(|e| refused(&e))?
+                let files = read_all(controller, &shown).await?;
+                let images = Images::from_files_expired_allowed(&root, &files, &Floors::default());
+                (images.map_err(|e| refused(&e))?, files)
             }
             Err(error) => return Err(refused(&error)),
         };
-        Ok(Some(Self { controller: controller.clone(), images }))
-    }
-
-    /// The role in which a key signs documents.
-    pub(crate) fn role_of(&self, signer: &dyn Signer) -> Result<RoleName, Failure> {
-        let key = signer.public();
-        let holder = self.images.people().keys().iter().find(|person| person.key == key);
-        let Some(holder) = holder else {
-            return Err(Failure::refused("the targets metadata names nobody with this key")
-                .hint("`wardround root show` says whose keys count"));
+        files.insert(RoleName::Root.versioned(1), root);
+        let text = |(name, bytes): (String, Vec<u8>)| match String::from_utf8(bytes) {
+            Ok(text) => Ok((name, text)),
+            Err(_) => Err(Failure::refused(format!("the controller's {name} is no text: it can't be believed"))),
         };
-        let roles = [(Role::Release, RoleName::Release), (Role::Clinical, RoleName::Clinical)];
-        // The policy lets no key stand in both.
-        match roles.into_iter().find(|(role, _)| holder.roles.contains(role)) {
-            Some((_, name)) => Ok(name),
-            None => Err(Failure::refused(format!("{} may not sign patches and rollouts with this key", holder.holder))
-                .hint("release managers and clinical safety officers do")),
-        }
+        let files = files.into_iter().map(text).collect::<Result<_, _>>()?;
+        Ok(Self { controller: controller.clone(), images, files })
     }
 
-    /// Signs for a document: a new version of the signer's role with this one target more. What else the version holds
-    /// was signed by people of that role before, and stays as it is. Does nothing when the role has signed already.
-    pub(crate) async fn sign_for(&self, path: &str, document: &[u8], signer: &dyn Signer) -> Result<(), Failure> {
-        let role = self.role_of(signer)?;
+    /// True when a role has signed for this very document, and it is published.
+    pub(crate) fn has_signed(&self, role: RoleName, path: &str, document: &[u8]) -> bool {
+        let wanted = Kind::of(path).map(|kind| Target::of(document, kind));
+        self.images.targets(role).any(|(name, target)| name == path && Some(target) == wanted.as_ref())
+    }
+
+    /// What is published, verified.
+    pub(crate) fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// The repository as another machine verifies it anew.
+    pub(crate) fn listing(&self) -> Listing {
+        Listing { files: self.files.clone(), ..Listing::default() }
+    }
+
+    /// The repository, and what people sign for a document: for each role that has not signed yet its next version, with this
+    /// one document more. What else a version holds was signed by people of that role before, and stays as it is.
+    pub(crate) async fn listing_for(&self, path: &str, document: &[u8]) -> Result<Listing, Failure> {
         let kind = Kind::of(path).ok_or_else(|| Failure::new(format!("{path} names no document")))?;
-        let wanted = Target::of(document, kind);
-        if self.images.targets(role).any(|(name, target)| name == path && *target == wanted) {
+        let mut listing = self.listing();
+        for role in [RoleName::Release, RoleName::Clinical] {
+            if self.has_signed(role, path, document) {
+                continue;
+            }
+            match self.next(role, path, document, kind).await {
+                Ok(next) => listing.next.push(MetadataFile::new(role, &next.to_bytes())?),
+                // The other role is not held up by it.
+                Err(failure) if failure.exit == Exit::Refused => {
+                    let hint = if failure.hint.is_empty() { String::new() } else { format!("; {}", failure.hint) };
+                    listing.without.insert(role, format!("{}{hint}", failure.message));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Signs for a document that was read and checked. Does nothing when the role has signed for it already.
+    pub(crate) async fn sign_for(&self, path: &str, document: &[u8], signer: &dyn Signer) -> Result<(), Failure> {
+        let role = signing_role(&self.images, signer.public())?;
+        if self.has_signed(role, path, document) {
             return Ok(());
         }
+        let kind = Kind::of(path).ok_or_else(|| Failure::new(format!("{path} names no document")))?;
         let signed = self.next(role, path, document, kind).await?;
         self.submit(role, signed, signer).await
     }
@@ -132,7 +160,7 @@ impl Repository {
     /// Takes the signer's role back from another document at a path, so that this one can be signed for. `false` when
     /// there is none.
     pub(crate) async fn take_back(&self, path: &str, document: &[u8], signer: &dyn Signer) -> Result<bool, Failure> {
-        let role = self.role_of(signer)?;
+        let role = signing_role(&self.images, signer.public())?;
         let kind = Kind::of(path).ok_or_else(|| Failure::new(format!("{path} names no document")))?;
         let wanted = Target::of(document, kind);
         if !self.images.targets(role).any(|(name, target)| name == path && *target != wanted) {
@@ -156,14 +184,7 @@ impl Repository {
         signer: &dyn Signer,
     ) -> Result<(), Failure> {
         signed.sign(signer).map_err(|e| Failure::new(e.to_string()))?;
-        let request = v1::SubmitMetadataRequest { role: role.word().to_owned(), metadata: signed.to_bytes() };
-        let done = self.controller.images().submit_metadata(call(request)).await?.into_inner();
-        if done.missing > 0 {
-            eprintln!("{role} version {} waits: {} more must sign", done.version, done.missing);
-        } else if done.state() == v1::MetadataState::Staged {
-            eprintln!("{role} version {} waits: {}", done.version, output::harmless(&done.waiting));
-        }
-        Ok(())
+        submit(&self.controller, role, signed.to_bytes()).await
     }
 
     /// The signer's role as it stands, to be signed anew. New people count as soon as the targets that name them wait for
@@ -238,6 +259,18 @@ impl Repository {
     }
 }
 
+/// Hands a signed version to the controller; says when it has to wait.
+pub(crate) async fn submit(controller: &Controller, role: RoleName, metadata: Vec<u8>) -> Result<(), Failure> {
+    let request = v1::SubmitMetadataRequest { role: role.word().to_owned(), metadata };
+    let done = controller.images().submit_metadata(call(request)).await?.into_inner();
+    if done.missing > 0 {
+        eprintln!("{role} version {} waits: {} more must sign", done.version, done.missing);
+    } else if done.state() == v1::MetadataState::Staged {
+        eprintln!("{role} version {} waits: {}", done.version, output::harmless(&done.waiting));
+    }
+    Ok(())
+}
+
 /// A role's next version without a change.
 pub(crate) struct Renewal {
     pub(crate) role: RoleName,
@@ -267,24 +300,4 @@ async fn read_all(controller: &Controller, shown: &v1::GetRepositoryResponse) ->
         files.insert(name, controller.images().fetch_metadata(call(request)).await?.into_inner().metadata);
     }
     Ok(files)
-}
-
-/// The first root must be the one that this profile saw before.
-fn check_pin(profile: &Path, root: &Digest) -> Result<(), Failure> {
-    let path = profile.join(PIN_FILE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text.trim() == root.hex() => Ok(()),
-        Ok(_) => Err(Failure::refused("the controller shows another first root than before: sign nothing").hint(
-            format!("if it was set up anew on purpose, compare the hash on paper and remove {}", path.display()),
-        )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            std::fs::write(&path, format!("{}\n", root.hex())).map_err(|e| Failure::file("write", &path, &e))?;
-            eprintln!(
-                "first use: this profile now holds on to the root with SHA-256 {}; compare it with the ceremony's paper",
-                root.hex()
-            );
-            Ok(())
-        }
-        Err(error) => Err(Failure::file("read", &path, &error)),
-    }
 }

@@ -50,7 +50,7 @@ fn set_up() -> (Bench, Running, Running) {
     let address = free_address();
     let listen = address.to_string();
     bench.mask(listen.clone(), "ADDRESS");
-    ok(&bench, &["init", "--trust", "ann.pub.json", "ben.pub.json", "cy.pub.json", "--listen", &listen]);
+    ok(&bench, &["init", "--listen", &listen]);
     repository::begin(&bench, &["ann.pub.json", "ben.pub.json", "cy.pub.json"]);
     let controller = Running::controller(&bench, address);
     estate::enrol(&bench, &listen);
@@ -65,7 +65,14 @@ fn edit(bench: &Bench, from: &str, to: &str, change: impl FnOnce(&mut Value)) {
     bench.write(to, &request.to_string());
 }
 
-/// Changes a document inside its envelope.
+/// Changes a document.
+fn edit_text(text: &mut Value, change: impl FnOnce(&mut Value)) {
+    let mut document: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+    change(&mut document);
+    *text = document.to_string().into();
+}
+
+/// Changes an order inside its envelope.
 fn edit_payload(envelope: &mut Value, change: impl FnOnce(&mut Value)) {
     let payload = BASE64.decode(envelope["payload"].as_str().unwrap()).unwrap();
     let mut document: Value = serde_json::from_slice(&payload).unwrap();
@@ -82,7 +89,7 @@ fn what_is_signed_away_counts_here() {
         let out = format!("{key}-patch.answer.json");
         let line = ["sign", "TEST-1.request.json", "--yes", "--key", &format!("{key}.key"), "--out", &out];
         checked(away(&bench, &line), 0, &["signed: patch TEST-1 by "]);
-        says(&bench, &["sign", "import", &out], 0, &["patch TEST-1 is signed by"]);
+        says(&bench, &["sign", "import", &out], 0, &["patch TEST-1 is signed for"]);
     }
     // A rollout, and what both read before they sign.
     ok(&bench, &["rollout", "create", "--patch", "TEST-1", "--plan", "plan.yaml", "--id", "r1"]);
@@ -149,6 +156,28 @@ fn what_is_signed_away_counts_here() {
     ok(&bench, &["sign", "export", "order", "r1", "halt", "--reason", "artefacts", "--out", "halt.request.json"]);
     checked(away(&bench, &["sign", "halt.request.json", "--yes", "--key", "cy.key"]), 0, &["ORDER: HALT"]);
     says(&bench, &["sign", "import", "halt.answer.json"], 0, &["rollout r1 is halted"]);
+    // The second person of a resume is away too; the first one's signature is no second.
+    let wants = ["sign", "export", "order", "r1", "resume", "--reason", "cleaned", "--out", "resume.request.json"];
+    ok(&bench, &wants);
+    checked(
+        away(&bench, &["sign", "resume.request.json", "--yes", "--key", "cy.key", "--out", "no.answer.json"]),
+        3,
+        &["ORDER: RESUME", "two people", "Cy Poole (on-call) may not order to resume"],
+    );
+    checked(away(&bench, &["sign", "resume.request.json", "--yes", "--key", "ann.key"]), 0, &[]);
+    says(&bench, &["sign", "import", "resume.answer.json"], 0, &["waits for a second person"]);
+    ok(&bench, &["sign", "export", "cosign", "r1", "--out", "second.request.json"]);
+    let twice = ["sign", "second.request.json", "--yes", "--key", "ann.key"];
+    checked(away(&bench, &twice), 3, &["does not complete it"]);
+    let second = ["sign", "second.request.json", "--yes", "--key", "ben.key"];
+    checked(away(&bench, &second), 0, &["waits for a second person; signed by Ann Lee (release)"]);
+    says(&bench, &["sign", "import", "second.answer.json"], 0, &["rollout r1 is running"]);
+    // This machine has held on to the root since it first signed, and takes no other.
+    let pin = bench.read("nothing/operator/root.sha256");
+    bench.write("nothing/operator/root.sha256", &"0".repeat(64));
+    checked(away(&bench, &["sign", "show", "second.request.json"]), 3, &["another first root than before"]);
+    bench.write("nothing/operator/root.sha256", &pin);
+    checked(away(&bench, &["sign", "show", "second.request.json", "--root", pin.trim()]), 0, &[]);
     // A signature that was changed on the way back.
     let mut answer: Value = serde_json::from_str(&bench.read("ann.answer.json")).unwrap();
     answer["content"]["signed"][0]["signature"] = BASE64.encode([7; 64]).into();
@@ -157,7 +186,7 @@ fn what_is_signed_away_counts_here() {
         &bench,
         &["sign", "import", "broken.answer.json"],
         3,
-        &["can't be used", "not its signature over this document"],
+        &["can't be used", "not its signature over this metadata"],
     );
     assert_eq!(controller.stop(), Some(0), "{}", bench.read("controller.log"));
 }
@@ -189,20 +218,51 @@ fn a_changed_request_is_refused_by_name() {
     });
     refused("moved", r1, &["rollout r1"], &|c| c["members"][1]["wave"] = "canary".into());
     refused("other-patch", r1, &["another document of patch TEST-1"], &|c| {
-        edit_payload(&mut c["patch"], |patch| patch["title"] = "Harmless".into());
+        edit_text(&mut c["patch"], |patch| patch["title"] = "Harmless".into());
     });
     refused("other-plan", r1, &["rollout r1", "waves"], &|c| {
-        edit_payload(&mut c["document"], |rollout| rollout["plan"]["waves"][0]["name"] = "first".into());
+        edit_text(&mut c["document"], |rollout| rollout["plan"]["waves"][0]["name"] = "first".into());
     });
     refused("no-pause", r1, &["rollout r1", "health.interval"], &|c| {
-        edit_payload(&mut c["document"], |rollout| rollout["plan"]["health"]["interval"] = 0.into());
+        edit_text(&mut c["document"], |rollout| rollout["plan"]["health"]["interval"] = 0.into());
     });
     refused("hidden-field", r1, &["unknown field `also`"], &|c| {
-        edit_payload(&mut c["document"], |rollout| rollout["also"] = "this".into());
+        edit_text(&mut c["document"], |rollout| rollout["also"] = "this".into());
     });
-    refused("other-type", r1, &["the payload type is"], &|c| c["document"]["payloadType"] = "text/plain".into());
+    // What is signed is a version of the signer's role: with this one document more, and nothing else.
+    let other = ["version of release", "something else than to add rollouts/r1.1.json"];
+    refused("other-document", r1, &other, &|c| {
+        edit_text(&mut c["document"], |rollout| rollout["created_at"] = 0.into());
+    });
+    fn targets(c: &mut Value) -> &mut Value {
+        &mut c["listing"]["next"][0]["file"]["signed"]["targets"]
+    }
+    refused("one-more", r1, &other, &|c| {
+        let more = targets(c)["rollouts/r1.1.json"].clone();
+        targets(c)["rollouts/r2.1.json"] = more;
+    });
+    refused("one-less", r1, &other, &|c| drop(targets(c).as_object_mut().unwrap().remove("patches/TEST-1.json")));
+    refused("later", r1, &["version of release"], &|c| {
+        c["listing"]["next"][0]["file"]["signed"]["version"] = 7.into();
+    });
+    refused("other-role", r1, &["this version of targets must not be signed"], &|c| {
+        c["listing"]["next"][0]["role"] = "targets".into();
+    });
+    // It stands on a repository that verifies from its first root on.
+    refused("other-people", r1, &["its image repository"], &|c| {
+        let text = c["listing"]["files"]["targets.json"].as_str().unwrap().replace("Ann Lee", "Eve Lee");
+        c["listing"]["files"]["targets.json"] = text.into();
+    });
+    refused("no-root", r1, &["it holds no 1.root.json"], &|c| {
+        drop(c["listing"]["files"].as_object_mut().unwrap().remove("1.root.json"));
+    });
+    let other_root = ["sign", "show", r1, "--root", &"0".repeat(64)];
+    checked(away(&bench, &other_root), 3, &["rests on the root with SHA-256", "compare with the ceremony's paper"]);
+    refused("other-type", "o.request.json", &["the payload type is"], &|c| {
+        c["document"]["payloadType"] = "text/plain".into();
+    });
     refused("other-rollout", "o.request.json", &["another document of rollout r1"], &|c| {
-        edit_payload(&mut c["rollout"], |rollout| rollout["created_at"] = 0.into());
+        edit_text(&mut c["rollout"], |rollout| rollout["created_at"] = 0.into());
     });
     // An order's own words are what is signed: changed words are shown, not hidden.
     edit(&bench, "o.request.json", "all.request.json", |c| {

@@ -36,7 +36,7 @@ fn set_up_with_check_ins(every: &str) -> (Bench, Running, Running) {
     let address = free_address();
     let listen = address.to_string();
     bench.mask(listen.clone(), "ADDRESS");
-    ok(&bench, &["init", "--trust", "ann.pub.json", "ben.pub.json", "cy.pub.json", "--listen", &listen]);
+    ok(&bench, &["init", "--listen", &listen]);
     repository::begin(&bench, &["ann.pub.json", "ben.pub.json", "cy.pub.json"]);
     let controller = Running::controller(&bench, address);
     estate::enrol(&bench, &listen);

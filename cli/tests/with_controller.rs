@@ -12,7 +12,7 @@ use insta::assert_snapshot;
 use process::{Running, until};
 use support::{Bench, free_address};
 use wardround_signing::{
-    TrustedKey,
+    Digest, TrustedKey,
     tuf::{RoleName, Signed, Targets, TufKey, next_version},
 };
 
@@ -37,7 +37,7 @@ fn payload() -> String {
 }
 
 fn set_up() -> (Bench, Running) {
-    set_up_with(|_| {})
+    set_up_with(|bench| repository::begin(bench, &["ann.pub.json", "ben.pub.json"]))
 }
 
 /// `prepare` is called when the controller's data are there and it does not run yet.
@@ -49,7 +49,7 @@ fn set_up_with(prepare: impl FnOnce(&Bench)) -> (Bench, Running) {
     let address = free_address();
     let listen = address.to_string();
     bench.mask(listen.clone(), "ADDRESS");
-    let made = bench.run(&["init", "--trust", "ann.pub.json", "ben.pub.json", "--listen", &listen]);
+    let made = bench.run(&["init", "--listen", &listen]);
     assert!(made.contains("\nexit 0\n"), "{made}");
     prepare(&bench);
     let controller = Running::controller(&bench, address);
@@ -110,7 +110,8 @@ fn a_person_signs_in_the_repository_that_their_profile_holds_on_to() {
 
 #[test]
 fn a_patch_is_imported_once_and_signed_by_two() {
-    let (bench, controller) = set_up();
+    let (mut bench, controller) = set_up();
+    bench.mask(Digest::of(bench.read("repository/1.root.json").as_bytes()).hex(), "ROOT");
     bench.write("patch.yaml", PATCH);
     assert_snapshot!("import_without_payload", bench.run(&["patch", "import", "patch.yaml"]));
     bench.write("install.sh", &payload());
@@ -126,6 +127,24 @@ fn a_patch_is_imported_once_and_signed_by_two() {
     assert_snapshot!("sign_second_json", bench.run(&second));
     assert_snapshot!("patch_list", bench.run(&["patch", "list"]));
     assert_eq!(controller.stop(), Some(0), "{}", bench.read("controller.log"));
+}
+
+/// Before the root ceremony nobody's signature counts, and everything that it matters for says so.
+#[test]
+fn a_controller_without_a_root_names_the_way_out() {
+    let (bench, _controller) = set_up_with(|_| {});
+    bench.write("patch.yaml", PATCH);
+    bench.write("install.sh", &payload());
+    assert!(bench.run(&["patch", "import", "patch.yaml"]).contains("\nexit 0\n"));
+    for line in [
+        &["patch", "sign", "TEST-1", "--key", "ann.key", "--yes"][..],
+        &["sign", "export", "patch", "TEST-1"],
+        &["site", "token", "rx1"],
+    ] {
+        let refused = bench.run(line);
+        assert!(refused.contains("\nexit 3\n") && refused.contains("no image repository"), "{refused}");
+        assert!(refused.contains("wardround root init") && refused.contains("wardround root import"), "{refused}");
+    }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use wardround_rollout_plans::model::{Directive, DirectiveMark, DurationMs, SiteId, SiteRollout, Timestamp};
 use wardround_signing::{Digest, Envelope, EnvelopeError, PublicKey, SecretKey, Signer as _};
 
-use crate::{core::Core, images::Repository};
+use crate::core::Core;
 
 /// Life of a directive: a node begins nothing new when the controller has been out of reach for longer.
 const LIFE: DurationMs = DurationMs::from_secs(60 * 60);
@@ -32,11 +32,8 @@ pub(crate) struct Issued {
     pub(crate) news: Option<DirectiveMark>,
 }
 
-/// The signer with what it signed last for each site.
+/// What was signed last for each site.
 pub(crate) struct Directives {
-    images: Option<Arc<Repository>>,
-    /// While there is no image repository.
-    key: Arc<SecretKey>,
     counter_base: u64,
     cache: Mutex<HashMap<SiteId, Cached>>,
 }
@@ -44,24 +41,8 @@ pub(crate) struct Directives {
 impl Directives {
     /// `counter_base` is added to the journal's sequence number: it is raised after a restore from an old copy, so that
     /// counters still rise.
-    pub(crate) fn new(key: SecretKey, counter_base: u64) -> Self {
-        Self { images: None, key: Arc::new(key), counter_base, cache: Mutex::default() }
-    }
-
-    /// From now on the image repository says which key signs.
-    pub(crate) fn with_images(self, images: Arc<Repository>) -> Self {
-        Self { images: Some(images), ..self }
-    }
-
-    /// The key that nodes verify with.
-    pub(crate) fn public(&self) -> PublicKey {
-        self.key().public()
-    }
-
-    /// The present key: people change it with new targets.
-    fn key(&self) -> Arc<SecretKey> {
-        let view = self.images.as_ref().and_then(|images| images.view());
-        view.map_or_else(|| Arc::clone(&self.key), |view| Arc::clone(&view.directives))
+    pub(crate) fn new(counter_base: u64) -> Self {
+        Self { counter_base, cache: Mutex::default() }
     }
 
     /// The counter that a directive made now would carry: the number of the last applied journal record. It rises with
@@ -70,12 +51,17 @@ impl Directives {
         core.read(|facts| self.counter_base.saturating_add(facts.seq()))
     }
 
-    /// The site's present directive, signed.
-    pub(crate) fn for_site(&self, core: &Core, site: &SiteId, now: Timestamp) -> Result<Issued, EnvelopeError> {
+    /// The site's present directive, signed with `key`, which is the one that people's targets name now.
+    pub(crate) fn for_site(
+        &self,
+        core: &Core,
+        key: &SecretKey,
+        site: &SiteId,
+        now: Timestamp,
+    ) -> Result<Issued, EnvelopeError> {
         // Content and counter out of one state: a lower counter can then never carry newer content.
         let (rollouts, seq, told): (Vec<SiteRollout>, u64, Option<Digest>) =
             core.read(|facts| (facts.engine.directive(site), facts.seq(), facts.registry.told(site)));
-        let key = self.key();
         let content = Digest::of(&serde_json::to_vec(&rollouts)?);
         let is_news = told.map_or(!rollouts.is_empty(), |told| told != content);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,7 +79,7 @@ impl Directives {
         }
         let expires_at = now.after(LIFE);
         let directive = Directive { site: site.clone(), counter, issued_at: now, expires_at, rollouts };
-        let envelope = Envelope::seal(&directive, &*key)?;
+        let envelope = Envelope::seal(&directive, key)?;
         cache.insert(
             site.clone(),
             Cached { key: key.public(), content, counter, expires_at, envelope: envelope.clone() },
@@ -119,11 +105,11 @@ mod tests {
         let options = Options { free_bytes_min: 0, ballast_bytes: 0, ..Options::default() };
         let journal = Arc::new(Journal::open(dir.path(), &options).unwrap());
         let (_writer, core) = Writer::recover(journal, Limits { snapshot_every: 100 }).unwrap();
-        let directives = Directives::new(SecretKey::from_seed(&[1; 32]), 0);
+        let (directives, key) = (Directives::new(0), SecretKey::from_seed(&[1; 32]));
         let site = SiteId::new("rx1").unwrap();
         let expiry = |now: Timestamp| {
-            let envelope = directives.for_site(&core, &site, now).unwrap().envelope;
-            verify::<Directive>(&envelope, &Policy::controller(directives.public())).unwrap().document().expires_at
+            let envelope = directives.for_site(&core, &key, &site, now).unwrap().envelope;
+            verify::<Directive>(&envelope, &Policy::controller(key.public())).unwrap().document().expires_at
         };
         let start = Timestamp(0);
         assert_eq!(expiry(start), start.after(LIFE));

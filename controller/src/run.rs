@@ -155,7 +155,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
         tokio::task::spawn_blocking(move || recover(opened, stored.free_bytes_min, stored.snapshot_every))
             .await
             .map_err(|e| RunError::Recovery { why: e.to_string(), hint: String::new() })??;
-    let DataFiles { config: stored, ca, trust_bytes, trust, directive_key, log_key } = files;
+    let DataFiles { config: stored, ca, log_key } = files;
     let opened = core.clone();
     let failed = |why: String| RunError::Recovery { why, hint: String::new() };
     let (log, growth) = tokio::task::spawn_blocking(move || AuditLog::open(&opened, log_key))
@@ -176,13 +176,11 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let api = Arc::new(Api {
         core: core.clone(),
         payloads,
-        directives: Directives::new(directive_key, stored.directive_counter_base).with_images(Arc::clone(&images)),
+        directives: Directives::new(stored.directive_counter_base),
         images: Arc::clone(&images),
         log: Arc::clone(&log),
         ca: Arc::clone(&ca),
         operators: setup::operators(&data),
-        trust,
-        trust_bytes,
         check_in_every,
         shutdown: shutdown.child_token(),
         drafting: tokio::sync::Mutex::default(),

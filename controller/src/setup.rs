@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::{SecretKey, TrustAnchor};
+use wardround_signing::SecretKey;
 
 use crate::{
     ca::{Authority, CaError, OperatorRoles, Peer, valid_operator_name},
@@ -30,8 +30,6 @@ pub struct InitOptions {
     pub data: PathBuf,
     /// The first operator's profile directory to make.
     pub operator: PathBuf,
-    /// People's keys and roles.
-    pub trust: TrustAnchor,
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Where the console listens; none without.
@@ -174,12 +172,6 @@ pub(crate) struct DataFiles {
     pub(crate) config: StoredConfig,
     /// `ca.pem` and `ca.key`.
     pub(crate) ca: Authority,
-    /// `trust.json`, exactly.
-    pub(crate) trust_bytes: Vec<u8>,
-    /// The same, read.
-    pub(crate) trust: TrustAnchor,
-    /// `directive.key`.
-    pub(crate) directive_key: SecretKey,
     /// `log.key`.
     pub(crate) log_key: SecretKey,
 }
@@ -194,17 +186,13 @@ pub(crate) fn load(data: &Path) -> Result<DataFiles, InitError> {
     if config.version != VERSION {
         return Err(bad(format!("config.json has version {}; this program reads {VERSION}", config.version)));
     }
-    let trust_bytes = read("trust.json")?;
-    let trust = serde_json::from_slice(&trust_bytes).map_err(|e| bad(format!("trust.json: {e}")))?;
     let ca = Authority::load(&text("ca.pem")?, &text("ca.key")?).map_err(|e| bad(e.to_string()))?;
-    let directive_key =
-        SecretKey::from_plain_pem(&text("directive.key")?).map_err(|e| bad(format!("directive.key: {e}")))?;
     // A directory that is older than the log gets its key now.
     if !data.join(LOG_KEY).exists() {
         write_log_key(data)?;
     }
     let log_key = SecretKey::from_plain_pem(&text(LOG_KEY)?).map_err(|e| bad(format!("{LOG_KEY}: {e}")))?;
-    Ok(DataFiles { config, ca, trust_bytes, trust, directive_key, log_key })
+    Ok(DataFiles { config, ca, log_key })
 }
 
 /// A key of its own: who can sign directives can't rewrite the record of them by that.
@@ -214,8 +202,8 @@ fn write_log_key(data: &Path) -> Result<(), InitError> {
     write_new(&data.join(LOG_KEY), pem.as_bytes(), 0o600)
 }
 
-/// Makes a data directory (`config.json`, `ca.pem`, `ca.key`, `directive.key`, `log.key`, `trust.json`, `journal/`,
-/// `payloads/`) and the first operator's profile.
+/// Makes a data directory (`config.json`, `ca.pem`, `ca.key`, `online/`, `log.key`, `journal/`, `payloads/`) and the first
+/// operator's profile. Whose signatures count is said afterwards: [`crate::import_root`].
 ///
 /// # Errors
 /// [`InitError`]; nothing that exists is overwritten.
@@ -241,19 +229,15 @@ pub fn init(options: &InitOptions) -> Result<(), InitError> {
     };
     // Issued once to see that the names are good, before anything is written.
     ca.server(&config.names, clock::now())?;
-    let directive_key = SecretKey::generate().map_err(|e| InitError::Certificate(e.to_string()))?;
-    let directive_pem = directive_key.to_plain_pem().map_err(|e| InitError::Certificate(e.to_string()))?;
     let data = &options.data;
     for folder in [data.clone(), data.join("journal"), data.join("payloads")] {
         make_folder(&folder)?;
     }
     write_new(&data.join("ca.key"), ca_key.as_bytes(), 0o600)?;
     write_new(&data.join("ca.pem"), ca.certificate_pem().as_bytes(), 0o644)?;
-    write_new(&data.join("directive.key"), directive_pem.as_bytes(), 0o600)?;
     // The image repository's online keys, for the root ceremony.
     crate::images::make_online_keys(data)?;
     write_log_key(data)?;
-    write_new(&data.join("trust.json"), &json(&options.trust)?, 0o644)?;
     // Last: a directory with a config.json is whole.
     write_new(&data.join("config.json"), &json(&config)?, 0o644)?;
     let files = Issuing { data, ca: &ca, config: &config };
@@ -367,21 +351,10 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Init
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, os::unix::fs::PermissionsExt as _};
-
-    use wardround_signing::{Role, Signer as _, TrustedKey};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::ca::OperatorRole;
-
-    fn trust() -> TrustAnchor {
-        let key = |seed: u8, holder: &str, role| TrustedKey {
-            key: SecretKey::from_seed(&[seed; 32]).public(),
-            holder: holder.to_owned(),
-            roles: BTreeSet::from([role]),
-        };
-        TrustAnchor::new(vec![key(1, "ann", Role::Release), key(2, "ben", Role::Clinical)]).unwrap()
-    }
 
     #[test]
     fn init_makes_what_load_reads_and_overwrites_nothing() {
@@ -389,7 +362,6 @@ mod tests {
         let options = InitOptions {
             data: dir.path().join("data"),
             operator: dir.path().join("ann"),
-            trust: trust(),
             listen: "0.0.0.0:7443".parse().unwrap(),
             console: None,
             names: vec!["controller.example.org".to_owned(), "10.0.0.1".to_owned()],
@@ -397,9 +369,8 @@ mod tests {
             operator_roles: OperatorRole::ALL.into(),
         };
         init(&options).unwrap();
-        let files = load(&options.data).unwrap();
-        assert_eq!(files.trust, options.trust);
-        for secret in ["data/ca.key", "data/directive.key", "data/log.key", "ann/key.pem"] {
+        load(&options.data).unwrap();
+        for secret in ["data/ca.key", "data/log.key", "ann/key.pem"] {
             let mode = fs::metadata(dir.path().join(secret)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{secret}");
         }

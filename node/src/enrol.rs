@@ -66,7 +66,7 @@ impl Token {
     fn parse(text: &str) -> Result<Self, NodeError> {
         let text = text.trim();
         let parts: Vec<&str> = text.split('.').collect();
-        let [id, secret, ca, _, root] = parts[..] else { return Err(NodeError::Token) };
+        let [id, secret, ca, root] = parts[..] else { return Err(NodeError::Token) };
         if id.is_empty() || secret.is_empty() || text.len() > TOKEN_BYTES_MAX {
             return Err(NodeError::Token);
         }
@@ -298,12 +298,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_have_five_parts() {
+    fn tokens_have_four_parts() {
         let pin = "ab".repeat(32);
-        let token = Token::parse(&format!(" id.secret.{pin}.{pin}.{pin}\n")).unwrap();
+        let token = Token::parse(&format!(" id.secret.{pin}.{pin}\n")).unwrap();
         assert_eq!((token.ticket.as_str(), token.ca.hex(), token.root.hex()), ("id.secret", pin.clone(), pin.clone()));
-        let (few, many) = (format!("id.secret.{pin}.{pin}"), format!("id.secret.{pin}.{pin}.{pin}.{pin}"));
-        for bad in ["", "id.secret", &few, &many, &format!(".s.{pin}.{pin}.{pin}"), &format!("i.s.{pin}.{pin}.zz")] {
+        let (few, many) = (format!("id.secret.{pin}"), format!("id.secret.{pin}.{pin}.{pin}"));
+        for bad in ["", "id.secret", &few, &many, &format!(".s.{pin}.{pin}"), &format!("i.s.{pin}.zz")] {
             assert!(matches!(Token::parse(bad), Err(NodeError::Token)), "{bad}");
         }
     }

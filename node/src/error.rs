@@ -62,7 +62,7 @@ pub enum NodeError {
         on: String,
     },
     /// The token is not of the form that `wardround site token` prints.
-    #[error("this is not an enrolment token: expected id.secret.ca-pin.trust-pin, as printed by wardround site token")]
+    #[error("this is not an enrolment token: expected id.secret.ca-pin.root-pin, as printed by wardround site token")]
     Token,
     /// The controller answered something that contradicts the token's pins.
     #[error("the controller does not match the token: {0}")]

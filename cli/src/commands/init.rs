@@ -5,29 +5,21 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 use serde::Serialize;
 use wardround_controller::{InitError, InitOptions, OperatorRole, OperatorRoles};
-use wardround_signing::TrustAnchor;
 
 use crate::{
     failure::{Exit, Failure, chain},
     output,
     session::Session,
-    signer,
 };
 
-/// Set up a controller: its data, its own CA, the trust anchor, and your profile
+/// Set up a controller: its data, its own CA and online keys, and your profile
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  wardround key create --holder \"Ann Lee\" --role release --out ann.key
-  wardround key create --holder \"Ben Fox\" --role clinical --out ben.key
-  wardround key create --holder \"Cy Poole\" --role on-call --out cy.key
-  wardround init --trust ann.pub.json --trust ben.pub.json --trust cy.pub.json --name controller.example.org
+  wardround init --name controller.example.org
   wardround root init --help       # who may sign: the root ceremony, docs/ceremony.md
   wardround controller run")]
 pub(crate) struct Init {
-    /// A person's public key file; give at least two, with the roles release and clinical
-    #[arg(long, required = true, value_name = "FILE", num_args = 1..)]
-    trust: Vec<PathBuf>,
     /// Where the controller will listen for nodes and operators
     #[arg(long, default_value = "127.0.0.1:7443", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -58,17 +50,12 @@ struct Done {
     operator_roles: Vec<String>,
     listen: SocketAddr,
     console: Option<SocketAddr>,
-    people: usize,
+    /// For the root ceremony.
+    online: String,
 }
 
 impl Init {
     pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
-        let keys = self.trust.iter().map(|path| signer::read_public(path)).collect::<Result<Vec<_>, _>>()?;
-        let people = keys.len();
-        let trust = TrustAnchor::new(keys).map_err(|e| {
-            Failure::refused(format!("these keys make no trust anchor: {e}"))
-                .hint("give a --trust file of a release manager and one of a clinical safety officer")
-        })?;
         let home = session.home()?;
         let roles: OperatorRoles = match self.operator_roles.as_slice() {
             [] => OperatorRole::ALL.into(),
@@ -77,7 +64,6 @@ impl Init {
         let options = InitOptions {
             data: self.data.clone().unwrap_or_else(|| home.join("controller")),
             operator: home.join("operator"),
-            trust,
             listen: self.listen,
             console: (!self.no_console).then_some(self.console),
             names: self.names.clone(),
@@ -90,16 +76,16 @@ impl Init {
             operator_roles: roles.iter().map(ToString::to_string).collect(),
             listen: options.listen,
             console: options.console,
-            people,
+            online: options.data.join("online.pub.json").display().to_string(),
         };
         init(options).await?;
         output::emit(session.format(), &done, || {
             format!(
-                "controller data:    {}\noperator's profile: {}\noperator's roles:   {}\ntrusted people:     {}",
+                "controller data:    {}\noperator's profile: {}\noperator's roles:   {}\npublic online keys: {}",
                 done.data,
                 done.operator,
                 done.operator_roles.join(", "),
-                done.people
+                done.online
             )
         })?;
         if self.operator_roles.is_empty() {
@@ -107,7 +93,10 @@ impl Init {
                 "this first operator may call everything; `wardround operator issue NAME --role ROLE` makes the next ones"
             );
         }
-        eprintln!("next: hold the root ceremony (`wardround root init --help`), then `wardround controller run`");
+        eprintln!(
+            "next: people say whose signatures count, in the root ceremony (`wardround root init --help`); then `wardround root import` \
+             and `wardround controller run`"
+        );
         Ok(Exit::Ok)
     }
 }

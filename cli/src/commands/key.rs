@@ -36,7 +36,7 @@ enum KeyCommand {
     Use(Use),
 }
 
-/// Make a key: an encrypted file that stays with you, and a public file for the trust anchor
+/// Make a key: an encrypted file that stays with you, and a public file for the root ceremony
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:

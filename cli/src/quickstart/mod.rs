@@ -254,7 +254,6 @@ async fn start_controller(
     let options = InitOptions {
         data: data.clone(),
         operator: operator.clone(),
-        trust: people.anchor()?,
         listen,
         console: Some(console),
         names: vec!["127.0.0.1".into(), "localhost".into()],

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use wardround_signing::{
-    Role, TrustAnchor, TrustedKey,
+    Role,
     tuf::{Ceremony, Member, Metadata, Moment, RoleName, Signed, TufError},
 };
 use zeroize::Zeroizing;
@@ -86,13 +86,6 @@ impl People {
         signed.sign(&self.clinical.key).map_err(wrong)?;
         let path = folder.join(role.versioned(signed.version()));
         fs::write(&path, signed.to_bytes()).map_err(|e| Failure::file("write", &path, &e))
-    }
-
-    /// The anchor that controller and nodes trust.
-    pub(super) fn anchor(&self) -> Result<TrustAnchor, Failure> {
-        let keys: Vec<TrustedKey> =
-            [&self.release, &self.clinical, &self.on_call].iter().filter_map(|p| p.public.clone()).collect();
-        TrustAnchor::new(keys).map_err(|e| Failure::new(e.to_string()))
     }
 }
 

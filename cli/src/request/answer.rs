@@ -4,9 +4,12 @@ use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde::{Deserialize, Serialize};
-use wardround_signing::{Detached, Digest, Envelope, PublicKey, tuf::TufKey};
+use wardround_signing::{
+    Detached, Digest, Envelope, PublicKey,
+    tuf::{Signed, Targets, TufKey},
+};
 
-use super::{ANSWER, ANSWER_BYTES_MAX, load, save};
+use super::{ANSWER, ANSWER_BYTES_MAX, MetadataFile, load, save};
 use crate::failure::Failure;
 
 /// The answer to a request.
@@ -21,9 +24,15 @@ pub(crate) struct Answer {
     pub(crate) key: PublicKey,
     /// One for a document; for a ceremony one for each file that this key may sign.
     pub(crate) signed: Vec<SignedPart>,
-    /// The document, whole, so that it can be handed in without the request.
+    /// The order, whole, so that it can be handed in without the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) document: Option<Envelope>,
+    /// For a patch or a rollout: its place in the image repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
+    /// And the version that was signed, whole, without this signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) metadata: Option<MetadataFile>,
 }
 
 /// One signature.
@@ -39,6 +48,10 @@ pub(crate) struct SignedPart {
 }
 
 impl Answer {
+    pub(super) fn new(subject: String, holder: String, key: PublicKey) -> Self {
+        Self { subject, holder, key, signed: Vec::new(), document: None, path: None, metadata: None }
+    }
+
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
         load(path, ANSWER, "answer", ANSWER_BYTES_MAX, "`wardround sign FILE` writes one")
     }
@@ -57,29 +70,44 @@ impl Answer {
         if self.holder.is_empty() { format!("key {id}") } else { format!("{} (key {id})", self.holder) }
     }
 
-    /// The document with its one signature, verified to be one over these very bytes.
-    pub(crate) fn envelope(&self) -> Result<Envelope, Failure> {
-        let wrong = |why: String| {
-            Failure::refused(format!("the answer for {} can't be used: {why}", self.subject))
-                .hint("sign the request again, and bring the new file")
-        };
-        let mut envelope = self.document.clone().ok_or_else(|| wrong("it holds no document".into()))?;
+    fn wrong(&self, why: &str) -> Failure {
+        Failure::refused(format!("the answer for {} can't be used: {why}", self.subject))
+            .hint("sign the request again, and bring the new file")
+    }
+
+    /// Its one signature, which must be over content with this digest.
+    fn only(&self, digest: Digest) -> Result<Detached, Failure> {
         let [part] = self.signed.as_slice() else {
-            return Err(wrong(format!("it holds {} signatures instead of one", self.signed.len())));
+            return Err(self.wrong(&format!("it holds {} signatures instead of one", self.signed.len())));
         };
-        if part.digest != envelope.digest() {
-            return Err(wrong("its document is not the one that was signed: the file was changed".into()));
+        if part.digest != digest {
+            return Err(self.wrong("what it holds is not what was signed: the file was changed"));
         }
+        self.signer_of(part)
+    }
+
+    /// The version that was signed, with its signature, verified to be one over this very content.
+    pub(crate) fn version(&self, file: &MetadataFile) -> Result<Vec<u8>, Failure> {
+        let bytes = serde_json::to_vec(&file.file).map_err(|e| self.wrong(&e.to_string()))?;
+        let mut signed: Signed<Targets> = Signed::parse(file.role, &bytes).map_err(|e| self.wrong(&e.to_string()))?;
+        let signer = self.only(signed.digest())?;
+        signed.sign(&signer).map_err(|e| self.wrong(&e.to_string()))?;
+        Ok(signed.to_bytes())
+    }
+
+    /// The order with its one signature, verified to be one over these very bytes.
+    pub(crate) fn envelope(&self) -> Result<Envelope, Failure> {
+        let mut envelope = self.document.clone().ok_or_else(|| self.wrong("it holds no order"))?;
+        let signer = self.only(envelope.digest())?;
         envelope.signatures.clear();
-        envelope.sign(&self.signer_of(part)?).map_err(|e| wrong(e.to_string()))?;
+        envelope.sign(&signer).map_err(|e| self.wrong(&e.to_string()))?;
         Ok(envelope)
     }
 
     /// One of its signatures as something that signs.
     pub(crate) fn signer_of(&self, part: &SignedPart) -> Result<Detached, Failure> {
-        let wrong = |why: String| Failure::refused(format!("the answer of {} can't be used: {why}", self.signer()));
-        let bytes = BASE64.decode(&part.signature).map_err(|e| wrong(e.to_string()))?;
-        Detached::new(self.key, &bytes).map_err(|e| wrong(e.to_string()))
+        let bytes = BASE64.decode(&part.signature).map_err(|e| self.wrong(&e.to_string()))?;
+        Detached::new(self.key, &bytes).map_err(|e| self.wrong(&e.to_string()))
     }
 }
 

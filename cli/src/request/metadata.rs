@@ -329,7 +329,7 @@ fn may(signers: &[KeyHolder], id: &TufKeyId) -> bool {
     signers.iter().any(|holder| holder.key == *id)
 }
 
-fn part<M: Metadata + Clone>(what: &str, file: &Signed<M>, person: &Person) -> Result<SignedPart, Failure> {
+pub(super) fn part<M: Metadata + Clone>(what: &str, file: &Signed<M>, person: &Person) -> Result<SignedPart, Failure> {
     let mut signed = file.clone();
     signed.sign(&person.key).map_err(|e| Failure::new(e.to_string()))?;
     let id = TufKey::new(person.key.public(), None).id();

@@ -1,12 +1,14 @@
 //! Files that carry a question to a machine without a network and the answer back.
 //!
 //! A request holds the exact bytes that are to be signed and everything that those bytes are explained by, so that the other
-//! machine derives the plain words itself and checks digests and Merkle roots; see [`Reading`]. An [`Answer`] holds the
+//! machine derives the plain words itself, verifies the image repository from its first root on, and checks digests and
+//! Merkle roots; see [`Reading`]. An [`Answer`] holds the
 //! signatures. Both are JSON with a version and a kind: a new kind of thing to sign is one more variant of [`Request`].
 //!
 //! **Invariant:** nothing is signed but what a [`Reading`] was made of.
 
 mod answer;
+mod listing;
 mod metadata;
 mod reading;
 
@@ -18,6 +20,7 @@ use wardround_signing::Envelope;
 
 pub(crate) use self::{
     answer::{Answer, SignedPart},
+    listing::{Listing, signing_role},
     metadata::{MetadataFile, MetadataRequest, Reviewed, review},
     reading::{Reading, check_rollout},
 };
@@ -29,7 +32,7 @@ const REQUEST: &str = "wardround-request";
 const ANSWER: &str = "wardround-answer";
 /// Largest request, bytes: 150,000 members of at most 200 bytes each, and two documents of 8 MiB in base64.
 const REQUEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Largest answer, bytes: the largest document in base64, and a few signatures.
+/// Largest answer, bytes: the largest listing, and a few signatures.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// What is to be signed, with what explains it.
@@ -38,28 +41,34 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(crate) enum Request {
     /// A patch document.
     Patch {
-        /// The bytes to sign.
-        document: Envelope,
+        /// Its text, exactly.
+        document: String,
+        /// What is signed for it.
+        listing: Listing,
     },
     /// A rollout document.
     Rollout {
-        /// The bytes to sign.
-        document: Envelope,
-        /// Its patch.
-        patch: Envelope,
+        /// Its text, exactly.
+        document: String,
+        /// That of its patch.
+        patch: String,
         /// Of all waves, in the order of the Merkle leaves.
         members: Vec<Member>,
+        /// What is signed for it.
+        listing: Listing,
     },
     /// An order about a rollout.
     Order {
-        /// The bytes to sign.
+        /// The bytes to sign, with the first signature where the order waits for a second.
         document: Envelope,
-        /// The rollout that it names.
-        rollout: Envelope,
-        /// The patch of that.
-        patch: Envelope,
+        /// The text of the rollout that it names.
+        rollout: String,
+        /// The text of the patch of that.
+        patch: String,
         /// Of all waves, in the order of the Merkle leaves.
         members: Vec<Member>,
+        /// Says whose orders count.
+        listing: Listing,
     },
     /// New versions of TUF metadata: the root ceremony.
     Metadata(MetadataRequest),

@@ -38,7 +38,7 @@ impl Signer for SigningKey {
 /// An opened key with what is known of its holder.
 pub(crate) struct Person {
     pub(crate) key: SigningKey,
-    /// From the public file beside the key; the trust anchor has the last word.
+    /// From the public file beside the key; the image repository has the last word.
     pub(crate) public: Option<TrustedKey>,
     /// What to call the key where no holder is known.
     called: String,
@@ -185,7 +185,7 @@ pub(crate) async fn open(path: &Path, passphrase: &Zeroizing<String>) -> Result<
 pub(crate) fn key_failure(path: &Path, error: &KeyFileError) -> Failure {
     let (exit, hint) = match error {
         KeyFileError::Passphrase => {
-            (Exit::Refused, "try again; a forgotten passphrase means a new key and a new trust anchor")
+            (Exit::Refused, "try again; a forgotten passphrase means a new key, and new targets that name it")
         }
         KeyFileError::PassphraseTooShort => (Exit::Refused, "four or more random words make a good one"),
         KeyFileError::Form(_) | KeyFileError::NotEd25519 => (Exit::Failure, "`wardround key create` makes one"),

@@ -54,17 +54,15 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.ImageService/FetchStaged", Operator(READ), false),
     ("wardround.v1.ImageService/GetRepository", Operator(READ), false),
     ("wardround.v1.ImageService/SubmitMetadata", Operator([Y, Y, N, N, N]), false),
-    // A release manager imports and drafts; both signing roles bring their signatures.
+    // A release manager imports and drafts; signatures come as metadata, above.
     ("wardround.v1.PatchService/FindMissingChunks", Operator([Y, N, N, N, N]), true),
     ("wardround.v1.PatchService/UploadChunks", Operator([Y, N, N, N, N]), true),
     ("wardround.v1.PatchService/CreatePatch", Operator([Y, N, N, N, N]), true),
-    ("wardround.v1.PatchService/SignPatch", Operator([Y, Y, N, N, N]), false),
     ("wardround.v1.PatchService/GetPatch", Operator(READ), false),
     ("wardround.v1.PatchService/ListPatches", Operator(READ), false),
     ("wardround.v1.RolloutService/PreviewPlan", Operator(READ), false),
     ("wardround.v1.RolloutService/CreateRollout", Operator([Y, N, N, N, N]), false),
     ("wardround.v1.RolloutService/AmendRollout", Operator([Y, N, N, N, N]), false),
-    ("wardround.v1.RolloutService/SignRollout", Operator([Y, Y, N, N, N]), false),
     ("wardround.v1.RolloutService/GetRollout", Operator(READ), false),
     ("wardround.v1.RolloutService/ListRollouts", Operator(READ), false),
     ("wardround.v1.RolloutService/WatchRollout", Operator(READ), false),

@@ -10,7 +10,7 @@ use wardround_rollout_plans::{
     resolve::{Amended, Former, amend},
 };
 use wardround_signing::{
-    Digest, Envelope,
+    Digest, document_bytes, read_document,
     tuf::{RoleName, rollout_path},
 };
 
@@ -54,16 +54,16 @@ impl Api {
     async fn draft_amendment(&self, by: &str, id: &RolloutId) -> Result<(Change, Vec<v1::LeftOut>), Status> {
         let found = self.core.read(|facts| {
             let record = facts.registry.rollout(id).cloned()?;
-            let patch = facts.registry.patch(&record.patch).map(|p| Arc::clone(&p.envelope))?;
+            let patch = facts.registry.patch(&record.patch).map(|p| Arc::clone(&p.document.text))?;
             let reporters = facts.registry.reporters();
             Some((record, patch, facts.engine.progress(id), facts.engine.estate().clone(), reporters))
         });
         let (record, patch, progress, estate, reporters) =
             found.ok_or_else(|| status::not_found("rollout", id.as_str(), "see `wardround rollout list`"))?;
         let progress = progress.map_err(|refusal| status::refusal(&refusal))?;
-        let former: Rollout = record.envelope.peek_unverified().map_err(Status::data_loss)?;
-        let patch: Patch = patch.peek_unverified().map_err(Status::data_loss)?;
-        let (digest, members) = (record.digest, Arc::clone(&record.members));
+        let former: Rollout = read_document(record.document.text.as_bytes()).map_err(Status::data_loss)?;
+        let patch: Patch = read_document(patch.as_bytes()).map_err(Status::data_loss)?;
+        let (digest, members) = (record.document.digest, Arc::clone(&record.members));
         let pinned = reporters.clone();
         let amended = blocking(move || {
             let former = Former {
@@ -80,11 +80,11 @@ impl Api {
         let subject = format!("rollout {id}");
         let Amended { rollout, members, left_out } =
             amended.map_err(|e| status::precondition("CANNOT_AMEND", &subject, &e.why, &e.hint))?;
-        let envelope = Envelope::unsigned(&rollout).map_err(|e| {
+        let bytes = document_bytes(&rollout).map_err(|e| {
             status::make(Code::FailedPrecondition, "DOCUMENT", &e.to_string(), "make a new rollout for the new devices")
         })?;
-        let digest = envelope.digest();
-        let document = String::from_utf8(envelope.payload).map_err(|e| Status::internal(e.to_string()))?;
+        let digest = Digest::of(&bytes);
+        let document = String::from_utf8(bytes).map_err(|e| Status::internal(e.to_string()))?;
         let (id, version) = (id.clone(), rollout.version);
         let drafted = RegistryEvent::AmendmentDrafted { id, version, document: document.into(), by: by.to_owned() };
         let event = Event::RolloutAmended { rollout: Box::new(rollout), digest, members, reporters };

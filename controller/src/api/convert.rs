@@ -1,6 +1,6 @@
 //! Between the model's words and the messages.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tonic::Status;
 use wardround_proto::v1;
@@ -26,6 +26,11 @@ pub(super) fn envelope(envelope: &Envelope) -> v1::Envelope {
         payload: envelope.payload.clone(),
         signatures: envelope.signatures.iter().map(signature).collect(),
     }
+}
+
+/// A document's bytes: JSON, and so text.
+pub(super) fn document(field: &str, bytes: Vec<u8>) -> Result<String, Status> {
+    String::from_utf8(bytes).map_err(|e| status::invalid(field, format!("a document is JSON in UTF-8: {e}")))
 }
 
 /// An envelope that must be there.
@@ -59,28 +64,41 @@ pub(super) fn digests(field: &str, given: &[Vec<u8>], max: usize) -> Result<Vec<
     given.iter().map(|bytes| digest(field, bytes)).collect()
 }
 
-fn words(roles: &BTreeSet<Role>) -> Vec<String> {
-    roles.iter().map(|r| r.word().to_owned()).collect()
+fn words(signed: &BTreeMap<Role, Vec<String>>) -> Vec<String> {
+    signed.keys().map(|role| role.word().to_owned()).collect()
 }
 
 fn ms(at: Option<Timestamp>) -> i64 {
     at.map_or(0, |t| t.0)
 }
 
-pub(super) fn patch(id: &PatchId, record: &PatchRecord, whole: bool) -> v1::Patch {
+pub(super) fn patch(
+    id: &PatchId,
+    record: &PatchRecord,
+    signatures: Vec<v1::DocumentSignature>,
+    whole: bool,
+) -> v1::Patch {
     v1::Patch {
         id: id.to_string(),
         title: record.title.clone(),
-        envelope: whole.then(|| envelope(&record.envelope)),
-        digest: record.digest.as_bytes().to_vec(),
-        signed_roles: words(&record.signed_roles),
-        ready: record.ready,
+        document: if whole { record.document.text.as_bytes().to_vec() } else { Vec::new() },
+        digest: record.document.digest.as_bytes().to_vec(),
+        signed_roles: words(&record.document.signed),
+        ready: record.document.ready,
+        signatures,
         created_at_ms: record.created_at.0,
     }
 }
 
-/// A rollout as the engine, the registry and the connections know it.
-pub(super) fn rollout(facts: &Facts, hub: &Hub, id: &RolloutId, whole: bool) -> Option<v1::Rollout> {
+/// A rollout as the engine, the registry and the connections know it; with who has signed for it, its document and what
+/// waits come too.
+pub(super) fn rollout(
+    facts: &Facts,
+    hub: &Hub,
+    id: &RolloutId,
+    signatures: Option<Vec<v1::DocumentSignature>>,
+) -> Option<v1::Rollout> {
+    let whole = signatures.is_some();
     let view: RolloutView = facts.engine.rollout(id)?;
     let record = facts.registry.rollout(id)?;
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -97,9 +115,10 @@ pub(super) fn rollout(facts: &Facts, hub: &Hub, id: &RolloutId, whole: bool) -> 
         state_since_ms: view.state_since.0,
         reason: view.reason,
         waves: view.waves.iter().map(wave).collect(),
-        envelope: whole.then(|| envelope(&record.envelope)),
+        document: if whole { record.document.text.as_bytes().to_vec() } else { Vec::new() },
         digest: view.digest.as_bytes().to_vec(),
-        signed_roles: words(&record.signed_roles),
+        signed_roles: words(&record.document.signed),
+        signatures: signatures.unwrap_or_default(),
         order_counter: view.order_counter,
         created_at_ms: view.created_at.0,
         started_at_ms: ms(view.started_at),

@@ -13,7 +13,7 @@ use wardround_rollout_plans::{
 };
 use wardround_signing::{Digest, PublicKey};
 
-use super::{Api, Service, status};
+use super::{Api, Service, image, status};
 use crate::{
     ca::{CSR_BYTES_MAX, day},
     clock,
@@ -27,7 +27,7 @@ const FAILURES_MAX: u32 = 10;
 const FAILURE_WINDOW: DurationMs = DurationMs::from_secs(60);
 /// Most addresses remembered.
 const ADDRESSES_MAX: usize = 10_000;
-/// Longest token, bytes: a real one has 213.
+/// Longest token, bytes: a real one has 211.
 const TOKEN_BYTES_MAX: usize = 400;
 
 /// Failed tries of one address.
@@ -91,6 +91,7 @@ impl Api {
         let report_key =
             PublicKey::from_bytes(&asked.report_public_key).map_err(|e| status::invalid("report_public_key", e))?;
         let (id, site) = self.check_token(&asked.token, now)?;
+        let root_json = self.images.first_root().map_err(|e| image::image(&e))?;
         // Before the token is used up: a bad request must not cost it.
         let (certificate_pem, tls_key) =
             self.ca.node(&site, &asked.csr_der, now).map_err(|e| status::invalid("csr_der", e))?;
@@ -106,9 +107,7 @@ impl Api {
             site: site.to_string(),
             certificate_pem,
             ca_pem: self.ca.certificate_pem().to_owned(),
-            trust_anchor: self.trust_bytes.clone(),
-            directive_public_key: self.directives.public().to_bytes().to_vec(),
-            root_json: self.images.first_root().unwrap_or_default(),
+            root_json,
             log_public_key: self.log.key().key().to_bytes().to_vec(),
         })
     }

@@ -19,6 +19,7 @@ mod patch;
 mod plan;
 mod revocation;
 mod rollout;
+mod signature;
 mod status;
 mod token;
 mod vitals;
@@ -45,7 +46,6 @@ use wardround_proto::v1::{
     rollout_service_server::RolloutServiceServer, token_service_server::TokenServiceServer,
 };
 use wardround_rollout_plans::model::{DurationMs, SiteId, Timestamp};
-use wardround_signing::{Digest, TrustAnchor};
 
 use crate::{
     ca::{Authority, Identity, Peer},
@@ -60,7 +60,7 @@ use crate::{
 
 /// Largest message of a node: some reports, among them an inventory of at most 3 MiB.
 const NODE_MESSAGE_MAX: usize = 8 * 1024 * 1024;
-/// Largest message of an operator: a patch document of 8 MiB with its signatures.
+/// Largest message of an operator: a patch document, or metadata, of 8 MiB.
 const OPERATOR_MESSAGE_MAX: usize = 12 * 1024 * 1024;
 /// Largest message of anyone else.
 const STRANGER_MESSAGE_MAX: usize = 64 * 1024;
@@ -87,15 +87,11 @@ pub(crate) struct Api {
     pub(crate) ca: Arc<Authority>,
     /// Folder of the certificates that were issued to operators.
     pub(crate) operators: PathBuf,
-    /// People's keys while there is no image repository.
-    pub(crate) trust: TrustAnchor,
-    /// Their file's bytes, which tokens pin.
-    pub(crate) trust_bytes: Vec<u8>,
     /// How often nodes check in.
     pub(crate) check_in_every: Duration,
     /// Set when streams must end.
     pub(crate) shutdown: CancellationToken,
-    /// One signature or draft at a time: what signatures amount to depends on those that are there.
+    /// One document or version of metadata at a time: nobody shall sign for what another call is just replacing.
     pub(crate) drafting: tokio::sync::Mutex<()>,
     /// When which alarm was raised last.
     pub(crate) alarmed: Mutex<HashMap<(SiteId, &'static str), Timestamp>>,
@@ -104,16 +100,6 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// People's keys and roles.
-    fn people(&self) -> TrustAnchor {
-        self.images.view().map_or_else(|| self.trust.clone(), |view| view.images.people().clone())
-    }
-
-    /// SHA-256 of the trust anchor's file.
-    fn trust_pin(&self) -> Digest {
-        TrustAnchor::pin(&self.trust_bytes)
-    }
-
     /// Raises an alarm that this process itself noticed.
     async fn alarm(&self, code: &'static str, site: &SiteId, text: &str) {
         let now = clock::now();

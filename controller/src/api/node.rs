@@ -46,6 +46,8 @@ impl NodeService for Service {
     async fn check_in(&self, request: Request<CheckInRequest>) -> Result<Response<CheckInResponse>, Status> {
         let site = node(&request)?;
         let api = &self.0;
+        // Before the ceremony nobody has said whose word counts: there is nothing to tell a node.
+        let view = api.view()?;
         let asked = request.into_inner();
         let reports = api.read_reports(&site, asked.reports).await?;
         api.take_reports(&site, reports).await?;
@@ -62,7 +64,10 @@ impl NodeService for Service {
         }
         api.take_cosignature(&site, asked.cosignature).await;
         let (log_checkpoint, log_consistency) = api.newest_checkpoint(&site, asked.log_size).await?;
-        let issued = api.directives.for_site(&api.core, &site, now).map_err(|e| Status::internal(e.to_string()))?;
+        let issued = api
+            .directives
+            .for_site(&api.core, &view.directives, &site, now)
+            .map_err(|e| Status::internal(e.to_string()))?;
         if let Some(mark) = issued.news {
             // What can't be written down is said all the same: it may hold a halt, or take a patch back.
             if let Err(error) = api.core.submit(RegistryEvent::DirectiveIssued { mark }).await {
@@ -125,12 +130,12 @@ impl NodeService for Service {
         let found = self.0.core.read(|facts| facts.registry.document(&digest));
         let found = found.ok_or_else(|| {
             status::not_found(
-                "document signed by both roles",
+                "document signed for by both roles",
                 &digest.to_string(),
                 "check in again for the present digest",
             )
         })?;
-        Ok(Response::new(FetchDocumentResponse { envelope: Some(convert::envelope(&found)) }))
+        Ok(Response::new(FetchDocumentResponse { document: found.as_bytes().to_vec() }))
     }
 }
 

@@ -3,12 +3,12 @@
 use tonic::Status;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    engine::Event,
-    model::{Command, Order, REASON_BYTES_MAX, Signatory},
+    engine::{Event, RolloutState},
+    model::{Command, Order, REASON_BYTES_MAX, RolloutId, Signatory},
 };
 use wardround_signing::{Policy, Verified, verify};
 
-use super::{Api, convert, status};
+use super::{Api, convert, signature::unsigned, status};
 
 impl Api {
     /// Takes in an order and answers with the rollout after it. The answer comes when the order is on disk.
@@ -35,15 +35,38 @@ impl Api {
                 }
             });
         }
-        let roles = draft.command.needs().roles;
+        let (people, roles) = (self.people()?, draft.command.needs().roles);
         let verified: Verified<Order> =
-            verify(&envelope, &Policy::any_of(&self.people(), roles)).map_err(|e| status::verify("this order", &e))?;
+            verify(&envelope, &Policy::any_of(&people, roles)).map_err(|e| status::verify("this order", &e))?;
+        if matches!(draft.command, Command::Start | Command::Approve { .. } | Command::Resume { .. }) {
+            self.counts(&draft.rollout).await?;
+        }
         let signers = verified.signers().iter().map(Signatory::from).collect();
         // Strangers' signatures go no further.
         envelope.signatures.retain(|s| verified.signers().iter().any(|known| known.keyid == s.keyid));
         let order = verified.into_document();
         let rollout = order.rollout.clone();
         self.core.submit(Event::order(order, signers, envelope)).await.map_err(|e| status::core(&e))?;
-        self.rollout(&rollout, true)
+        self.rollout(&rollout).await
+    }
+
+    /// Nothing is set going for which people do not sign any more. A draft is the engine's to refuse.
+    async fn counts(&self, id: &RolloutId) -> Result<(), Status> {
+        let found = self.core.read(|facts| {
+            let rollout = facts.registry.rollout(id)?;
+            let patch = facts.registry.patch(&rollout.patch)?;
+            let draft = facts.engine.rollout(id).is_some_and(|view| view.state == RolloutState::Draft);
+            (!draft).then(|| (rollout.document.clone(), rollout.patch.clone(), patch.document.clone()))
+        });
+        let Some((rollout, patch_id, patch)) = found else { return Ok(()) };
+        if !patch.ready {
+            let signatures = self.patch_signatures(&patch_id, &patch).await?;
+            return Err(unsigned(&format!("patch {patch_id}"), &signatures, &format!("patch sign {patch_id}")));
+        }
+        if !rollout.ready {
+            let signatures = self.rollout_signatures(id, &rollout).await?;
+            return Err(unsigned(&format!("rollout {id}"), &signatures, &format!("rollout sign {id}")));
+        }
+        Ok(())
     }
 }

@@ -1,23 +1,21 @@
-//! `PatchService`: import, signatures, reading.
-
-use std::sync::Arc;
+//! `PatchService`: import and reading. People sign through `ImageService`.
 
 use tonic::{Code, Request, Response, Status, Streaming};
 use wardround_proto::v1::{
     CreatePatchRequest, CreatePatchResponse, FindMissingChunksRequest, FindMissingChunksResponse, GetPatchRequest,
-    GetPatchResponse, ListPatchesRequest, ListPatchesResponse, SignPatchRequest, SignPatchResponse,
-    UploadChunksRequest, UploadChunksResponse, patch_service_server::PatchService,
+    GetPatchResponse, ListPatchesRequest, ListPatchesResponse, UploadChunksRequest, UploadChunksResponse,
+    patch_service_server::PatchService,
 };
 use wardround_rollout_plans::{
     model::{Patch, PatchId, Payload},
     patch_file::lint_patch,
 };
-use wardround_signing::{DigestWriter, Envelope, Signature};
+use wardround_signing::{Digest, DigestWriter, read_document};
 
-use super::{Api, Service, blocking, convert, id, operator, page, status};
+use super::{Api, Service, blocking, convert, id, image, operator, page, signature::unsigned, status};
 use crate::{
     payloads::{CHUNK_BYTES_MAX, Payloads},
-    registry::{Gathered, PatchRecord, RegistryEvent, gather},
+    registry::{PatchRecord, RegistryEvent},
 };
 
 /// Digests of one question: 2 GiB in chunks of 256 KiB are 8192.
@@ -68,23 +66,14 @@ impl PatchService for Service {
         request: Request<CreatePatchRequest>,
     ) -> Result<Response<CreatePatchResponse>, Status> {
         let by = operator(&request)?;
-        let envelope = convert::required("envelope", request.into_inner().envelope)?;
-        let patch = Box::pin(self.0.create_patch(by, envelope)).await?;
+        let document = convert::document("document", request.into_inner().document)?;
+        let patch = Box::pin(self.0.create_patch(by, document)).await?;
         Ok(Response::new(CreatePatchResponse { patch: Some(patch) }))
-    }
-
-    async fn sign_patch(&self, request: Request<SignPatchRequest>) -> Result<Response<SignPatchResponse>, Status> {
-        let asked = request.into_inner();
-        let id: PatchId = id("id", &asked.id)?;
-        let signatures = convert::signatures("signatures", asked.signatures)?;
-        let _turn = self.0.drafting.lock().await;
-        self.0.sign_patch(&id, signatures).await?;
-        Ok(Response::new(SignPatchResponse { patch: Some(self.0.patch(&id)?) }))
     }
 
     async fn get_patch(&self, request: Request<GetPatchRequest>) -> Result<Response<GetPatchResponse>, Status> {
         let id: PatchId = id("id", &request.into_inner().id)?;
-        Ok(Response::new(GetPatchResponse { patch: Some(self.0.patch(&id)?) }))
+        Ok(Response::new(GetPatchResponse { patch: Some(self.0.patch(&id).await?) }))
     }
 
     async fn list_patches(
@@ -96,7 +85,7 @@ impl PatchService for Service {
         let after: Option<PatchId> = page::after(&asked.page_token)?.map(|t| id("page_token", &t)).transpose()?;
         let found = self.0.core.read(|facts| {
             let later = facts.registry.patches().iter().filter(|(id, _)| after.as_ref().is_none_or(|a| *id > a));
-            later.take(size + 1).map(|(id, p)| convert::patch(id, p, false)).collect()
+            later.take(size + 1).map(|(id, p)| convert::patch(id, p, Vec::new(), false)).collect()
         });
         let (patches, next_page_token) = page::cut(found, size, |p: &wardround_proto::v1::Patch| p.id.clone());
         Ok(Response::new(ListPatchesResponse { patches, next_page_token }))
@@ -110,29 +99,31 @@ impl Api {
             .ok_or_else(|| status::not_found("patch", id.as_str(), "see `wardround patch list`"))
     }
 
-    fn patch(&self, id: &PatchId) -> Result<wardround_proto::v1::Patch, Status> {
-        Ok(convert::patch(id, &self.patch_record(id)?, true))
+    async fn patch(&self, id: &PatchId) -> Result<wardround_proto::v1::Patch, Status> {
+        let record = self.patch_record(id)?;
+        let signatures = self.patch_signatures(id, &record.document).await?;
+        Ok(convert::patch(id, &record, signatures, true))
     }
 
-    /// A patch that both roles have signed, with its document.
-    pub(super) fn ready_patch(&self, id: &PatchId) -> Result<(PatchRecord, Patch), Status> {
+    /// A patch that both roles have signed for, with its document.
+    pub(super) async fn ready_patch(&self, id: &PatchId) -> Result<(PatchRecord, Patch), Status> {
         let record = self.patch_record(id)?;
-        if !record.ready {
-            let text = format!("patch {id} has not been signed by both roles, release and clinical");
-            let hint = format!("have the missing role sign it with `wardround patch sign {id}`");
-            return Err(status::precondition("PATCH_UNSIGNED", &format!("patch {id}"), &text, &hint));
+        if !record.document.ready {
+            self.view()?;
+            let signatures = self.patch_signatures(id, &record.document).await?;
+            return Err(unsigned(&format!("patch {id}"), &signatures, &format!("patch sign {id}")));
         }
-        let patch = record.envelope.peek_unverified().map_err(Status::data_loss)?;
+        let patch = read_document(record.document.text.as_bytes()).map_err(Status::data_loss)?;
         Ok((record, patch))
     }
 
-    async fn create_patch(&self, by: String, envelope: Envelope) -> Result<wardround_proto::v1::Patch, Status> {
-        let patch: Patch = envelope.peek_unverified().map_err(|e| status::invalid("envelope", e))?;
+    async fn create_patch(&self, by: String, document: String) -> Result<wardround_proto::v1::Patch, Status> {
+        let patch: Patch = read_document(document.as_bytes()).map_err(|e| status::invalid("document", e))?;
         let wrong: Vec<(String, String)> = lint_patch(&patch)
             .into_iter()
             .map(|fault| match fault.split_once(": ") {
                 Some((field, text)) => (field.to_owned(), text.to_owned()),
-                None => ("envelope".to_owned(), fault),
+                None => ("document".to_owned(), fault),
             })
             .collect();
         if !wrong.is_empty() {
@@ -140,7 +131,7 @@ impl Api {
         }
         let id = patch.id.clone();
         let title = patch.title.clone();
-        let there = || self.core.read(|facts| facts.registry.patch(&id).map(|p| p.digest));
+        let there = || self.core.read(|facts| facts.registry.patch(&id).map(|p| p.document.digest));
         // Before the turn is taken: to read 2 GiB takes longer than others' signatures may wait.
         if there().is_none() {
             let payloads = self.payloads.clone();
@@ -148,7 +139,7 @@ impl Api {
         }
         let _turn = self.drafting.lock().await;
         match there() {
-            Some(digest) if digest == envelope.digest() => {}
+            Some(digest) if digest == Digest::of(document.as_bytes()) => {}
             Some(digest) => {
                 let text = format!("patch {id} exists already with another document ({digest})");
                 return Err(status::make(
@@ -159,29 +150,12 @@ impl Api {
                 ));
             }
             None => {
-                let bare = Envelope { signatures: Vec::new(), ..envelope.clone() };
-                let event = RegistryEvent::PatchCreated { id: id.clone(), title, envelope: Arc::new(bare), by };
+                let event = RegistryEvent::PatchCreated { id: id.clone(), title, document: document.into(), by };
                 self.core.submit(event).await.map_err(|e| status::core(&e))?;
+                self.images.recognise().await.map_err(|e| image::image(&e))?;
             }
         }
-        if !envelope.signatures.is_empty() {
-            self.sign_patch(&id, envelope.signatures).await?;
-        }
-        self.patch(&id)
-    }
-
-    /// The caller holds the `drafting` turn.
-    async fn sign_patch(&self, id: &PatchId, signatures: Vec<Signature>) -> Result<(), Status> {
-        let record = self.patch_record(id)?;
-        let gathered = gather::<Patch>(&record.envelope, &signatures, &self.people())
-            .map_err(|e| status::signatures(&format!("patch {id}"), &e))?;
-        match gathered {
-            Gathered::Nothing => Ok(()),
-            Gathered::New(signed) => {
-                let event = RegistryEvent::PatchSigned { id: id.clone(), signed };
-                self.core.submit(event).await.map_err(|e| status::core(&e))
-            }
-        }
+        self.patch(&id).await
     }
 }
 
@@ -206,7 +180,7 @@ fn check_payload(payloads: &Payloads, payload: &Payload) -> Result<(), Status> {
     }
     if length != payload.length || whole.finish() != payload.digest {
         let text = format!("the chunks of payload {} don't make up its SHA-256 and length", payload.file_name);
-        return Err(status::invalid("envelope", text));
+        return Err(status::invalid("document", text));
     }
     Ok(())
 }

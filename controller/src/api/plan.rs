@@ -14,9 +14,9 @@ use wardround_rollout_plans::{
     },
     resolve::{Resolution, document, resolve},
 };
-use wardround_signing::{Digest, Envelope};
+use wardround_signing::{Digest, document_bytes, read_document};
 
-use super::{Api, blocking, convert, id, status};
+use super::{Api, blocking, convert, id, image, status};
 use crate::{clock, core::Change, registry::RegistryEvent};
 
 /// Longest plan, bytes: 50 waves with long device lists stay far below.
@@ -47,9 +47,9 @@ impl Api {
             // A preview is for those who have yet to sign, so an unsigned patch will do.
             text => {
                 let id: PatchId = id("patch", text)?;
-                let found = self.core.read(|facts| facts.registry.patch(&id).map(|p| Arc::clone(&p.envelope)));
+                let found = self.core.read(|facts| facts.registry.patch(&id).map(|p| Arc::clone(&p.document.text)));
                 let found = found.ok_or_else(|| status::not_found("patch", text, "see `wardround patch list`"))?;
-                found.peek_unverified().map_err(Status::data_loss)?
+                read_document(found.as_bytes()).map_err(Status::data_loss)?
             }
         };
         let (parsed, _, resolution) = self.resolve(parsed, patch).await?;
@@ -96,7 +96,7 @@ impl Api {
     ) -> Result<RolloutId, Status> {
         let patch_id: PatchId = id("patch", &asked.patch)?;
         let parsed = parse(&asked.plan_yaml, &asked.file_name)?;
-        let (record, patch) = self.ready_patch(&patch_id)?;
+        let (record, patch) = self.ready_patch(&patch_id).await?;
         if let Some(only) = parsed.plan.patch.as_ref().filter(|only| **only != patch_id) {
             let text = format!("the plan is for patch {only} only, not for {patch_id}");
             return Err(status::invalid("patch", text));
@@ -108,18 +108,20 @@ impl Api {
         };
         let (parsed, patch, resolution) = self.resolve(parsed, patch).await?;
         let reporters = self.core.read(|facts| facts.registry.reporters());
-        let rollout =
-            document(rollout_id.clone(), &parsed.plan, &patch, record.digest, &resolution, &reporters, clock::now());
-        let envelope = Envelope::unsigned(&rollout).map_err(|e| {
+        let own = record.document.digest;
+        let rollout = document(rollout_id.clone(), &parsed.plan, &patch, own, &resolution, &reporters, clock::now());
+        let bytes = document_bytes(&rollout).map_err(|e| {
             status::make(Code::InvalidArgument, "DOCUMENT", &e.to_string(), "list fewer devices by name")
         })?;
-        let digest = envelope.digest();
+        let digest = Digest::of(&bytes);
+        let text = convert::document("plan_yaml", bytes)?;
         let members: Vec<Member> = resolution.waves.into_iter().flatten().collect();
         let drafted =
-            RegistryEvent::RolloutDrafted { id: rollout_id.clone(), patch: patch_id, envelope: Arc::new(envelope), by };
+            RegistryEvent::RolloutDrafted { id: rollout_id.clone(), patch: patch_id, document: text.into(), by };
         let created = Event::RolloutCreated { rollout: Box::new(rollout), digest, members, reporters };
         let change = Change::from(drafted).and(created);
         self.core.submit(change).await.map_err(|e| status::core(&e))?;
+        self.images.recognise().await.map_err(|e| image::image(&e))?;
         Ok(rollout_id)
     }
 

@@ -6,17 +6,10 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use wardround_proto::v1::{self, rollout_service_server::RolloutService};
-use wardround_rollout_plans::{
-    engine::Event,
-    model::{Command, DeploymentState, Rollout, RolloutId, WaveName},
-};
-use wardround_signing::Signature;
+use wardround_rollout_plans::model::{Command, DeploymentState, RolloutId, WaveName};
 
 use super::{Api, Service, certificate_end, convert, id, operator, page, status};
-use crate::{
-    core::Change,
-    registry::{Alarm, Gathered, RegistryEvent, gather},
-};
+use crate::registry::Alarm;
 
 /// A watcher hears of what no event tells (connections) after this time at the latest.
 const REFRESH: Duration = Duration::from_secs(5);
@@ -42,7 +35,7 @@ impl RolloutService for Service {
     ) -> Result<Response<v1::CreateRolloutResponse>, Status> {
         let by = operator(&request)?;
         let id = Box::pin(self.0.create_rollout(by, &request.into_inner())).await?;
-        Ok(Response::new(v1::CreateRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
+        Ok(Response::new(v1::CreateRolloutResponse { rollout: Some(self.0.rollout(&id).await?) }))
     }
 
     async fn amend_rollout(
@@ -51,18 +44,7 @@ impl RolloutService for Service {
     ) -> Result<Response<v1::AmendRolloutResponse>, Status> {
         let by = operator(&request)?;
         let (id, left_out) = Box::pin(self.0.amend_rollout(&by, &request.into_inner())).await?;
-        Ok(Response::new(v1::AmendRolloutResponse { rollout: Some(self.0.rollout(&id, true)?), left_out }))
-    }
-
-    async fn sign_rollout(
-        &self,
-        request: Request<v1::SignRolloutRequest>,
-    ) -> Result<Response<v1::SignRolloutResponse>, Status> {
-        let asked = request.into_inner();
-        let id: RolloutId = id("id", &asked.id)?;
-        let signatures = convert::signatures("signatures", asked.signatures)?;
-        self.0.sign_rollout(&id, &signatures).await?;
-        Ok(Response::new(v1::SignRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
+        Ok(Response::new(v1::AmendRolloutResponse { rollout: Some(self.0.rollout(&id).await?), left_out }))
     }
 
     async fn get_rollout(
@@ -70,7 +52,7 @@ impl RolloutService for Service {
         request: Request<v1::GetRolloutRequest>,
     ) -> Result<Response<v1::GetRolloutResponse>, Status> {
         let id: RolloutId = id("id", &request.into_inner().id)?;
-        Ok(Response::new(v1::GetRolloutResponse { rollout: Some(self.0.rollout(&id, true)?) }))
+        Ok(Response::new(v1::GetRolloutResponse { rollout: Some(self.0.rollout(&id).await?) }))
     }
 
     async fn list_rollouts(
@@ -89,7 +71,7 @@ impl RolloutService for Service {
             };
             let start = start.ok_or_else(|| status::invalid("page_token", "this is not a token of an earlier page"))?;
             let page = ids[start..].iter().take(size + 1);
-            Ok::<_, Status>(page.filter_map(|id| convert::rollout(facts, hub, id, false)).collect())
+            Ok::<_, Status>(page.filter_map(|id| convert::rollout(facts, hub, id, None)).collect())
         })?;
         let (rollouts, next_page_token) = page::cut(found, size, |r: &v1::Rollout| r.id.clone());
         Ok(Response::new(v1::ListRolloutsResponse { rollouts, next_page_token }))
@@ -101,7 +83,7 @@ impl RolloutService for Service {
     ) -> Result<Response<Self::WatchRolloutStream>, Status> {
         let end = certificate_end(&request)?;
         let id: RolloutId = id("id", &request.into_inner().id)?;
-        self.0.rollout(&id, false)?;
+        self.0.core.read(|facts| facts.registry.rollout(&id).map(|_| ())).ok_or_else(|| unknown(&id))?;
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(watch(Arc::clone(&self.0), id, sender, end));
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -236,25 +218,14 @@ fn state(word: &str) -> Result<DeploymentState, Status> {
 
 impl Api {
     /// One rollout as people see it.
-    pub(super) fn rollout(&self, id: &RolloutId, whole: bool) -> Result<v1::Rollout, Status> {
+    pub(super) async fn rollout(&self, id: &RolloutId) -> Result<v1::Rollout, Status> {
+        let document = self.core.read(|facts| facts.registry.rollout(id).map(|rollout| rollout.document.clone()));
+        let signatures = self.rollout_signatures(id, &document.ok_or_else(|| unknown(id))?).await?;
         let hub = self.core.hub();
-        let mut rollout = self.core.read(|facts| convert::rollout(facts, hub, id, whole)).ok_or_else(|| unknown(id))?;
+        let found = self.core.read(|facts| convert::rollout(facts, hub, id, Some(signatures)));
+        let mut rollout = found.ok_or_else(|| unknown(id))?;
         self.sign_state(&mut rollout);
         Ok(rollout)
-    }
-
-    async fn sign_rollout(&self, id: &RolloutId, signatures: &[Signature]) -> Result<(), Status> {
-        let _turn = self.drafting.lock().await;
-        let record = self.core.read(|facts| facts.registry.rollout(id).cloned()).ok_or_else(|| unknown(id))?;
-        let gathered = gather::<Rollout>(&record.envelope, signatures, &self.people())
-            .map_err(|e| status::signatures(&format!("rollout {id}"), &e))?;
-        let Gathered::New(signed) = gathered else { return Ok(()) };
-        let becomes_ready = signed.ready && !record.ready;
-        let mut change = Change::from(RegistryEvent::RolloutSigned { id: id.clone(), signed });
-        if becomes_ready {
-            change = change.and(Event::RolloutSigned { rollout: id.clone() });
-        }
-        self.core.submit(change).await.map_err(|e| status::core(&e))
     }
 }
 
@@ -280,7 +251,7 @@ async fn watch(
                 _ => facts.alarms.next(),
             };
             let alarms: Vec<v1::Alarm> = ours.into_iter().map(convert::alarm).collect();
-            (convert::rollout(facts, api.core.hub(), &id, false), alarms, next)
+            (convert::rollout(facts, api.core.hub(), &id, None), alarms, next)
         });
         alarms_from = next;
         let more = alarms.len() == ALARMS_MAX;

@@ -9,7 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use wardround_rollout_plans::{engine::Refusal, language::Problem};
 use wardround_signing::VerifyError;
 
-use crate::{core::CoreError, payloads::PayloadError, registry::SignatureError};
+use crate::{core::CoreError, payloads::PayloadError};
 
 /// `ErrorInfo.domain`.
 const DOMAIN: &str = "wardround";
@@ -171,9 +171,12 @@ pub(crate) fn core(error: &CoreError) -> Status {
 pub(crate) fn verify(what: &str, error: &VerifyError) -> Status {
     let message = format!("{what} does not count: {error}");
     match error {
-        VerifyError::Missing { .. } => {
-            make(Code::PermissionDenied, "SIGNATURE_MISSING", &message, "sign with a key that the trust anchor names")
-        }
+        VerifyError::Missing { .. } => make(
+            Code::PermissionDenied,
+            "SIGNATURE_MISSING",
+            &message,
+            "sign with a key that the targets metadata names for such a role: `wardround root show`",
+        ),
         VerifyError::OnePerson { .. } => {
             precondition("ONE_PERSON", what, &message, "have a second person sign with a key of their own")
         }
@@ -184,17 +187,6 @@ pub(crate) fn verify(what: &str, error: &VerifyError) -> Status {
         | VerifyError::TooLarge { .. }
         | VerifyError::TooManySignatures(_)
         | VerifyError::Json(_) => make(Code::InvalidArgument, "DOCUMENT", &message, ""),
-    }
-}
-
-/// Signatures were not taken.
-pub(crate) fn signatures(what: &str, error: &SignatureError) -> Status {
-    match error {
-        SignatureError::One { why, .. } => {
-            let inner = verify(what, why);
-            make(inner.code(), "SIGNATURE", &format!("{what}: {error}"), "")
-        }
-        SignatureError::Together(why) => verify(what, why),
     }
 }
 

@@ -5,7 +5,7 @@ use wardround_proto::v1::{CreateTokenRequest, CreateTokenResponse, token_service
 use wardround_rollout_plans::model::{DurationMs, SiteId};
 use wardround_signing::Digest;
 
-use super::{Service, id, operator, status};
+use super::{Service, id, image, operator, status};
 use crate::{clock, registry::RegistryEvent};
 
 /// Life of a token unless asked otherwise.
@@ -27,16 +27,14 @@ impl TokenService for Service {
             ttl if ttl <= TTL_MAX_S => ttl,
             ttl => return Err(status::invalid("ttl_seconds", format!("{ttl} is over {TTL_MAX_S} (30 days)"))),
         };
+        // What a node must trust is in the token: without a root there is nothing to enrol with.
+        let root = self.0.images.first_root().map_err(|e| image::image(&e))?;
         let (id, secret) = (random::<8>()?, random::<32>()?);
         let expires_at = clock::now().after(DurationMs::from_secs(u64::from(ttl)));
         let event =
             RegistryEvent::TokenMade { id: id.clone(), site, secret: Digest::of(secret.as_bytes()), expires_at, by };
         self.0.core.submit(event).await.map_err(|e| status::core(&e))?;
-        let mut token = format!("{id}.{secret}.{}.{}", self.0.ca.pin().hex(), self.0.trust_pin().hex());
-        if let Ok(root) = self.0.images.first_root() {
-            token.push('.');
-            token.push_str(&Digest::of(&root).hex());
-        }
+        let token = format!("{id}.{secret}.{}.{}", self.0.ca.pin().hex(), Digest::of(&root).hex());
         Ok(Response::new(CreateTokenResponse { token, expires_at_ms: expires_at.0 }))
     }
 }

@@ -28,7 +28,7 @@ impl KeyRing {
     pub(crate) fn load(data: &Path) -> Result<Self, ImageError> {
         let folder = data.join(FOLDER);
         let failed = |path: &Path, why: String| ImageError::Disk(format!("can't read {}: {why}", path.display()));
-        let mut paths = vec![data.join("directive.key")];
+        let mut paths = Vec::new();
         match fs::read_dir(&folder) {
             Ok(entries) => {
                 for entry in entries {

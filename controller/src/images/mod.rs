@@ -18,10 +18,12 @@ mod publish;
 mod renew;
 mod stage;
 
+pub(crate) use documents::SIGNING;
 pub(crate) use error::ImageError;
 pub(crate) use keys::KeyRing;
 pub use keys::make_online_keys;
 pub(crate) use renew::keep_timestamp_fresh;
+pub(crate) use stage::Waiting;
 
 use std::{
     collections::BTreeMap,
@@ -168,7 +170,7 @@ impl Repository {
             if let Err(error) = self.renew(now).await {
                 tracing::error!(%error, "the timestamp could not be renewed");
             }
-            return Ok(());
+            return self.recognise().await;
         }
         let newest = self.folder.newest_root();
         if newest == 0 {
@@ -180,7 +182,7 @@ impl Repository {
         let draft =
             self.draft(None, self.folder.roots(1, newest)?, BTreeMap::from([(RoleName::Targets, targets)]), now)?;
         let text = format!("the image repository begins with root version {newest} ({root})");
-        self.commit(draft, text, &[]).await
+        self.commit(draft, text).await
     }
 }
 

@@ -6,8 +6,8 @@ use wardround_rollout_plans::model::Timestamp;
 use wardround_signing::{
     Digest, SecretKey,
     tuf::{
-        Files, Floors, Images, KeyHolder, Metadata, RoleName, Root, Signed, Snapshot, Targets, Timestamp as Stamp,
-        TufKey, TufKeyId,
+        Files, Floors, Images, Metadata, RoleName, Root, Signed, Snapshot, Targets, Timestamp as Stamp, TufKey,
+        TufKeyId,
     },
 };
 
@@ -104,13 +104,7 @@ impl Repository {
     }
 
     /// Makes a draft true: files, journal, then what is served. The caller holds the turn.
-    pub(super) async fn commit(
-        self: &Arc<Self>,
-        draft: Draft,
-        text: String,
-        signers: &[KeyHolder],
-    ) -> Result<(), ImageError> {
-        let before = self.view();
+    pub(super) async fn commit(self: &Arc<Self>, draft: Draft, text: String) -> Result<(), ImageError> {
         let Draft { files, images, directives, new } = draft;
         let pins: BTreeMap<RoleName, FilePin> = new
             .iter()
@@ -122,7 +116,7 @@ impl Repository {
         })
         .await?;
         let mut changes = vec![Change::from(RegistryEvent::ImagesPublished { files: pins, text: text.clone() })];
-        changes.extend(documents::changes(&self.core, before.as_ref().map(|view| &view.images), &images, signers));
+        changes.extend(documents::changes(&self.core, &images));
         changes.extend(super::amendments::changes(&self.core, &images));
         let outcomes = self.core.submit_all(changes).await?;
         for refusal in outcomes.into_iter().filter_map(Result::err) {

@@ -58,7 +58,7 @@ impl Repository {
         let Some(view) = self.view().filter(|view| is_due(view)) else { return Ok(()) };
         let draft = self.draft(Some(&view), view.roots(), BTreeMap::new(), now)?;
         let text = format!("the timestamp was renewed: version {}", draft.timestamp_version());
-        self.commit(draft, text, &[]).await
+        self.commit(draft, text).await
     }
 
     async fn warn_of_expiry(&self, warned: &mut BTreeMap<RoleName, Timestamp>, now: Timestamp) {

@@ -199,7 +199,7 @@ impl Repository {
             },
             other => other?,
         };
-        self.commit(draft, text, &update.signers).await?;
+        self.commit(draft, text).await?;
         Ok(None)
     }
 

@@ -7,9 +7,9 @@ use wardround_rollout_plans::{
     engine::{Event, State},
     model::{Member, RolloutId},
 };
-use wardround_signing::{Digest, Envelope, Role};
+use wardround_signing::{Digest, Role};
 
-use super::{DocumentId, Registry};
+use super::{Document, DocumentId, Registry};
 
 /// The version that waits until it is signed by both roles and may come into force.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub(super) struct Amendments {
     /// Of rollouts that were amended.
     in_force: BTreeMap<RolloutId, u32>,
     /// The version before the one in force: a node that was told of it a moment ago still asks for it.
-    former: BTreeMap<RolloutId, (Digest, Arc<Envelope>)>,
+    former: BTreeMap<RolloutId, (Digest, Arc<str>)>,
 }
 
 impl Registry {
@@ -51,7 +51,7 @@ impl Registry {
     }
 
     /// A document that was in force until the last amendment.
-    pub(super) fn former_document(&self, digest: &Digest) -> Option<Arc<Envelope>> {
+    pub(super) fn former_document(&self, digest: &Digest) -> Option<Arc<str>> {
         let former = self.amendments.former.values().find(|(known, _)| known == digest);
         former.map(|(_, document)| Arc::clone(document))
     }
@@ -88,15 +88,13 @@ impl Registry {
 
     fn come_into_force(&mut self, id: RolloutId, amendment: Amendment) {
         let Some(record) = self.rollouts.get_mut(&id) else { return };
-        let payload_type = record.envelope.payload_type.clone();
-        let payload = amendment.document.as_bytes().to_vec();
-        let document = Arc::new(Envelope { payload_type, payload, signatures: Vec::new() });
-        let former = std::mem::replace(&mut record.envelope, document);
-        let before = std::mem::replace(&mut record.digest, amendment.digest);
+        let mut document = Document::new(&amendment.document);
+        // Both roles have; their names are those of the listings.
+        document.signed = [Role::Release, Role::Clinical].map(|role| (role, Vec::new())).into();
+        document.ready = true;
+        let Document { text: former, digest: before, .. } = std::mem::replace(&mut record.document, document);
         self.documents.remove(&before);
         record.members = amendment.members;
-        record.signed_roles = [Role::Release, Role::Clinical].into();
-        record.ready = true;
         self.documents.insert(amendment.digest, DocumentId::Rollout(id.clone()));
         self.amendments.former.insert(id.clone(), (before, former));
         self.amendments.in_force.insert(id, amendment.version);

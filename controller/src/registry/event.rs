@@ -1,13 +1,10 @@
 //! Events of the registry. They are journalled: their form is a contract.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{DirectiveMark, PatchId, RolloutId, SiteId, Timestamp};
-use wardround_signing::{Digest, Envelope, PublicKey, Role, Signature, tuf::RoleName};
+use wardround_signing::{Digest, PublicKey, Role, tuf::RoleName};
 
 use super::{FilePin, Revocation};
 use crate::core::Subject;
@@ -67,22 +64,22 @@ pub(crate) enum RegistryEvent {
         /// Who did it, and why.
         text: String,
     },
-    /// A patch document was registered, unsigned.
+    /// A patch document was registered; nobody has signed for it yet.
     PatchCreated {
         /// Id.
         id: PatchId,
         /// One line.
         title: String,
         /// The document.
-        envelope: Arc<Envelope>,
+        document: Arc<str>,
         /// Who.
         by: String,
     },
-    /// People signed a patch.
+    /// What was published says who has signed for a patch.
     PatchSigned {
         /// Id.
         id: PatchId,
-        /// What was added.
+        /// Who.
         signed: Signed,
     },
     /// A plan was resolved into a rollout document; the engine hears of it in the same change.
@@ -92,15 +89,15 @@ pub(crate) enum RegistryEvent {
         /// Patch.
         patch: PatchId,
         /// The document.
-        envelope: Arc<Envelope>,
+        document: Arc<str>,
         /// Who.
         by: String,
     },
-    /// People signed a rollout.
+    /// What was published says who has signed for a rollout.
     RolloutSigned {
         /// Id.
         id: RolloutId,
-        /// What was added.
+        /// Who.
         signed: Signed,
     },
     /// The plan of a rollout was resolved anew into its next version; the engine hears of it in the same change.
@@ -147,37 +144,25 @@ pub(crate) enum RegistryEvent {
     },
 }
 
-/// Signatures that were verified and added, with what they amount to.
+/// Who has signed for a document, as published and verified.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Signed {
-    /// The new ones.
-    pub(crate) signatures: Vec<Signature>,
-    /// Whose they are.
-    pub(crate) holders: Vec<String>,
-    /// All roles that have signed now.
-    pub(crate) roles: BTreeSet<Role>,
-    /// Whether both roles have signed now.
+    /// People's names, by role.
+    pub(crate) by: BTreeMap<Role, Vec<String>>,
+    /// Whether both roles have, identically.
     pub(crate) ready: bool,
 }
 
 impl Signed {
-    /// Puts the signatures into a document's record.
-    pub(super) fn apply(&self, envelope: &mut Arc<Envelope>, roles: &mut BTreeSet<Role>, ready: &mut bool) {
-        let envelope = Arc::make_mut(envelope);
-        for signature in &self.signatures {
-            envelope.add(signature.clone());
-        }
-        roles.clone_from(&self.roles);
-        *ready = self.ready;
-    }
-
     /// For the audit record.
     pub(super) fn sentence(&self, what: &str) -> String {
-        if self.roles.is_empty() {
-            return format!("{} took the signatures on {what} back", self.holders.join(" and "));
+        if self.by.is_empty() {
+            return format!("nobody signs for {what} any more");
         }
+        let one = |(role, names): (&Role, &Vec<String>)| format!("{} ({role})", names.join(" and "));
+        let by = self.by.iter().map(one).collect::<Vec<_>>().join(" and ");
         let now = if self.ready { "; both roles have signed" } else { "" };
-        format!("{} signed {what}{now}", self.holders.join(" and "))
+        format!("{what} is signed for by {by}{now}")
     }
 }
 

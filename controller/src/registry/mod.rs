@@ -1,7 +1,8 @@
-//! What the controller knows beside the rollouts: tokens, nodes' keys, and documents with the signatures gathered so far.
+//! What the controller knows beside the rollouts: tokens, nodes' keys, and documents with who has signed for them.
 //!
 //! A pure fold like the engine: [`Registry::check`] says whether an event is acceptable, [`Registry::step`] takes it in.
-//! Both folds share one journal. Signatures are verified before an event is made ([`signatures`]), never again in a replay.
+//! Both folds share one journal. People sign in the image repository; what a publication means for a document is an event of
+//! its own, made after everything was verified, never again in a replay.
 
 mod access;
 mod alarms;
@@ -9,7 +10,6 @@ mod amendments;
 mod event;
 mod facts;
 mod images;
-mod signatures;
 
 use access::Revocations;
 pub(crate) use access::{Revocation, Revoked};
@@ -19,7 +19,6 @@ use amendments::Amendments;
 pub(crate) use event::{RegistryEvent, Signed};
 pub(crate) use facts::SystemFinding;
 pub(crate) use images::{FilePin, ImageRecord};
-pub(crate) use signatures::{Gathered, SignatureError, gather};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -31,7 +30,7 @@ use wardround_rollout_plans::{
     engine::{Effect, Refusal},
     model::{DeviceId, DurationMs, Member, Patch, PatchId, Reporter, RolloutId, SiteId, SystemId, Timestamp},
 };
-use wardround_signing::{Digest, Envelope, PublicKey, Role};
+use wardround_signing::{Digest, PublicKey, Role, read_document};
 
 use crate::ca::{Identity, Peer};
 
@@ -64,34 +63,47 @@ pub(crate) struct Node {
     pub(crate) enrolled_at: Timestamp,
 }
 
-/// A patch document.
+/// A document for which people sign in the image repository.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Document {
+    /// Its very bytes.
+    pub(crate) text: Arc<str>,
+    /// SHA-256 of them.
+    pub(crate) digest: Digest,
+    /// Who has signed for it, by role, as published.
+    pub(crate) signed: BTreeMap<Role, Vec<String>>,
+    /// Both roles have, identically: it counts.
+    pub(crate) ready: bool,
+}
+
+impl Document {
+    fn new(text: &Arc<str>) -> Self {
+        let (text, digest) = (Arc::clone(text), Digest::of(text.as_bytes()));
+        Self { text, digest, signed: BTreeMap::new(), ready: false }
+    }
+
+    fn sign(&mut self, signed: &Signed) {
+        self.signed.clone_from(&signed.by);
+        self.ready = signed.ready;
+    }
+}
+
+/// A patch.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PatchRecord {
-    /// With the signatures gathered so far.
-    pub(crate) envelope: Arc<Envelope>,
-    /// Both roles have signed.
-    pub(crate) ready: bool,
-    /// Roles that have signed.
-    pub(crate) signed_roles: BTreeSet<Role>,
+    /// Its document.
+    pub(crate) document: Document,
     /// When it was registered.
     pub(crate) created_at: Timestamp,
     /// One line for people.
     pub(crate) title: String,
-    /// SHA-256 of the document.
-    pub(crate) digest: Digest,
 }
 
-/// A rollout document.
+/// A rollout.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct RolloutRecord {
-    /// With the signatures gathered so far.
-    pub(crate) envelope: Arc<Envelope>,
-    /// Both roles have signed.
-    pub(crate) ready: bool,
-    /// Roles that have signed.
-    pub(crate) signed_roles: BTreeSet<Role>,
-    /// SHA-256 of the document.
-    pub(crate) digest: Digest,
+    /// Its document.
+    pub(crate) document: Document,
     /// Patch.
     pub(crate) patch: PatchId,
     /// After how long without word its deployments count as unknown.
@@ -144,19 +156,19 @@ enum DocumentId {
 impl Registry {
     /// Builds what is derived, after a snapshot was read.
     pub(crate) fn index(&mut self) {
-        let patches: Vec<(PatchId, Arc<Envelope>, Digest)> =
-            self.patches.iter().map(|(id, p)| (id.clone(), Arc::clone(&p.envelope), p.digest)).collect();
-        for (id, envelope, digest) in patches {
-            self.index_patch(id, &envelope, digest);
+        let patches: Vec<(PatchId, Document)> =
+            self.patches.iter().map(|(id, p)| (id.clone(), p.document.clone())).collect();
+        for (id, document) in patches {
+            self.index_patch(id, &document);
         }
-        self.documents.extend(self.rollouts.iter().map(|(id, r)| (r.digest, DocumentId::Rollout(id.clone()))));
+        self.documents.extend(self.rollouts.iter().map(|(id, r)| (r.document.digest, DocumentId::Rollout(id.clone()))));
     }
 
-    fn index_patch(&mut self, id: PatchId, envelope: &Envelope, digest: Digest) {
-        if let Ok(patch) = envelope.peek_unverified::<Patch>() {
+    fn index_patch(&mut self, id: PatchId, document: &Document) {
+        if let Ok(patch) = read_document::<Patch>(document.text.as_bytes()) {
             self.chunks.extend(patch.variants.iter().flat_map(|v| v.payload.chunks.iter().copied()));
         }
-        self.documents.insert(digest, DocumentId::Patch(id));
+        self.documents.insert(document.digest, DocumentId::Patch(id));
     }
 
     /// A token.
@@ -222,19 +234,24 @@ impl Registry {
         self.rollouts.get(id)
     }
 
+    /// All rollouts, by id.
+    pub(crate) fn rollouts(&self) -> &BTreeMap<RolloutId, RolloutRecord> {
+        &self.rollouts
+    }
+
     /// True when some patch names this chunk: nothing else is served to nodes.
     pub(crate) fn names_chunk(&self, digest: &Digest) -> bool {
         self.chunks.contains(digest)
     }
 
-    /// A document that both roles have signed, by the SHA-256 of its bytes.
-    pub(crate) fn document(&self, digest: &Digest) -> Option<Arc<Envelope>> {
+    /// A document that both roles have signed for, by the SHA-256 of its bytes.
+    pub(crate) fn document(&self, digest: &Digest) -> Option<Arc<str>> {
         let Some(known) = self.documents.get(digest) else { return self.former_document(digest) };
-        let (envelope, ready) = match known {
-            DocumentId::Patch(id) => self.patches.get(id).map(|p| (&p.envelope, p.ready)),
-            DocumentId::Rollout(id) => self.rollouts.get(id).map(|r| (&r.envelope, r.ready)),
+        let document = match known {
+            DocumentId::Patch(id) => self.patches.get(id).map(|p| &p.document),
+            DocumentId::Rollout(id) => self.rollouts.get(id).map(|r| &r.document),
         }?;
-        ready.then(|| Arc::clone(envelope))
+        document.ready.then(|| Arc::clone(&document.text))
     }
 
     /// The image repository.
@@ -349,32 +366,23 @@ impl Registry {
                 self.revocations.revoke(what, Revoked { at: now, text: text.clone() });
                 Ok(vec![audit("operator_revoked", format!("{what} revoked: {text}"), None)])
             }
-            RegistryEvent::PatchCreated { id, title, envelope, by } => {
-                let digest = envelope.digest();
-                let record = PatchRecord {
-                    envelope: Arc::clone(envelope),
-                    ready: false,
-                    signed_roles: BTreeSet::new(),
-                    created_at: now,
-                    title: title.clone(),
-                    digest,
-                };
-                self.patches.insert(id.clone(), record);
-                self.index_patch(id.clone(), envelope, digest);
+            RegistryEvent::PatchCreated { id, title, document, by } => {
+                let document = Document::new(document);
+                let digest = document.digest;
+                self.index_patch(id.clone(), &document);
+                self.patches.insert(id.clone(), PatchRecord { document, created_at: now, title: title.clone() });
                 Ok(vec![audit("patch_created", format!("{by} registered patch {id} ({digest})"), None)])
             }
             RegistryEvent::PatchSigned { id, signed } => {
                 let Some(patch) = self.patches.get_mut(id) else { return Err(not_found("patch", id.as_str())) };
-                signed.apply(&mut patch.envelope, &mut patch.signed_roles, &mut patch.ready);
+                patch.document.sign(signed);
                 Ok(vec![audit("patch_signed", signed.sentence(&format!("patch {id}")), None)])
             }
-            RegistryEvent::RolloutDrafted { id, patch, envelope, by } => {
-                let digest = envelope.digest();
+            RegistryEvent::RolloutDrafted { id, patch, document, by } => {
+                let document = Document::new(document);
+                let digest = document.digest;
                 let record = RolloutRecord {
-                    envelope: Arc::clone(envelope),
-                    ready: false,
-                    signed_roles: BTreeSet::new(),
-                    digest,
+                    document,
                     patch: patch.clone(),
                     unknown_after: DurationMs::default(),
                     members: Arc::default(),
@@ -386,7 +394,7 @@ impl Registry {
             }
             RegistryEvent::RolloutSigned { id, signed } => {
                 let Some(rollout) = self.rollouts.get_mut(id) else { return Err(not_found("rollout", id.as_str())) };
-                signed.apply(&mut rollout.envelope, &mut rollout.signed_roles, &mut rollout.ready);
+                rollout.document.sign(signed);
                 Ok(vec![
                     audit("rollout_signed", signed.sentence(&format!("rollout {id}")), Some(id)),
                     Effect::RolloutChanged { rollout: id.clone() },

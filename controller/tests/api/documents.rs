@@ -1,11 +1,16 @@
-//! Patches and rollout documents: what is refused, what is gathered, how pages join.
+//! Patches and rollout documents: what is refused, what counts, how pages join.
 
 use base64::Engine as _;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use wardround_proto::v1;
+use wardround_rollout_plans::model::Command;
+use wardround_signing::{document_bytes, tuf::RoleName};
 
-use crate::world::{ANN, ANN_TOO, BEN, CYD, PLAN, World, files, hint, inventory, patch, signature, wire};
+use crate::{
+    repository::signed,
+    world::{ANN, BEN, CYD, PLAN, World, files, hint, inventory, patch},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_patch_needs_its_payload_whole_and_two_people() {
@@ -16,57 +21,73 @@ async fn a_patch_needs_its_payload_whole_and_two_people() {
     assert_eq!(missing.code(), Code::FailedPrecondition);
     assert!(missing.message().contains("has not been uploaded"), "{missing:?}");
     operator.upload().await;
+    // Nobody signs in a role that is not theirs.
+    for seed in [CYD, 99] {
+        assert_eq!(operator.patch("KB1", &[seed]).await.unwrap_err().code(), Code::PermissionDenied, "{seed}");
+    }
     let first = operator.patch("KB1", &[ANN]).await.unwrap();
     assert_eq!((first.ready, first.signed_roles), (false, vec!["release".to_owned()]));
+    let [release, clinical] = &first.signatures[..] else { panic!("{:?}", first.signatures) };
+    assert_eq!((release.counts, &release.signed_by[..]), (true, &["Ann Lee".to_owned()][..]));
+    assert_eq!((clinical.counts, clinical.missing, &clinical.may_sign[..]), (false, 1, &["Ben Ode".to_owned()][..]));
     let unsigned = operator.create("r1", "KB1", PLAN).await.unwrap_err();
     assert_eq!(unsigned.code(), Code::FailedPrecondition);
-    assert!(hint(&unsigned).contains("wardround patch sign KB1"), "{unsigned:?}");
-
-    let sign = |seed| {
-        let signatures = vec![signature(first.envelope.as_ref().unwrap(), seed)];
-        let mut patches = operator.patches();
-        async move { patches.sign_patch(v1::SignPatchRequest { id: "KB1".to_owned(), signatures }).await }
-    };
-    let twice = sign(ANN_TOO).await.unwrap_err();
-    assert_eq!(twice.code(), Code::FailedPrecondition);
-    assert!(twice.message().contains("two different people"), "{twice:?}");
-    assert_eq!(sign(CYD).await.unwrap_err().code(), Code::PermissionDenied);
-    assert_eq!(sign(99).await.unwrap_err().code(), Code::PermissionDenied);
-    let signatures = vec![signature(first.envelope.as_ref().unwrap(), ANN); 17];
-    let many = v1::SignPatchRequest { id: "KB1".to_owned(), signatures };
-    assert_eq!(operator.patches().sign_patch(many).await.unwrap_err().code(), Code::InvalidArgument);
-    let ready = sign(BEN).await.unwrap().into_inner().patch.unwrap();
-    assert!(ready.ready);
-    assert_eq!(ready.envelope.unwrap().signatures.len(), 2);
-    assert!(sign(BEN).await.unwrap().into_inner().patch.unwrap().ready, "a repeat changes nothing");
+    assert!(unsigned.message().contains("not signed for by clinical"), "{unsigned:?}");
+    assert!(hint(&unsigned).contains("(Ben Ode)") && hint(&unsigned).contains("patch sign KB1"), "{unsigned:?}");
+    let clinical = operator.sign_for(RoleName::Clinical, "patches/KB1.json", &first.document, ANN).await.unwrap_err();
+    assert_eq!(clinical.code(), Code::PermissionDenied, "{clinical:?}");
+    let ready = operator.patch("KB1", &[BEN]).await.unwrap();
+    assert!(ready.ready && ready.signatures.iter().all(|one| one.counts), "{ready:?}");
+    assert!(operator.patch("KB1", &[BEN, ANN]).await.unwrap().ready, "a repeat changes nothing");
     // The same document again is no error; another one with its id is.
-    assert!(operator.patch("KB1", &[ANN]).await.unwrap().ready);
     let mut other = patch("KB1");
     other.title = "Something else".to_owned();
-    let request =
-        v1::CreatePatchRequest { envelope: Some(wire(&wardround_signing::Envelope::unsigned(&other).unwrap())) };
-    assert_eq!(operator.patches().create_patch(request).await.unwrap_err().code(), Code::AlreadyExists);
+    let other = operator.create_patch(document_bytes(&other).unwrap()).await.unwrap_err();
+    assert_eq!(other.code(), Code::AlreadyExists);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit_is_found_in_a_signature_a_document_and_a_chunk() {
+async fn what_is_taken_back_begins_nothing_more() {
     let world = World::new();
     let (_controller, operator, node) = world.with_node().await;
     operator.upload().await;
-    let draft = operator.patch("KB1", &[]).await.unwrap();
-    let mut flipped = signature(draft.envelope.as_ref().unwrap(), ANN);
-    flipped.sig[7] ^= 1;
-    let request = v1::SignPatchRequest { id: "KB1".to_owned(), signatures: vec![flipped] };
-    let refused = operator.patches().sign_patch(request).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    assert!(refused.message().contains("Ann Lee"), "{refused:?}");
+    let patch = operator.patch("KB1", &[ANN, BEN]).await.unwrap();
+    let draft = operator.create("r1", "KB1", PLAN).await.unwrap();
+    operator.sign(&draft, ANN).await.unwrap();
+    assert_eq!(operator.sign(&draft, BEN).await.unwrap().state, "signed");
+    let mut next = operator.next_listing(RoleName::Clinical).await;
+    assert!(next.remove_target("rollouts/r1.1.json"));
+    operator.submit("clinical", signed(next, &[BEN])).await.unwrap();
+    let refused = operator.start(operator.order("r1", Command::Start, ANN).await).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("rollout r1 is not signed for by clinical"), "{refused:?}");
+    let alarms = operator.estate().list_alarms(v1::ListAlarmsRequest::default()).await.unwrap().into_inner().alarms;
+    assert!(alarms.iter().any(|a| a.code == "not_signed_for" && a.text.contains("rollout r1")), "{alarms:?}");
+    let document = v1::FetchDocumentRequest { digest: draft.digest.clone() };
+    assert_eq!(node.client().fetch_document(document).await.unwrap_err().code(), Code::NotFound);
+    // Signed for again, it goes on; then the patch is taken back, and that stops it as well.
+    operator.sign(&draft, BEN).await.unwrap();
+    let mut next = operator.next_listing(RoleName::Release).await;
+    assert!(next.remove_target("patches/KB1.json"));
+    operator.submit("release", signed(next, &[ANN])).await.unwrap();
+    let refused = operator.start(operator.order("r1", Command::Start, ANN).await).await.unwrap_err();
+    assert!(refused.message().contains("patch KB1 is not signed for by release"), "{refused:?}");
+    operator.sign_for(RoleName::Release, "patches/KB1.json", &patch.document, ANN).await.unwrap();
+    operator.start(operator.order("r1", Command::Start, ANN).await).await.unwrap();
+}
 
-    let mut envelope = wardround_signing::Envelope::seal(&patch("KB2"), &crate::world::key(ANN)).unwrap();
-    let title = envelope.payload.windows(6).position(|w| w == b"Remote").unwrap();
-    envelope.payload[title] ^= 1;
-    let request = v1::CreatePatchRequest { envelope: Some(wire(&envelope)) };
-    let refused = operator.patches().create_patch(request).await.unwrap_err();
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_found_in_a_document_and_a_chunk() {
+    let world = World::new();
+    let (_controller, operator, node) = world.with_node().await;
+    operator.upload().await;
+    operator.patch("KB1", &[]).await.unwrap();
+    let mut document = document_bytes(&patch("KB2")).unwrap();
+    document[0] ^= 1;
+    let refused = operator.create_patch(document).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    let refused = operator.create_patch(vec![0xff; 10]).await.unwrap_err();
+    assert!(refused.message().contains("UTF-8"), "{refused:?}");
 
     let path = files(&world.data().join("payloads")).pop().unwrap();
     let mut bytes = std::fs::read(&path).unwrap();
@@ -103,8 +124,8 @@ async fn nodes_get_named_chunks_and_signed_documents_only() {
     let document = v1::FetchDocumentRequest { digest: draft.digest.clone() };
     assert_eq!(node.client().fetch_document(document.clone()).await.unwrap_err().code(), Code::NotFound);
     operator.patch("KB1", &[BEN]).await.unwrap();
-    let got = node.client().fetch_document(document).await.unwrap().into_inner().envelope.unwrap();
-    assert_eq!(got.signatures.len(), 2);
+    let got = node.client().fetch_document(document).await.unwrap().into_inner().document;
+    assert_eq!(got, draft.document);
     let mut stream = fetch(vec![chunk.clone()]).await.unwrap().into_inner();
     let got = stream.message().await.unwrap().unwrap();
     assert_eq!((got.digest, got.data.len()), (chunk, 1000));
@@ -135,7 +156,7 @@ async fn plans_with_problems_are_refused_with_their_places() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_gathers_signatures_like_a_patch() {
+async fn a_rollout_is_signed_for_like_a_patch() {
     let world = World::new();
     let (_controller, operator, _node) = world.with_node().await;
     operator.upload().await;
@@ -145,8 +166,8 @@ async fn a_rollout_gathers_signatures_like_a_patch() {
     assert_eq!(operator.create("", "KB1", PLAN).await.unwrap().id, "kb1-2");
     assert_eq!(operator.create("kb1-1", "KB1", PLAN).await.unwrap_err().code(), Code::AlreadyExists);
     assert_eq!(operator.sign(&draft, ANN).await.unwrap().state, "draft");
-    let twice = operator.sign(&draft, ANN_TOO).await.unwrap_err();
-    assert_eq!(twice.code(), Code::FailedPrecondition);
+    let half = operator.get("kb1-1").await;
+    assert_eq!(half.signatures.iter().map(|one| one.counts).collect::<Vec<_>>(), [true, false], "{half:?}");
     let signed = operator.sign(&draft, BEN).await.unwrap();
     assert_eq!((signed.state.as_str(), signed.signed_roles.len()), ("signed", 2));
     assert_eq!(operator.sign(&draft, BEN).await.unwrap().state, "signed");

@@ -13,10 +13,11 @@ async fn a_token_pins_what_the_node_must_trust_and_works_once() {
     let operator = world.operator(&controller).await;
     let token = operator.token("rx1", 0).await.token;
     let parts: Vec<&str> = token.split('.').collect();
-    let trust = std::fs::read(world.data().join("trust.json")).unwrap();
-    assert_eq!(parts[3], Digest::of(&trust).hex());
+    assert_eq!(parts.len(), 4);
+    let root = std::fs::read(world.data().join("images/1.root.json")).unwrap();
+    assert_eq!(parts[3], Digest::of(&root).hex());
     let enrolled = enrol(&world, &controller, &format!("{}.{}", parts[0], parts[1]), 60).await.unwrap().answer;
-    assert_eq!((enrolled.site.as_str(), &enrolled.trust_anchor), ("rx1", &trust));
+    assert_eq!((enrolled.site.as_str(), &enrolled.root_json), ("rx1", &root));
     let der = rustls_pki_types::CertificateDer::from(pem(&enrolled.ca_pem));
     assert_eq!(parts[2], Digest::of(&der).hex());
     let again = enrol(&world, &controller, &token, 61).await.err().unwrap();

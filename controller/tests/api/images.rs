@@ -4,7 +4,7 @@ use std::fs;
 
 use tonic::Code;
 use wardround_controller::{Config, import_root, make_online_keys};
-use wardround_proto::v1::{self, MetadataState};
+use wardround_proto::v1::{self, MetadataState, token_service_client::TokenServiceClient};
 use wardround_rollout_plans::model::Command;
 use wardround_signing::{
     Digest, Signer as _,
@@ -25,12 +25,11 @@ async fn records(operator: &crate::world::Operator, kind: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_is_signed_when_both_roles_have_published_the_identical_document() {
     let world = World::new();
-    begin(&world.data());
     let (_controller, operator, node) = world.with_node().await;
     assert_eq!(node.send(Vec::new()).await.unwrap().timestamp_version, 1);
     operator.upload().await;
     let patch = operator.patch("KB1", &[]).await.unwrap();
-    let document = patch.envelope.unwrap().payload;
+    let document = patch.document;
     let path = "patches/KB1.json";
 
     let stranger = operator.sign_for(RoleName::Release, path, &document, BEN).await.unwrap_err();
@@ -51,7 +50,7 @@ async fn a_rollout_is_signed_when_both_roles_have_published_the_identical_docume
     assert_eq!(images.agreed(path).unwrap().sha256, Digest::of(&document));
 
     let draft = operator.create("r1", "KB1", PLAN).await.unwrap();
-    let document = draft.envelope.unwrap().payload;
+    let document = draft.document;
     operator.sign_for(RoleName::Clinical, "rollouts/r1.1.json", &document, BEN).await.unwrap();
     assert_eq!(operator.get("r1").await.state, "draft");
     operator.sign_for(RoleName::Release, "rollouts/r1.1.json", &document, ANN).await.unwrap();
@@ -69,7 +68,6 @@ async fn a_rollout_is_signed_when_both_roles_have_published_the_identical_docume
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_waits_for_its_signatures_and_nobody_takes_its_place() {
     let world = World::new();
-    begin(&world.data());
     let controller = world.start().await;
     let operator = world.operator(&controller).await;
     let standing = operator.read().await.standing();
@@ -117,11 +115,10 @@ async fn a_version_waits_for_its_signatures_and_nobody_takes_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_survives_a_kill_and_what_is_damaged_is_named() {
     let world = World::new();
-    begin(&world.data());
     let controller = world.start().await;
     let operator = world.operator(&controller).await;
     operator.upload().await;
-    let document = operator.patch("KB1", &[]).await.unwrap().envelope.unwrap().payload;
+    let document = operator.patch("KB1", &[]).await.unwrap().document;
     operator.sign_for(RoleName::Release, "patches/KB1.json", &document, ANN).await.unwrap();
     let root = operator.metadata("1.root.json").await.unwrap();
     let mut reader = Reader::new(&root);
@@ -168,7 +165,6 @@ async fn what_is_published_survives_a_kill_and_what_is_damaged_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restore_snapshot_and_timestamp_go_on_above_what_nodes_have_seen() {
     let world = World::new();
-    begin(&world.data());
     world.start().await.stop().await.unwrap();
     world.configure("metadata_version_base", 500);
     let controller = world.start().await;
@@ -184,10 +180,9 @@ async fn after_a_restore_snapshot_and_timestamp_go_on_above_what_nodes_have_seen
 #[tokio::test(flavor = "multi_thread")]
 async fn every_role_gets_new_keys_while_a_reader_is_away() {
     let world = World::new();
-    begin(&world.data());
     let (_controller, operator, node) = world.with_node().await;
     operator.upload().await;
-    let document = operator.patch("KB1", &[]).await.unwrap().envelope.unwrap().payload;
+    let document = operator.patch("KB1", &[]).await.unwrap().document;
     let path = "patches/KB1.json";
     operator.sign_for(RoleName::Release, path, &document, ANN).await.unwrap();
     operator.sign_for(RoleName::Clinical, path, &document, BEN).await.unwrap();
@@ -275,15 +270,25 @@ async fn every_role_gets_new_keys_while_a_reader_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_is_imported_once_and_only_with_keys_that_are_here() {
-    let world = World::new();
+    let world = World::without_root();
     let controller = world.start().await;
     let operator = world.operator(&controller).await;
     let none = operator.metadata("timestamp.json").await.unwrap_err();
     assert_eq!(none.code(), Code::FailedPrecondition);
     assert!(hint(&none).contains("wardround root import"), "{none:?}");
+    // Nothing that needs to know whose word counts works before.
+    let request = v1::CreateTokenRequest { site: "rx1".to_owned(), ttl_seconds: 0 };
+    let token = TokenServiceClient::new(operator.channel.clone()).create_token(request).await.unwrap_err();
+    assert_eq!(token.code(), Code::FailedPrecondition);
+    assert!(hint(&token).contains("wardround root init"), "{token:?}");
+    operator.upload().await;
+    let patch = operator.patch("KB1", &[]).await.unwrap();
+    assert!(!patch.ready && patch.signatures.is_empty(), "{patch:?}");
+    let unsigned = operator.create("r1", "KB1", PLAN).await.unwrap_err();
+    assert!(hint(&unsigned).contains("wardround root import"), "{unsigned:?}");
     controller.stop().await.unwrap();
 
-    let elsewhere = World::new();
+    let elsewhere = World::without_root();
     let (root, targets) = ceremony(make_online_keys(&elsewhere.data()).unwrap()).first().unwrap();
     let from = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: Vec<u8>| fs::write(from.path().join(name), bytes).unwrap();
@@ -307,5 +312,5 @@ async fn a_root_is_imported_once_and_only_with_keys_that_are_here() {
     assert_eq!(operator.read().await.version(RoleName::Root), 1);
     let token = operator.token("rx1", 0).await.token;
     let root = operator.metadata("1.root.json").await.unwrap();
-    assert_eq!(token.split('.').nth(4).unwrap(), Digest::of(&root).hex());
+    assert_eq!(token.split('.').nth(3).unwrap(), Digest::of(&root).hex());
 }

@@ -7,7 +7,7 @@ use wardround_controller::{import_root, make_online_keys};
 use wardround_proto::v1::{self, image_service_client::ImageServiceClient};
 use wardround_signing::tuf::{
     Ceremony, Fetch, Fetched, Files, Floors, Images, Kind, Member, Metadata, Moment, OnlineKeys, RoleName, Root,
-    Signed, Targets, next_version,
+    Signed, Target, Targets, next_version,
 };
 
 use crate::world::{ANN, BEN, CYD, Operator, key};
@@ -138,7 +138,7 @@ impl Operator {
         }
     }
 
-    /// Signs for a document in one role.
+    /// Signs for a document in one role, if it has not signed yet.
     pub(crate) async fn sign_for(
         &self,
         role: RoleName,
@@ -147,6 +147,12 @@ impl Operator {
         seed: u8,
     ) -> Result<v1::SubmitMetadataResponse, tonic::Status> {
         let mut next = self.next_listing(role).await;
+        if next.targets.get(path) == Some(&Target::of(document, Kind::of(path).unwrap())) {
+            // It stands there already: the same version again changes nothing.
+            let version = self.read().await.version(role);
+            let present = self.metadata(&role.versioned(version)).await?;
+            return self.submit(role.word(), present).await;
+        }
         next.add_target(path, document, Kind::of(path).unwrap()).unwrap();
         self.submit(role.word(), signed(next, &[seed])).await
     }

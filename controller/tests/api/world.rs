@@ -1,7 +1,6 @@
 //! What every test needs: people, a data directory, a controller that can be killed, operators' and nodes' clients.
 
 use std::{
-    collections::BTreeSet,
     fs,
     future::Future,
     path::{Path, PathBuf},
@@ -25,9 +24,12 @@ use wardround_rollout_plans::model::{
     Variant, VariantId,
 };
 use wardround_signing::{
-    Digest, Envelope, KeyId, Policy, PublicKey, Role, SecretKey, Signature, Signer as _, TrustAnchor, TrustedKey,
+    Digest, Envelope, KeyId, Policy, PublicKey, SecretKey, Signature, Signer as _, document_bytes,
+    tuf::{RoleName, patch_path, rollout_path},
     verify,
 };
+
+use crate::repository::begin;
 
 /// How long a condition may take to come true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,36 +71,25 @@ pub(crate) const ANN: u8 = 1;
 pub(crate) const BEN: u8 = 2;
 /// On-call.
 pub(crate) const CYD: u8 = 3;
-/// Ann's second key, clinical.
-pub(crate) const ANN_TOO: u8 = 4;
-
-fn anchor() -> TrustAnchor {
-    let trusted = |seed, holder: &str, role| TrustedKey {
-        key: key(seed).public(),
-        holder: holder.to_owned(),
-        roles: BTreeSet::from([role]),
-    };
-    TrustAnchor::new(vec![
-        trusted(ANN, "Ann Lee", Role::Release),
-        trusted(BEN, "Ben Ode", Role::Clinical),
-        trusted(CYD, "Cyd Roe", Role::OnCall),
-        trusted(ANN_TOO, "Ann Lee", Role::Clinical),
-    ])
-    .unwrap()
-}
-
 /// A data directory with an operator.
 pub(crate) struct World {
     pub(crate) dir: TempDir,
 }
 
 impl World {
+    /// With the ceremony behind it: everybody's keys count.
     pub(crate) fn new() -> Self {
+        let world = Self::without_root();
+        begin(&world.data());
+        world
+    }
+
+    /// Before the root ceremony.
+    pub(crate) fn without_root() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = InitOptions {
             data: dir.path().join("data"),
             operator: dir.path().join("ann"),
-            trust: anchor(),
             listen: "127.0.0.1:0".parse().unwrap(),
             console: None,
             names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
@@ -267,13 +258,6 @@ pub(crate) fn unwire(envelope: &v1::Envelope) -> Envelope {
     }
 }
 
-/// A signature over an envelope's bytes.
-pub(crate) fn signature(envelope: &v1::Envelope, seed: u8) -> v1::Signature {
-    let mut bare = Envelope { signatures: Vec::new(), ..unwire(envelope) };
-    bare.sign(&key(seed)).unwrap();
-    wire_signature(&bare.signatures[0])
-}
-
 pub(crate) fn payload() -> Vec<u8> {
     let bytes = usize::try_from(CHUNK_BYTES).unwrap() + 1000;
     (0..bytes).map(|n| u8::try_from(n % 251).unwrap()).collect()
@@ -359,12 +343,25 @@ impl Operator {
         self.patches().upload_chunks(tokio_stream::iter(chunks)).await.unwrap();
     }
 
-    /// A patch with these people's signatures.
+    /// A patch for which these people sign.
     pub(crate) async fn patch(&self, id: &str, signers: &[u8]) -> Result<v1::Patch, tonic::Status> {
-        let mut envelope = Envelope::unsigned(&patch(id)).unwrap();
-        signers.iter().for_each(|seed| envelope.sign(&key(*seed)).unwrap());
-        let request = v1::CreatePatchRequest { envelope: Some(wire(&envelope)) };
+        let made = self.create_patch(document_bytes(&patch(id)).unwrap()).await?;
+        for seed in signers {
+            self.sign_in_role(&patch_path(id).unwrap(), &made.document, *seed).await?;
+        }
+        let request = v1::GetPatchRequest { id: id.to_owned() };
+        Ok(self.patches().get_patch(request).await?.into_inner().patch.unwrap())
+    }
+
+    pub(crate) async fn create_patch(&self, document: Vec<u8>) -> Result<v1::Patch, tonic::Status> {
+        let request = v1::CreatePatchRequest { document };
         Ok(self.patches().create_patch(request).await?.into_inner().patch.unwrap())
+    }
+
+    /// Ben signs as the clinical safety officer, everybody else as a release manager.
+    async fn sign_in_role(&self, path: &str, document: &[u8], seed: u8) -> Result<(), tonic::Status> {
+        let role = if seed == BEN { RoleName::Clinical } else { RoleName::Release };
+        self.sign_for(role, path, document, seed).await.map(drop)
     }
 
     pub(crate) async fn create(&self, id: &str, patch: &str, plan: &str) -> Result<v1::Rollout, tonic::Status> {
@@ -378,9 +375,8 @@ impl Operator {
     }
 
     pub(crate) async fn sign(&self, rollout: &v1::Rollout, seed: u8) -> Result<v1::Rollout, tonic::Status> {
-        let signatures = vec![signature(rollout.envelope.as_ref().unwrap(), seed)];
-        let request = v1::SignRolloutRequest { id: rollout.id.clone(), signatures };
-        Ok(self.rollouts().sign_rollout(request).await?.into_inner().rollout.unwrap())
+        self.sign_in_role(&rollout_path(&rollout.id, 1).unwrap(), &rollout.document, seed).await?;
+        Ok(self.get(&rollout.id).await)
     }
 
     pub(crate) async fn get(&self, id: &str) -> v1::Rollout {
@@ -529,7 +525,7 @@ impl Node {
         let certificate = (enrolled.answer.certificate_pem.clone(), enrolled.key_pem);
         let channel =
             controller.connect(&enrolled.answer.ca_pem, Some((&certificate.0, &certificate.1))).await.unwrap();
-        let directive_key = PublicKey::from_bytes(&enrolled.answer.directive_public_key).unwrap();
+        let directive_key = operator.read().await.controller_key();
         Self { site: site.to_owned(), channel, certificate, directive_key, seed, seq: 0 }
     }
 

@@ -121,13 +121,13 @@ impl Tasks {
             return Ok(known);
         }
         let refused = |why: String| Fault { kind: FaultKind::Refused, text: format!("the patch document: {why}") };
-        let envelope = self.controller.document(digest).await.map_err(|error| match error {
+        let bytes = self.controller.document(digest).await.map_err(|error| match error {
             FetchError::Unreachable(why) => Fault { kind: FaultKind::Unreachable, text: why },
             FetchError::Refused(why) => refused(why),
         })?;
         // The state holds the digest of a document that people agreed on when its goal was accepted.
-        let patch = Genuine::read(&envelope.payload, digest).map_err(refused)?;
-        self.documents.keep(&envelope).map_err(|e| other(e.to_string()))?;
+        let patch = Genuine::read(&bytes, digest).map_err(refused)?;
+        self.documents.keep(&bytes).map_err(|e| other(e.to_string()))?;
         Ok(patch)
     }
 

@@ -337,17 +337,17 @@ impl CheckIns {
         if let Some(known) = self.documents.get(digest) {
             return Ok(Ok(known));
         }
-        let envelope = match self.controller.document(digest).await {
-            Ok(envelope) => envelope,
+        let bytes = match self.controller.document(digest).await {
+            Ok(bytes) => bytes,
             Err(FetchError::Refused(why)) => return Ok(Err(why)),
             Err(error) => return Err(error.into()),
         };
-        let judged = Genuine::read(&envelope.payload, digest).and_then(|document| {
+        let judged = Genuine::read(&bytes, digest).and_then(|document| {
             agreement(images, &document)?;
             Ok(document)
         });
         if judged.is_ok() {
-            self.documents.keep(&envelope)?;
+            self.documents.keep(&bytes)?;
         }
         Ok(judged)
     }

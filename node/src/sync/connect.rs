@@ -10,9 +10,8 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity},
 };
 use wardround_proto::v1::{FetchChunksRequest, FetchDocumentRequest, node_service_client::NodeServiceClient};
-use wardround_signing::{Digest, Envelope};
+use wardround_signing::Digest;
 
-use super::convert::from_wire;
 use crate::{NodeError, identity::Identity};
 
 /// How long a connection may take to come about: three round trips over a bad line.
@@ -105,11 +104,10 @@ impl Controller {
         NodeServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    /// A signed document by the digest of its payload. Verifying it is the caller's.
-    pub(crate) async fn document(&self, digest: &Digest) -> Result<Envelope, FetchError> {
+    /// A document's bytes by their digest. Verifying them is the caller's.
+    pub(crate) async fn document(&self, digest: &Digest) -> Result<Vec<u8>, FetchError> {
         let asked = request(FetchDocumentRequest { digest: digest.as_bytes().to_vec() });
-        let answer = in_time(self.client().fetch_document(asked)).await?;
-        answer.envelope.map(from_wire).ok_or_else(|| FetchError::Refused("it sent no document".to_owned()))
+        Ok(in_time(self.client().fetch_document(asked)).await?.document)
     }
 
     /// Fetches chunks and hands each to `take`, which says whether to go on.

@@ -10,7 +10,7 @@ use std::{
 
 use wardround_rollout_plans::model::{Patch, Rollout};
 use wardround_signing::{
-    Digest, Document, Envelope,
+    Digest, Document,
     tuf::{Images, InvalidPath, patch_path, rollout_path},
 };
 
@@ -113,8 +113,8 @@ impl Documents {
     }
 
     /// Keeps one that people agree on, or that was kept before and got lost.
-    pub(crate) fn keep(&self, envelope: &Envelope) -> Result<(), NodeError> {
-        files::replace(&self.path(&envelope.digest()), &envelope.payload, PUBLIC)
+    pub(crate) fn keep(&self, bytes: &[u8]) -> Result<(), NodeError> {
+        files::replace(&self.path(&Digest::of(bytes)), bytes, PUBLIC)
     }
 
     /// Removes all but these. What can't be removed stays, and costs only room.

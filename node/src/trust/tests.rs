@@ -9,7 +9,7 @@ use wardround_rollout_plans::model::{
     Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName, WavePlan,
 };
 use wardround_signing::{
-    Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey,
+    Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, document_bytes,
     merkle::Tree,
     tuf::{Images, Kind},
 };
@@ -399,7 +399,7 @@ fn kept_documents_are_checked_when_they_are_read() {
     let h = Hospital::new();
     let digest = h.digest();
     assert!(h.documents.get::<Rollout>(&digest).is_none());
-    h.documents.keep(&Envelope::unsigned(&h.rollout).unwrap()).unwrap();
+    h.documents.keep(&document_bytes(&h.rollout).unwrap()).unwrap();
     assert_eq!(h.documents.get::<Rollout>(&digest), Some(genuine(&h.rollout)));
     assert!(h.documents.get::<Patch>(&digest).is_none(), "a rollout is never read as a patch");
     let path = h._dir.path().join(format!("{}.json", digest.hex()));

@@ -8,8 +8,8 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    Delegations, Fetch, Files, Floors, Kind, Metadata, Moment, RoleName, Root, Rules, Signed, Snapshot, Standing,
-    Target, Targets, Timestamp, TufError, TufKeyId, check_listing, check_targets,
+    Delegations, Fetch, Files, Floors, KeyHolder, Kind, Metadata, Moment, RoleName, Root, Rules, Signed, Snapshot,
+    Standing, Target, Targets, Timestamp, TufError, TufKeyId, check_listing, check_targets,
     workflow::{InMemory, Workflow, at_once},
 };
 use crate::{Digest, PublicKey, Role, TrustAnchor, TrustedKey};
@@ -205,6 +205,35 @@ impl Images {
             .into_iter()
             .flat_map(|listing| &listing.targets)
             .map(|(path, target)| (path.as_str(), target))
+    }
+
+    /// Who signed the present version of `release` or `clinical`.
+    #[must_use]
+    pub fn signers(&self, role: RoleName) -> Vec<KeyHolder> {
+        let file = match role {
+            RoleName::Release => self.release.as_ref(),
+            RoleName::Clinical => self.clinical.as_ref(),
+            _ => None,
+        };
+        let (Some(file), Some(all)) = (file, self.targets.metadata().delegations.as_ref()) else { return Vec::new() };
+        let signed = |id: &&TufKeyId| {
+            let signature = file.signatures().iter().find(|signature| signature.keyid == **id);
+            let bytes = signature.and_then(|signature| hex::decode(&signature.sig).ok()).unwrap_or_default();
+            all.keys
+                .get(*id)
+                .and_then(|key| key.public_key().ok())
+                .is_some_and(|key| key.verifies(file.canonical(), &bytes))
+        };
+        let holder = |id: &TufKeyId| all.keys.get(id).and_then(|key| key.holder.clone()).unwrap_or_default();
+        let ids = all.keyids(role).iter().filter(signed);
+        ids.map(|id| KeyHolder { key: id.clone(), holder: holder(id) }).collect()
+    }
+
+    /// How many people of `release` or `clinical` must sign a version.
+    #[must_use]
+    pub fn threshold(&self, role: RoleName) -> u64 {
+        let all = self.targets.metadata().delegations.as_ref();
+        all.and_then(|all| all.role(role)).map_or(0, |delegation| delegation.keys.threshold)
     }
 
     /// People's keys with their roles and holders: whose orders count.

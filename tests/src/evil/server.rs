@@ -162,7 +162,7 @@ impl Evil {
         let pin = Digest::of(&root).hex();
         let (_, ca) = x509_parser::pem::parse_x509_pem(ca_pem.as_bytes()).unwrap();
         let ca_pin = Digest::of(&ca.contents);
-        let token = format!("0011223344556677.{}.{}.{pin}.{pin}", "ab".repeat(32), ca_pin.hex());
+        let token = format!("0011223344556677.{}.{}.{pin}", "ab".repeat(32), ca_pin.hex());
         let service =
             Arc::new(Service { served: Arc::clone(&served), issuer, ca_pem, root, online: directive_key, log, site });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -214,8 +214,6 @@ impl EnrolmentService for Service {
             site: self.site.clone(),
             certificate_pem: certificate.pem(),
             ca_pem: self.ca_pem.clone(),
-            trust_anchor: Vec::new(),
-            directive_public_key: self.online.to_bytes().to_vec(),
             root_json: self.root.clone(),
             log_public_key: self.online.to_bytes().to_vec(),
         }))
@@ -287,7 +285,7 @@ impl NodeService for Service {
             .map_err(|_| Status::invalid_argument("a digest has 32 bytes"))?;
         let served = self.served.lock().unwrap();
         let envelope = served.documents.get(&digest).ok_or_else(|| Status::not_found("no such document"))?;
-        Ok(Response::new(v1::FetchDocumentResponse { envelope: Some(to_wire(envelope)) }))
+        Ok(Response::new(v1::FetchDocumentResponse { document: envelope.payload.clone() }))
     }
 }
 

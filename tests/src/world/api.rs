@@ -59,8 +59,7 @@ impl Api {
     /// # Errors
     /// The controller's, also when it can't be reached.
     pub fn document(&self, rollout: &str) -> Result<Vec<u8>, Status> {
-        let envelope = self.rollout(rollout)?.envelope;
-        envelope.map(|e| e.payload).ok_or_else(|| Status::internal("no document in the answer"))
+        Ok(self.rollout(rollout)?.document)
     }
 
     /// The bytes of a patch's document.
@@ -70,8 +69,7 @@ impl Api {
     pub fn patch_document(&self, id: &str) -> Result<Vec<u8>, Status> {
         let mut client = PatchServiceClient::new(self.channel.clone());
         let answer = self.runtime.block_on(client.get_patch(v1::GetPatchRequest { id: id.to_owned() }))?.into_inner();
-        let envelope = answer.patch.and_then(|patch| patch.envelope);
-        envelope.map(|e| e.payload).ok_or_else(|| Status::internal("no document in the answer"))
+        answer.patch.map(|patch| patch.document).ok_or_else(|| Status::internal("no patch in the answer"))
     }
 
     /// All deployments of a rollout.

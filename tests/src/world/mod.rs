@@ -96,13 +96,9 @@ impl World {
         prepare(&home);
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
-        let trust = PEOPLE.map(|(name, _, _)| key_file(&program, &format!("{name}.pub.json")));
-        let mut args = vec!["init", "--listen", &listen, "--no-console"];
-        for file in &trust {
-            args.extend(["--trust", file]);
-        }
-        Ran::run(&program, &home, &args, PASSPHRASE).ok();
-        repository::begin(&home.join("controller"), &trust);
+        let people = PEOPLE.map(|(name, _, _)| key_file(&program, &format!("{name}.pub.json")));
+        Ran::run(&program, &home, &["init", "--listen", &listen, "--no-console"], PASSPHRASE).ok();
+        repository::begin(&home.join("controller"), &people);
         let api = Api::new(&home.join("operator"), port);
         let service = Service::start(&dir.path().join("sites"));
         let mut world = Self { controller: None, sites: BTreeMap::new(), service, api, program, port, pace, home, dir };

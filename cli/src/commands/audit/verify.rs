@@ -46,7 +46,7 @@ pub(super) struct Verify {
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
     /// SHA-256 of 1.root.json, from the ceremony's paper
-    #[arg(long, value_name = "SHA-256", value_parser = pin)]
+    #[arg(long, value_name = "SHA-256", value_parser = crate::pin::parse)]
     root: Option<Digest>,
     /// The log's public key ("ed25519:…")
     #[arg(long, value_name = "KEY")]
@@ -140,9 +140,4 @@ fn earlier(file: &Path, key: &LogKey) -> Result<SignedCheckpoint, Failure> {
     let bytes = fs::read(file).map_err(|e| Failure::file("read", file, &e))?;
     SignedCheckpoint::open(&bytes, key)
         .map_err(|e| Failure::refused(format!("the earlier checkpoint {} does not count: {e}", file.display())))
-}
-
-/// 64 hex digits, as on paper.
-fn pin(text: &str) -> Result<Digest, String> {
-    format!("sha256:{}", text.to_ascii_lowercase()).parse().map_err(|_| "expected 64 hex digits".to_owned())
 }

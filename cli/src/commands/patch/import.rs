@@ -16,11 +16,11 @@ use wardround_rollout_plans::{
     model::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload},
     patch_file::{PatchFile, parse_patch_file},
 };
-use wardround_signing::{Digest, DigestWriter, Envelope};
+use wardround_signing::{Digest, DigestWriter, document_bytes};
 
 use super::{Shown, standing};
 use crate::{
-    client::{Controller, call, incomplete, to_wire},
+    client::{Controller, call, incomplete},
     commands::plan,
     failure::{Exit, Failure},
     output::{self, count},
@@ -101,8 +101,8 @@ pub(crate) async fn import(controller: &Controller, manifest: &Path) -> Result<I
     if !to_send.is_empty() {
         send(controller, to_send).await?;
     }
-    let envelope = Envelope::unsigned(&patch).map_err(|e| Failure::new(e.to_string()))?;
-    let request = v1::CreatePatchRequest { envelope: Some(to_wire(&envelope)) };
+    let document = document_bytes(&patch).map_err(|e| Failure::new(e.to_string()))?;
+    let request = v1::CreatePatchRequest { document };
     let answer = controller.patches().create_patch(call(request)).await?;
     let patch = answer.into_inner().patch.ok_or_else(|| incomplete("patch"))?;
     Ok(Imported { patch, chunks: total, sent })

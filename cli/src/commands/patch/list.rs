@@ -55,7 +55,7 @@ impl List {
 impl Show {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let patch = session.connect().await?.patch(&self.id).await?;
-        let (_, document) = document(&patch)?;
+        let document = document(&patch)?;
         let mut lines = describe_patch(&document);
         lines.push(standing(&patch));
         output::emit(session.format(), &Whole { patch: Shown::new(&patch), document }, || lines.join("\n"))?;

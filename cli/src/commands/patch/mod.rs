@@ -8,15 +8,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use wardround_proto::v1;
 use wardround_rollout_plans::model;
+use wardround_signing::{Digest, read_document};
 
 pub(crate) use import::import;
 pub(crate) use sign::sign;
 
 use crate::{
-    client::{from_wire, incomplete},
     failure::{Exit, Failure},
     session::Session,
-    when,
+    signed, when,
 };
 
 /// Import, sign and look at patches
@@ -41,6 +41,7 @@ struct Shown {
     title: String,
     digest: String,
     signed_roles: Vec<String>,
+    signatures: Vec<signed::Signature>,
     ready: bool,
     created_at: Option<String>,
 }
@@ -61,36 +62,33 @@ impl Shown {
         Self {
             id: patch.id.clone(),
             title: patch.title.clone(),
-            digest: wardround_signing::Digest::from_slice(&patch.digest).map(|d| d.to_string()).unwrap_or_default(),
+            digest: Digest::from_slice(&patch.digest).map(|d| d.to_string()).unwrap_or_default(),
             signed_roles: patch.signed_roles.clone(),
+            signatures: signed::Signature::all(&patch.signatures),
             ready: patch.ready,
             created_at: when::rfc3339(patch.created_at_ms),
         }
     }
 }
 
-/// "signed by release, clinical; ready".
+/// "signed for release by Ann Lee; clinical is missing: Ben Fox may sign", or "…; ready".
 fn standing(patch: &v1::Patch) -> String {
-    match (patch.signed_roles.is_empty(), patch.ready) {
-        (true, _) => "signed by nobody yet".into(),
-        (false, true) => format!("signed by {}; ready", patch.signed_roles.join(", ")),
-        (false, false) => format!("signed by {} only", patch.signed_roles.join(", ")),
-    }
+    let ready = if patch.ready { "; ready" } else { "" };
+    format!("signed {}{ready}", signed::words(&patch.signatures, &patch.signed_roles))
 }
 
 /// The document as fetched, with the digest that the controller names checked against it.
-fn document(patch: &v1::Patch) -> Result<(wardround_signing::Envelope, model::Patch), Failure> {
-    let envelope = from_wire(patch.envelope.as_ref().ok_or_else(|| incomplete("patch document"))?);
+fn document(patch: &v1::Patch) -> Result<model::Patch, Failure> {
     let wrong = |why: String| {
         Failure::refused(format!("patch {} can't be trusted: {why}", patch.id))
             .hint("the controller shows something else than it holds: tell its operators")
     };
-    let document: model::Patch = envelope.peek_unverified().map_err(wrong)?;
+    let document: model::Patch = read_document(&patch.document).map_err(wrong)?;
     if document.id.as_str() != patch.id {
         return Err(wrong(format!("its document says {}", document.id)));
     }
-    if envelope.digest().as_bytes().as_slice() != patch.digest.as_slice() {
+    if Digest::of(&patch.document).as_bytes().as_slice() != patch.digest.as_slice() {
         return Err(wrong("its document does not match the digest that is shown".into()));
     }
-    Ok((envelope, document))
+    Ok(document)
 }

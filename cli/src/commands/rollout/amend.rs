@@ -11,11 +11,11 @@ use wardround_rollout_plans::{
     model::Rollout,
     resolve::check_members,
 };
-use wardround_signing::{Digest, tuf::rollout_path};
+use wardround_signing::{Digest, read_document, tuf::rollout_path};
 
 use super::{shown, sign::members};
 use crate::{
-    client::{Controller, call, from_wire, incomplete},
+    client::{Controller, call, incomplete},
     failure::{Exit, Failure},
     output,
     repository::Repository,
@@ -105,16 +105,13 @@ pub(super) async fn read(controller: &Controller, rollout: &v1::Rollout) -> Resu
             .hint("the controller shows something else than it holds: tell its operators, and sign nothing until then")
     };
     let waiting = rollout.amendment.as_ref().ok_or_else(|| incomplete("version that waits"))?;
-    let former = from_wire(rollout.envelope.as_ref().ok_or_else(|| incomplete("rollout document"))?);
-    let own = former.digest();
-    let before: Rollout = former.peek_unverified().map_err(wrong)?;
-    let mut document = former.clone();
-    document.payload.clone_from(&waiting.document);
-    document.signatures.clear();
-    let next: Rollout = document.peek_unverified().map_err(wrong)?;
+    let own = Digest::of(&rollout.document);
+    let before: Rollout = read_document(&rollout.document).map_err(wrong)?;
+    let next: Rollout = read_document(&waiting.document).map_err(wrong)?;
     before.check_amendment(own, &next).map_err(wrong)?;
-    let patch = controller.patch(next.patch.as_str()).await?;
-    let patch = from_wire(patch.envelope.as_ref().ok_or_else(|| incomplete("patch document"))?);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|e| wrong(e.to_string()));
+    let patch = text(controller.patch(next.patch.as_str()).await?.document)?;
+    let document = text(waiting.document.clone())?;
     let former_members = members(controller, &id, before.version).await?;
     check_members(&before, &former_members).map_err(wrong)?;
     let next_members = members(controller, &id, next.version).await?;
@@ -124,7 +121,7 @@ pub(super) async fn read(controller: &Controller, rollout: &v1::Rollout) -> Resu
     lines.push(String::new());
     lines.extend(describe_rollout(&next, &patch, &next_members));
     Ok(Waiting {
-        document: document.payload,
+        document: document.into_bytes(),
         version: next.version,
         former: (before.version, own),
         difference,
@@ -146,13 +143,7 @@ impl Waiting {
 
     /// Signs for it in the image repository, where the version in force must be what people of both roles signed.
     pub(super) async fn sign(&self, controller: &Controller, profile: &Path, person: &Person) -> Result<(), Failure> {
-        let open = async || {
-            let repository = Repository::open(controller, profile).await?;
-            repository.ok_or_else(|| {
-                Failure::refused("this controller has no image repository: nothing can be signed for")
-                    .hint("`wardround root init` begins one")
-            })
-        };
+        let open = async || Repository::open(controller, profile).await;
         let path = |version: u32| {
             rollout_path(&self.id, u64::from(version)).map_err(|e| Failure::new(format!("rollout {}: {e}", self.id)))
         };

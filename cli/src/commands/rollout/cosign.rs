@@ -78,7 +78,7 @@ impl Withdraw {
 }
 
 /// The order that is meant.
-fn choose(rollout: &v1::Rollout, number: Option<u64>) -> Result<&v1::PendingOrder, Failure> {
+pub(crate) fn choose(rollout: &v1::Rollout, number: Option<u64>) -> Result<&v1::PendingOrder, Failure> {
     let waiting = &rollout.pending_orders;
     let see = format!("see `wardround rollout status {}`", rollout.id);
     match (number, waiting.as_slice()) {
@@ -100,7 +100,10 @@ fn choose(rollout: &v1::Rollout, number: Option<u64>) -> Result<&v1::PendingOrde
 }
 
 /// The order's own bytes, not what the controller says of them.
-fn read(rollout: &v1::Rollout, waiting: &v1::PendingOrder) -> Result<(wardround_signing::Envelope, Order), Failure> {
+pub(crate) fn read(
+    rollout: &v1::Rollout,
+    waiting: &v1::PendingOrder,
+) -> Result<(wardround_signing::Envelope, Order), Failure> {
     let envelope = from_wire(waiting.envelope.as_ref().ok_or_else(|| incomplete("waiting order"))?);
     let wrong = |why: String| {
         Failure::refused(format!("order {} of rollout {} must not be signed: {why}", waiting.counter, rollout.id))

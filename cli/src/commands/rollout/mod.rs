@@ -1,7 +1,7 @@
 //! `wardround rollout`: everything about one patch on its way through the estate.
 
 mod amend;
-mod cosign;
+pub(crate) mod cosign;
 mod create;
 mod deployments;
 mod halt;

@@ -7,7 +7,7 @@ use wardround_rollout_plans::model::{
     Command, DeviceId, Order, REASON_BYTES_MAX, RollBackTarget, Rollout as Document, RolloutId, SiteId, Timestamp,
     WaveName,
 };
-use wardround_signing::{Digest, Envelope};
+use wardround_signing::{Digest, Envelope, read_document};
 
 use super::{amend, cosign, shown};
 use crate::{
@@ -386,16 +386,15 @@ fn ordered_digest(rollout: &v1::Rollout, command: &Command) -> Result<Digest, Fa
 
 /// The digest of the very document, computed here: an order must not be turned to another rollout of the same id.
 pub(crate) fn document_digest(rollout: &v1::Rollout) -> Result<Digest, Failure> {
-    let envelope = from_wire(rollout.envelope.as_ref().ok_or_else(|| incomplete("rollout document"))?);
     let differs = |why: String| {
         Failure::refused(format!("no order was signed for rollout {}: {why}", rollout.id))
             .hint("the controller shows something else than it holds: tell its operators")
     };
-    let document: Document = envelope.peek_unverified().map_err(differs)?;
+    let document: Document = read_document(&rollout.document).map_err(differs)?;
     if document.id.as_str() != rollout.id {
         return Err(differs(format!("its document says {}", document.id)));
     }
-    let digest = envelope.digest();
+    let digest = Digest::of(&rollout.document);
     if digest.as_bytes().as_slice() != rollout.digest.as_slice() {
         return Err(differs("its document does not match the digest that is shown".into()));
     }

@@ -7,7 +7,7 @@ use wardround_proto::v1;
 
 use crate::{
     output::{self, count},
-    when,
+    signed, when,
 };
 
 /// A rollout, as JSON.
@@ -20,6 +20,8 @@ pub(crate) struct Shown {
     pub(crate) state_since: Option<String>,
     pub(crate) reason: String,
     pub(crate) signed_roles: Vec<String>,
+    /// Empty while watching.
+    pub(crate) signatures: Vec<signed::Signature>,
     pub(crate) waves: Vec<Wave>,
     pub(crate) order_counter: u64,
     pub(crate) digest: String,
@@ -107,6 +109,7 @@ impl Shown {
             state_since: when::rfc3339(r.state_since_ms),
             reason: r.reason.clone(),
             signed_roles: r.signed_roles.clone(),
+            signatures: signed::Signature::all(&r.signatures),
             waves: r.waves.iter().map(Wave::new).collect(),
             order_counter: r.order_counter,
             digest: wardround_signing::Digest::from_slice(&r.digest).map(|d| d.to_string()).unwrap_or_default(),
@@ -264,10 +267,7 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     if !r.reason.is_empty() {
         lines.push(format!("why     {}", output::one_line(&r.reason)));
     }
-    lines.push(format!(
-        "signed  {}",
-        if r.signed_roles.is_empty() { "by nobody yet".into() } else { r.signed_roles.join(", ") }
-    ));
+    lines.push(format!("signed  {}", signed::words(&r.signatures, &r.signed_roles)));
     let spread = Spread::new(r);
     if r.state == "halted" && spread.sites > 0 {
         lines.push(format!("halt    {}", spread_words(spread)));

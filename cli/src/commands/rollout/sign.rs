@@ -4,21 +4,17 @@ use std::path::Path;
 
 use clap::Args;
 use wardround_proto::v1;
-use wardround_rollout_plans::{
-    describe::describe_rollout,
-    model::{DeviceId, Member, Rollout, VariantId, WaveName},
-};
-use wardround_signing::tuf::rollout_path;
+use wardround_rollout_plans::model::{DeviceId, Member, VariantId, WaveName};
 
 use super::{amend, shown};
 use crate::{
     ask,
-    client::{Controller, all_pages, call, from_wire, incomplete, signature_to_wire},
+    client::{Controller, all_pages, call},
+    commands::sign::ToSign,
     failure::{Exit, Failure},
     output::{self, Format},
-    repository::Repository,
-    request::check_rollout,
     session::Session,
+    signed,
     signer::Person,
 };
 
@@ -43,23 +39,15 @@ impl Sign {
         if standing.amendment.is_some() {
             return self.amendment(session, &controller, &standing).await;
         }
-        let reading = read(&controller, &self.id).await?;
-        // JSON has standard output to itself; a person still reads what is signed.
-        let text = reading.lines.join("\n");
-        match session.format() {
-            Format::Human => output::text(&text)?,
-            Format::Json => eprintln!("{}", output::harmless(&text)),
-        }
+        let to_sign = ToSign::rollout(&controller, &session.operator_folder()?, &self.id).await?;
+        to_sign.show(session)?;
         let person = session.signer().await?;
         ask::confirm(&format!("sign rollout {} as {}", self.id, person.name()), self.yes).await?;
-        let rollout = reading.sign(&controller, &session.operator_folder()?, &person).await?;
+        to_sign.sign(&controller, &person).await?;
+        let rollout = controller.rollout(&self.id).await?;
         output::emit(session.format(), &shown::Shown::new(&rollout), || {
-            let roles = rollout.signed_roles.join(" and ");
-            format!(
-                "signed: rollout {} is {}, with the signatures of {roles}",
-                rollout.id,
-                shown::words(&rollout.state)
-            )
+            let by = signed::words(&rollout.signatures, &rollout.signed_roles);
+            format!("rollout {} is {}, signed {by}", rollout.id, shown::words(&rollout.state))
         })?;
         Ok(Exit::Ok)
     }
@@ -97,54 +85,8 @@ pub(crate) async fn sign(
     id: &str,
     person: &Person,
 ) -> Result<v1::Rollout, Failure> {
-    read(controller, id).await?.sign(controller, profile, person).await
-}
-
-/// A rollout document that was fetched and checked, and what it says.
-struct Reading {
-    id: String,
-    version: u32,
-    envelope: wardround_signing::Envelope,
-    lines: Vec<String>,
-}
-
-async fn read(controller: &Controller, id: &str) -> Result<Reading, Failure> {
-    let rollout = controller.rollout(id).await?;
-    let mut envelope = from_wire(rollout.envelope.as_ref().ok_or_else(|| incomplete("rollout document"))?);
-    let wrong = |why: String| {
-        Failure::refused(format!("rollout {id} must not be signed: {why}"))
-            .hint("the controller shows something else than it holds: tell its operators, and sign nothing until then")
-    };
-    let document: Rollout = envelope.peek_unverified().map_err(wrong)?;
-    if document.id.as_str() != id {
-        return Err(wrong(format!("its document says {}", document.id)));
-    }
-    let patch = controller.patch(document.patch.as_str()).await?;
-    let patch = from_wire(patch.envelope.as_ref().ok_or_else(|| incomplete("patch document"))?);
-    let members = members(controller, id, document.version).await?;
-    let (document, patch) = check_rollout(&envelope, &patch, &members)?;
-    envelope.signatures.clear();
-    Ok(Reading {
-        id: id.to_owned(),
-        version: document.version,
-        envelope,
-        lines: describe_rollout(&document, &patch, &members),
-    })
-}
-
-impl Reading {
-    async fn sign(mut self, controller: &Controller, profile: &Path, person: &Person) -> Result<v1::Rollout, Failure> {
-        if let Some(repository) = Repository::open(controller, profile).await? {
-            let path = rollout_path(&self.id, u64::from(self.version))
-                .map_err(|e| Failure::new(format!("rollout {}: {e}", self.id)))?;
-            repository.sign_for(&path, &self.envelope.payload, &person.key).await?;
-        }
-        self.envelope.sign(&person.key).map_err(|e| Failure::new(e.to_string()))?;
-        let signatures = self.envelope.signatures.iter().map(signature_to_wire).collect();
-        let request = v1::SignRolloutRequest { id: self.id, signatures };
-        let answer = controller.rollouts().sign_rollout(call(request)).await?;
-        answer.into_inner().rollout.ok_or_else(|| incomplete("rollout"))
-    }
+    ToSign::rollout(controller, profile, id).await?.sign(controller, person).await?;
+    controller.rollout(id).await
 }
 
 /// All members of a version, in the order of the Merkle leaves.

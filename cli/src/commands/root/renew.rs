@@ -30,7 +30,6 @@ impl Renew {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
         let repository = Repository::open(&controller, &session.operator_folder()?).await?;
-        let repository = repository.ok_or_else(|| Failure::refused("this controller has no image repository yet"))?;
         let person = session.signer().await?;
         let renewal = repository.renewal(&person.key).await?;
         let documents = renewal.documents();

@@ -5,18 +5,20 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use wardround_rollout_plans::model::{
-    Command, DeviceId, Order, REASON_BYTES_MAX, RollBackTarget, Rollout, RolloutId, SiteId, Timestamp, WaveName,
+    Command, DeviceId, Order, REASON_BYTES_MAX, RollBackTarget, RolloutId, SiteId, Timestamp, WaveName,
 };
 use wardround_signing::Envelope;
 
+use super::document::{self, Fetched};
 use crate::{
-    client::{Controller, from_wire, incomplete},
+    client::Controller,
     commands::rollout::{
-        members,
+        cosign,
         order::{document_digest, lifted},
     },
     failure::{Exit, Failure},
     output,
+    repository::Repository,
     request::{Reading, Request},
     session::Session,
     when,
@@ -29,7 +31,8 @@ Example:
   wardround sign export patch KB4500331
   wardround sign export rollout winter-1
   wardround sign export order winter-1 approve --wave pilot --reason \"canary is well\"
-  wardround sign export order winter-1 roll-back --site rx1 --reason \"viewer shows no images\"")]
+  wardround sign export order winter-1 roll-back --site rx1 --reason \"viewer shows no images\"
+  wardround sign export cosign winter-1")]
 pub(super) struct Export {
     #[command(subcommand)]
     what: What,
@@ -53,6 +56,16 @@ enum What {
     },
     /// An order about a rollout; it counts only while no other order comes first, except a halt
     Order(ExportOrder),
+    /// An order that waits for its second person: a resume or a rollback
+    Cosign {
+        /// Rollout id
+        id: String,
+        /// Which order, by its number; needed only where several wait
+        #[arg(long, value_name = "NUMBER")]
+        order: Option<u64>,
+        #[command(flatten)]
+        out: Out,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -108,21 +121,32 @@ struct Done {
 impl Export {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
+        let repository = Repository::open(&controller, &session.operator_folder()?).await?;
         let (request, out, name) = match &self.what {
             What::Patch { id, out } => {
-                let patch = controller.patch(id).await?;
-                let document = unsigned(patch.envelope.as_ref().map(from_wire), "patch document")?;
-                (Request::Patch { document }, out, id.clone())
+                let (path, document) = document::patch(&controller, id).await?;
+                let listing = repository.listing_for(&path, document.as_bytes()).await?;
+                (Request::Patch { document, listing }, out, id.clone())
             }
             What::Rollout { id, out } => {
-                let document = rollout_document(&controller, id).await?;
-                let (patch, members) = explained(&controller, id, &document).await?;
-                (Request::Rollout { document, patch, members }, out, id.clone())
+                let Fetched { path, document, patch, members } = document::rollout(&controller, id, true).await?;
+                let listing = repository.listing_for(&path, document.as_bytes()).await?;
+                (Request::Rollout { document, patch, members, listing }, out, id.clone())
             }
             What::Order(order) => {
                 let command = order.command()?;
                 let name = format!("{}-{}", order.id, command.word());
-                (order.request(&controller, command).await?, &order.out, name)
+                (
+                    about(&controller, &repository, &order.id, order.order(&controller, command).await?).await?,
+                    &order.out,
+                    name,
+                )
+            }
+            What::Cosign { id, order, out } => {
+                let rollout = controller.rollout(id).await?;
+                let (envelope, order) = cosign::read(&rollout, cosign::choose(&rollout, *order)?)?;
+                let name = format!("{id}-{}", order.counter);
+                (about(&controller, &repository, id, envelope).await?, out, name)
             }
         };
         // What the other machine would refuse is refused here, where somebody can ask why.
@@ -172,7 +196,8 @@ impl ExportOrder {
         }
     }
 
-    async fn request(&self, controller: &Controller, command: Command) -> Result<Request, Failure> {
+    /// The order, unsigned.
+    async fn order(&self, controller: &Controller, command: Command) -> Result<Envelope, Failure> {
         if self.reason.len() > REASON_BYTES_MAX {
             return Err(Failure::usage(format!("the reason is longer than {REASON_BYTES_MAX} bytes")));
         }
@@ -189,34 +214,17 @@ impl ExportOrder {
             command,
             reason: self.reason.clone(),
         };
-        let rollout = unsigned(standing.envelope.as_ref().map(from_wire), "rollout document")?;
-        let (patch, members) = explained(controller, &self.id, &rollout).await?;
-        let document = Envelope::unsigned(&order).map_err(|e| Failure::new(e.to_string()))?;
-        Ok(Request::Order { document, rollout, patch, members })
+        Envelope::unsigned(&order).map_err(|e| Failure::new(e.to_string()))
     }
 }
 
-async fn rollout_document(controller: &Controller, id: &str) -> Result<Envelope, Failure> {
-    unsigned(controller.rollout(id).await?.envelope.as_ref().map(from_wire), "rollout document")
-}
-
-/// What others have signed is not the signer's question.
-fn unsigned(envelope: Option<Envelope>, what: &str) -> Result<Envelope, Failure> {
-    let mut envelope = envelope.ok_or_else(|| incomplete(what))?;
-    envelope.signatures.clear();
-    Ok(envelope)
-}
-
-/// The patch and the members of a rollout.
-async fn explained(
+/// An order with the rollout that it is about.
+async fn about(
     controller: &Controller,
+    repository: &Repository,
     id: &str,
-    document: &Envelope,
-) -> Result<(Envelope, Vec<wardround_rollout_plans::model::Member>), Failure> {
-    let rollout: Rollout = document
-        .peek_unverified()
-        .map_err(|why| Failure::refused(format!("rollout {id} must not be signed: {why}")))?;
-    let patch = controller.patch(rollout.patch.as_str()).await?;
-    let patch = unsigned(patch.envelope.as_ref().map(from_wire), "patch document")?;
-    Ok((patch, members(controller, id, rollout.version).await?))
+    envelope: Envelope,
+) -> Result<Request, Failure> {
+    let Fetched { document: rollout, patch, members, .. } = document::rollout(controller, id, false).await?;
+    Ok(Request::Order { document: envelope, rollout, patch, members, listing: repository.listing() })
 }

@@ -5,16 +5,20 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use wardround_proto::v1;
-use wardround_rollout_plans::model::{Order, Patch, Rollout};
-use wardround_signing::{Digest, Document as _, Envelope};
+use wardround_rollout_plans::model::Order;
+use wardround_signing::{Digest, Envelope, tuf::Kind};
 
 use crate::{
-    client::{Controller, call, from_wire, incomplete, signature_to_wire, to_wire},
-    commands::rollout::{order::send, shown},
+    client::{Controller, from_wire, incomplete, to_wire},
+    commands::rollout::{
+        order::{document_digest, send},
+        shown,
+    },
     failure::{Exit, Failure},
-    output,
+    output, repository,
     request::Answer,
     session::Session,
+    signed,
 };
 
 /// Hand in the answer of a machine without a network
@@ -35,21 +39,12 @@ struct Done {
 impl Import {
     pub(super) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let answer = Answer::load(&self.answer)?;
-        if answer.document.is_none() {
-            return Err(Failure::usage(format!("{} answers a root ceremony", self.answer.display()))
-                .hint("hand it to `wardround root assemble`"));
-        }
-        let envelope = answer.envelope()?;
-        let (standing, roles) = match envelope.payload_type.as_str() {
-            Patch::PAYLOAD_TYPE => patch(&session.connect().await?, &envelope).await?,
-            Rollout::PAYLOAD_TYPE => rollout(&session.connect().await?, &envelope).await?,
-            Order::PAYLOAD_TYPE => order(&session.connect().await?, &envelope).await?,
-            other => {
-                return Err(Failure::new(format!(
-                    "{} holds a {other:?}, which this program does not hand in",
-                    self.answer.display()
-                ))
-                .hint("use the same version of wardround on both machines"));
+        let (standing, roles) = match (&answer.path, &answer.document) {
+            (Some(path), _) => document(&session.connect().await?, &answer, path).await?,
+            (None, Some(_)) => order(&session.connect().await?, &answer.envelope()?).await?,
+            (None, None) => {
+                return Err(Failure::usage(format!("{} answers a root ceremony", self.answer.display()))
+                    .hint("hand it to `wardround root assemble`"));
             }
         };
         let done = Done { subject: answer.subject.clone(), signer: answer.signer(), signed_roles: roles };
@@ -58,33 +53,45 @@ impl Import {
     }
 }
 
-async fn patch(controller: &Controller, envelope: &Envelope) -> Result<(String, Vec<String>), Failure> {
-    let document: Patch = envelope.peek_unverified().map_err(Failure::new)?;
-    let held = controller.patch(document.id.as_str()).await?;
-    same(&format!("patch {}", document.id), held.envelope.as_ref(), envelope.digest())?;
-    let signatures = envelope.signatures.iter().map(signature_to_wire).collect();
-    let request = v1::SignPatchRequest { id: document.id.to_string(), signatures };
-    let answer = controller.patches().sign_patch(call(request)).await?.into_inner();
-    let patch = answer.patch.ok_or_else(|| incomplete("patch"))?;
-    Ok((format!("patch {} is signed by {}", patch.id, patch.signed_roles.join(", ")), patch.signed_roles))
+/// Hands in the version of a role that adds a patch or a rollout.
+pub(super) async fn hand_in(controller: &Controller, answer: &Answer) -> Result<(), Failure> {
+    let file = answer.metadata.as_ref().ok_or_else(|| Failure::refused("this answer holds no signed version"))?;
+    repository::submit(controller, file.role, answer.version(file)?).await
 }
 
-async fn rollout(controller: &Controller, envelope: &Envelope) -> Result<(String, Vec<String>), Failure> {
-    let document: Rollout = envelope.peek_unverified().map_err(Failure::new)?;
-    let held = controller.rollout(document.id.as_str()).await?;
-    same(&format!("rollout {}", document.id), held.envelope.as_ref(), envelope.digest())?;
-    let signatures = envelope.signatures.iter().map(signature_to_wire).collect();
-    let request = v1::SignRolloutRequest { id: document.id.to_string(), signatures };
-    let answer = controller.rollouts().sign_rollout(call(request)).await?.into_inner();
-    let rollout = answer.rollout.ok_or_else(|| incomplete("rollout"))?;
-    let roles = rollout.signed_roles.join(", ");
-    Ok((format!("rollout {} is {}, signed by {roles}", rollout.id, shown::words(&rollout.state)), rollout.signed_roles))
+async fn document(controller: &Controller, answer: &Answer, path: &str) -> Result<(String, Vec<String>), Failure> {
+    let name = path.split_once('/').and_then(|(_, name)| name.strip_suffix(".json")).unwrap_or_default();
+    let unknown = || Failure::refused(format!("this answer is for {path}, which is no place of a document"));
+    let kind = Kind::of(path).ok_or_else(unknown)?;
+    hand_in(controller, answer).await.map_err(|failure| match failure.exit {
+        Exit::Refused => {
+            let hint = if failure.hint.is_empty() { String::new() } else { format!("{}; ", failure.hint) };
+            failure.hint(format!("{hint}where others have signed meanwhile, export it again and sign that"))
+        }
+        _ => failure,
+    })?;
+    match kind {
+        Kind::Patch => {
+            let patch = controller.patch(name).await?;
+            let by = signed::words(&patch.signatures, &patch.signed_roles);
+            Ok((format!("patch {} is signed {by}", patch.id), patch.signed_roles))
+        }
+        Kind::Rollout => {
+            let (id, _) = name.rsplit_once('.').ok_or_else(unknown)?;
+            let rollout = controller.rollout(id).await?;
+            let by = signed::words(&rollout.signatures, &rollout.signed_roles);
+            Ok((
+                format!("rollout {} is {}, signed {by}", rollout.id, shown::words(&rollout.state)),
+                rollout.signed_roles,
+            ))
+        }
+    }
 }
 
 async fn order(controller: &Controller, envelope: &Envelope) -> Result<(String, Vec<String>), Failure> {
     let order: Order = envelope.peek_unverified().map_err(Failure::new)?;
     let held = controller.rollout(order.rollout.as_str()).await?;
-    same(&format!("rollout {}", order.rollout), held.envelope.as_ref(), order.digest)?;
+    same(&format!("rollout {}", order.rollout), document_digest(&held)?, order.digest)?;
     let sent = send(controller, &order.command, to_wire(envelope)).await.map_err(|status| {
         let stale = status.code() == tonic::Code::Aborted;
         let failure = Failure::from(status);
@@ -100,9 +107,8 @@ async fn order(controller: &Controller, envelope: &Envelope) -> Result<(String, 
     Ok((standing, rollout.signed_roles))
 }
 
-/// The controller holds the very document that was signed.
-fn same(what: &str, held: Option<&v1::Envelope>, signed: Digest) -> Result<(), Failure> {
-    let held = from_wire(held.ok_or_else(|| incomplete("document"))?).digest();
+/// The controller holds the very rollout that the order names.
+fn same(what: &str, held: Digest, signed: Digest) -> Result<(), Failure> {
     if held == signed {
         return Ok(());
     }

@@ -1,17 +1,22 @@
 //! `wardround sign`: what is signed on a machine without a network, and how it goes there and back.
 
+mod document;
 mod export;
 mod import;
+
+pub(crate) use document::ToSign;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use wardround_signing::Digest;
 
 use crate::{
     ask,
     failure::{Exit, Failure},
     output::{self, Format},
+    pin,
     request::{Answer, Reading, Request},
     session::Session,
     signer::{self, Person},
@@ -48,6 +53,33 @@ struct Here {
     /// List every device, not only the first of each wave
     #[arg(long)]
     devices: bool,
+    #[command(flatten)]
+    trust: Trust,
+}
+
+/// What everything rests on.
+#[derive(Debug, Args)]
+struct Trust {
+    /// SHA-256 of 1.root.json, from the ceremony's paper; else what this machine has held on to since the first use
+    #[arg(long, value_name = "SHA-256", value_parser = crate::pin::parse)]
+    root: Option<Digest>,
+}
+
+impl Trust {
+    /// Refuses a request that rests on another root than the known one.
+    fn check(&self, session: &Session, reading: &Reading) -> Result<(), Failure> {
+        let Some(root) = reading.root() else { return Ok(()) };
+        match (self.root, session.operator_folder()) {
+            (Some(known), _) if known == root => Ok(()),
+            (Some(_), _) => Err(Failure::refused(format!(
+                "this request must not be signed: it rests on the root with SHA-256 {}",
+                root.hex()
+            ))
+            .hint("that is not the root that --root names: compare with the ceremony's paper, and tell who sent it")),
+            (None, Ok(profile)) => pin::compare(&profile, &root).map(drop),
+            (None, Err(_)) => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,17 +98,20 @@ struct Show {
     /// List every device, not only the first of each wave
     #[arg(long)]
     devices: bool,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 #[derive(Serialize)]
 struct Read<'a> {
     subject: String,
-    digests: Vec<Digest>,
+    root: Option<String>,
+    digests: Vec<Named>,
     text: &'a [String],
 }
 
 #[derive(Serialize)]
-struct Digest {
+struct Named {
     what: String,
     sha256: String,
 }
@@ -103,12 +138,14 @@ impl Sign {
 impl Show {
     fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let reading = read(&self.request, self.devices)?;
+        self.trust.check(session, &reading)?;
         let shown = Read {
             subject: reading.subject.to_string(),
+            root: reading.root().map(|root| root.hex()),
             digests: reading
                 .digests
                 .iter()
-                .map(|(what, digest)| Digest { what: what.clone(), sha256: digest.hex() })
+                .map(|(what, digest)| Named { what: what.clone(), sha256: digest.hex() })
                 .collect(),
             text: &reading.lines,
         };
@@ -124,6 +161,7 @@ impl Here {
         })?;
         let out = self.out.clone().unwrap_or_else(|| answer_path(request));
         let reading = read(request, self.devices)?;
+        self.trust.check(session, &reading)?;
         // JSON has standard output to itself; a person still reads what is signed.
         match session.format() {
             Format::Human => output::text(&reading.text())?,
@@ -136,6 +174,9 @@ impl Here {
         let person = signer::open_place(place, session.passphrase_file()).await?;
         let answer = sign(&reading, &person, self.yes).await?;
         answer.save(&out)?;
+        if let (Some(root), Ok(profile)) = (reading.root(), session.operator_folder()) {
+            pin::hold(&profile, &root)?;
+        }
         let shown = Signed {
             subject: answer.subject.clone(),
             signer: answer.holder.clone(),
