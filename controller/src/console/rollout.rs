@@ -72,7 +72,7 @@ fn summary(rollout: &v1::Rollout, now: Timestamp) -> Markup {
     html! {
         p {
             (words::state(&rollout.state)) " " (words::since(rollout.state_since_ms, now))
-            " · patch " (rollout.patch) " · plan " (rollout.plan) " · document " code { (digest) }
+            " · patch " (rollout.patch) " · plan " (rollout.plan) " · document " code { (digest) } " version " (rollout.version)
             " · signed by " @if rollout.signed_roles.is_empty() { "nobody" } @else { (rollout.signed_roles.join(", ")) }
         }
         @if !rollout.reason.is_empty() { div class={ "notice " (words::tone(&rollout.state)) } { (rollout.reason) } }
@@ -80,6 +80,14 @@ fn summary(rollout: &v1::Rollout, now: Timestamp) -> Markup {
             p {
                 (halt.confirmed_sites) " of " (halt.connected_sites) " connected sites have confirmed the halt; "
                 (halt.sites.saturating_sub(halt.connected_sites)) " of " (halt.sites) " are not connected and begin nothing new once their directive has expired."
+            }
+        }
+        @if let Some(waiting) = &rollout.amendment {
+            div.notice {
+                "Version " (waiting.version) " (devices: " (waiting.added) " in, " (waiting.removed) " out) "
+                @if !waiting.problem.is_empty() { "can't come into force: " (waiting.problem) }
+                @else if waiting.signed { "is signed and waits for approvals of waves that are under way." }
+                @else { "waits for the signatures of both roles; version " (rollout.version) " goes on until then." }
             }
         }
         @for waiting in &rollout.pending_orders {
@@ -104,6 +112,16 @@ fn commands(rollout: &v1::Rollout) -> Markup {
             format!("cosign {id} --order {}", waiting.counter),
             "read the order that waits, and sign as the second person",
         );
+    }
+    if let Some(waiting) = &rollout.amendment {
+        if !waiting.problem.is_empty() {
+            add(format!("amend {id}"), "resolve the plan against today's estate once more");
+        } else if !waiting.signed {
+            add(format!("sign {id}"), "read what the next version changes, and sign; both roles are needed");
+        }
+        for wanted in waiting.approvals.iter().filter(|_| waiting.signed) {
+            add(format!("approve {id} {}", wanted.wave), "approve this wave as the next version has it");
+        }
     }
     match rollout.state.as_str() {
         "draft" => add(format!("sign {id}"), "read what it will do, and sign; both roles are needed"),

@@ -155,3 +155,18 @@ async fn it_only_shows_and_only_to_this_machine() {
         assert!(get(console, asset).await.0.starts_with("http/1.1 200"), "{asset}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_waits_is_shown_beside_the_one_that_runs() {
+    let world = World::new();
+    let (_controller, operator, mut node, console) = running(&world).await;
+    node.report(inventory("rx1", &[("a", "canary"), ("b", "full"), ("c", "full")])).await.unwrap();
+    let request = wardround_proto::v1::AmendRolloutRequest { id: "r1".to_owned() };
+    operator.rollouts().amend_rollout(request).await.unwrap();
+    let (_, body) = get(console, "/rollouts/r1").await;
+    for says in
+        ["version 1", "Version 2 (devices: 1 in, 0 out)", "waits for the signatures", "wardround rollout sign r1"]
+    {
+        assert!(body.contains(says), "{says} in\n{body}");
+    }
+}
