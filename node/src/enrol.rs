@@ -352,7 +352,7 @@ mod tests {
         let options = EnrolOptions {
             state_dir: state.path().join("node"),
             controller: "localhost".into(),
-            token: format!("i.s.{pin}.{pin}.{pin}"),
+            token: format!("i.s.{pin}.{pin}"),
         };
         let error = enrol(options).await.unwrap_err();
         assert!(error.to_string().contains("https://host:port"), "{error}");
