@@ -129,6 +129,7 @@ fn another_sites_devices_and_systems_are_not_a_nodes_to_speak_of() {
         system: SystemId::new("rx2/archive").unwrap(),
         health: Health::Unhealthy,
         blames: Some(rollout_id("r1")),
+        document: None,
         probes: Vec::new(),
     };
     assert!(ignored(&ward.report(blame)).unwrap().contains("rx2/archive does not belong"));
@@ -309,6 +310,7 @@ fn blame_reaches_as_far_as_the_plan_says_and_only_once() {
             system: SystemId::new("rx1/archive").unwrap(),
             health: Health::Unhealthy,
             blames: Some(rollout_id("r1")),
+            document: None,
             probes: Vec::new(),
         };
         assert!(alarms(&ward.report(blame.clone())).contains(&"clinical_system"));
@@ -410,6 +412,7 @@ fn what_a_node_says_is_kept_within_limits() {
         system: SystemId::new("rx1/archive").unwrap(),
         health: Health::Unhealthy,
         blames: Some(rollout_id("r1")),
+        document: None,
         probes: vec![probe(0)],
     });
     for effect in effects {
@@ -429,6 +432,7 @@ fn a_blamed_system_is_not_harmed_again_through_its_next_device() {
             system: SystemId::new(system).unwrap(),
             health: Health::Unhealthy,
             blames: Some(rollout_id("r1")),
+            document: None,
             probes: Vec::new(),
         });
         assert_eq!(ward.see("r1", "pacs1").state, RollingBack);
@@ -476,6 +480,6 @@ fn patience_with_a_deferral_does_not_run_out_while_the_rollout_stands() {
         assert_eq!(ward.waits("r1", "ct"), "device");
         ward.now = ward.state.next_wake().unwrap();
         ward.step(&Event::Tick);
-        assert_eq!(ward.goal(), GoalAction::RollBack, "it is given up once it could be tried");
+        assert_eq!(ward.goal(), GoalAction::Withdraw, "it is given up once it could be tried");
     }
 }

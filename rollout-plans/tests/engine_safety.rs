@@ -119,14 +119,15 @@ fn what_was_given_up_ends_by_what_the_node_had_begun() {
         ward.moves("r1", "ct", Deferred);
         ward.now = ward.state.next_wake().unwrap();
         ward.step(&Event::Tick);
-        assert_eq!(ward.goal(), GoalAction::RollBack);
+        assert_eq!(ward.goal(), GoalAction::Withdraw);
         if begun {
             ward.moves("r1", "ct", Installing);
+            assert_eq!(ward.goal(), GoalAction::Install, "what has begun goes on");
         }
         let said = ward.moves("r1", "ct", RolledBack);
         assert_eq!(ward.see("r1", "ct").state, end);
         assert_eq!(alarms(&said).contains(&"deployment_failed"), !begun, "{said:?}");
-        assert!(ward.see("r1", "ct").reason.contains("longest that the plan allows"));
+        assert_eq!(ward.see("r1", "ct").reason.contains("longest that the plan allows"), !begun);
     }
 }
 
@@ -139,7 +140,7 @@ fn a_cancelled_rollout_ends_what_it_has_in_hand() {
     ward.order(&r1, RELEASE, Command::Cancel);
     let part = &ward.state.directive(&site("rx1"))[0];
     let goals: Vec<_> = part.goals.iter().map(|g| (g.member.device.name(), g.action)).collect();
-    assert_eq!(goals, [("ct", GoalAction::RollBack), ("mr", GoalAction::Install)]);
+    assert_eq!(goals, [("ct", GoalAction::Withdraw), ("mr", GoalAction::Install)]);
     assert_eq!(part.mode, Mode::Halted);
     ward.moves("r1", "ct", RolledBack);
     assert_eq!(ward.see("r1", "ct").state, Failed);

@@ -248,7 +248,7 @@ fn a_device_that_missed_its_window_is_not_given_up() {
     let goal = |estate: &Estate| estate.state.directive(&site("rx1"))[0].goals[0].action;
     assert_eq!(goal(&estate), GoalAction::Install);
     estate.pass(Timestamp(today("13:00").0 + 86_400_000));
-    assert_eq!(goal(&estate), GoalAction::RollBack, "then it is given up, as ever");
+    assert_eq!(goal(&estate), GoalAction::Withdraw, "then it is given up, as ever");
     estate.says("rx1/a", Failed, "ordered");
     assert_eq!(estate.see("rx1/a").state, Failed);
 

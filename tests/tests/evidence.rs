@@ -1,9 +1,14 @@
 //! A controller in an attacker's hands says that waves have passed and that rollbacks are due; the node goes by what other
 //! nodes have signed.
 
-use wardround_rollout_plans::model::{DeploymentState, Directive, Report, ReportBody};
+use wardround_rollout_plans::model::{
+    Command, DeploymentState, Directive, Failure, Goal, GoalAction, Report, ReportBody, RollBackTarget,
+};
 use wardround_signing::{Digest, Envelope, SecretKey};
-use wardround_tests::evil::{Case, FULL};
+use wardround_tests::{
+    evil::{CANARY, Case, FULL},
+    world::{try_wait, wait_until},
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 
@@ -74,4 +79,61 @@ fn release_and_clinical_together_stand_in_for_evidence() {
     case.say(case.estate.seal(&one_person));
     case.refuses("directive", "release and clinical have not both approved");
     case.honest_words_install(&honest, "b");
+}
+
+/// The controller says that a patch is to be taken back. Two people have ordered nothing, and nothing shows that it must.
+#[test]
+fn a_patch_is_not_taken_back_on_the_controllers_word() {
+    let case = Case::new(PROGRAM, "forged rollbacks");
+    let estate = &case.estate;
+    let patch = estate.patch.id.as_str();
+    case.honest_words_install(&case.canary(1), "a");
+    let stranger = SecretKey::from_seed(&[77; 32]);
+    let changed = |change: fn(&mut Report)| estate.failure_by(&SecretKey::from_seed(&[8; 32]), change);
+    let of_another_rollout = changed(|report| {
+        if let ReportBody::Deployment { evidence, .. } = &mut report.body {
+            evidence.document = Some(Digest::of(b"a rollout that went badly, of the same id"));
+        }
+    });
+    let no_failure = changed(|report| {
+        if let ReportBody::Deployment { state, .. } = &mut report.body {
+            *state = DeploymentState::Succeeded;
+        }
+    });
+    let ordered_there = changed(|report| {
+        if let ReportBody::Deployment { code, .. } = &mut report.body {
+            "ordered".clone_into(code);
+        }
+    });
+    let says = |counter: u64, wave: usize, failures: Vec<Failure>, order: Option<Envelope>| {
+        let goal = Goal { action: GoalAction::RollBack, ..estate.goal(wave) };
+        let orders = [estate.start(), estate.approval(&estate.people.ben)].into_iter().chain(order).collect();
+        let mut directive = estate.directive(counter, orders, vec![goal]);
+        directive.rollouts[0].failures = failures;
+        case.say(estate.seal(&directive));
+    };
+    let one_person = estate.order(3, Command::RollBack { target: RollBackTarget::Rollout }, &estate.people.ann);
+    let attacks = [
+        (CANARY, Vec::new(), None, "no order of two people and no report shows"),
+        (CANARY, Vec::new(), Some(one_person), "a second person must sign too"),
+        (CANARY, vec![of_another_rollout], None, "of another rollout"),
+        (CANARY, vec![estate.failure_by(&stranger, |_| ())], None, "does not pin"),
+        (CANARY, vec![no_failure], None, "its report says succeeded"),
+        (CANARY, vec![ordered_there], None, "its report says rolled_back (ordered)"),
+        (CANARY, vec![Failure { pin: None, ..estate.failure() }], None, "of another site"),
+        (FULL, vec![estate.failure()], None, "what is shown does not reach it by the plan"),
+    ];
+    for ((wave, failures, order, why), counter) in attacks.into_iter().zip(2..) {
+        let before = case.evil.refusals().len();
+        says(counter, wave, failures, order);
+        let told = || case.evil.refusals().into_iter().skip(before).any(|(_, y)| y.contains(why)).then_some(());
+        try_wait(30, told).unwrap_or_else(|| panic!("no refusal with {why:?} in {:?}", case.evil.refusals()));
+        case.check_ins(2);
+        assert!(case.site.device("a").installed(patch), "{why}: the patch was taken back");
+        assert!(case.site.device("b").untouched(), "{why}: b was touched");
+    }
+    // Proof that nothing but that stood in the way.
+    says(40, CANARY, vec![estate.failure()], None);
+    wait_until(40, "the honest rollback", || !case.site.device("a").installed(patch));
+    assert!(case.site.device("b").untouched());
 }

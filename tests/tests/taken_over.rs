@@ -117,6 +117,7 @@ impl Taken {
                 orders,
                 goals: vec![goal],
                 passages: Vec::new(),
+                failures: Vec::new(),
             }],
         };
         let envelope = Envelope::seal(&directive, &self.directive_key).unwrap();

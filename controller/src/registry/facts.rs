@@ -137,7 +137,7 @@ mod tests {
                 answer: "ä".repeat(EVIDENCE_TEXT_MAX),
             };
             let health = Health::Unhealthy;
-            let body = ReportBody::Health { system, health, blames: None, probes: vec![probe] };
+            let body = ReportBody::Health { system, health, blames: None, document: None, probes: vec![probe] };
             registry.observe(&report(2, body), &engine, Timestamp(5));
         }
         assert!(registry.system(&ghost).is_none());

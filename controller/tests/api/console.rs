@@ -109,7 +109,8 @@ async fn a_site_shows_its_node_devices_and_systems() {
     let world = World::new();
     let (_controller, _operator, mut node, console) = running(&world).await;
     let system = "rx1/pacs".parse().unwrap();
-    let health = ReportBody::Health { system, health: Health::Unhealthy, blames: None, probes: Vec::new() };
+    let health =
+        ReportBody::Health { system, health: Health::Unhealthy, blames: None, document: None, probes: Vec::new() };
     node.report(health).await.unwrap();
     let watch = node.client().watch(wardround_proto::v1::WatchRequest {}).await.unwrap();
     eventually("the connection", || async {

@@ -57,6 +57,7 @@ async fn what_does_not_verify_is_refused_what_is_not_theirs_is_ignored_and_a_per
             system: SystemId::new("rx2/pacs").unwrap(),
             health: Health::Healthy,
             blames: None,
+            document: None,
             probes: Vec::new(),
         },
     ];
@@ -85,7 +86,7 @@ async fn another_sites_clinical_system_does_not_change_by_a_nodes_word() {
     let mut other = Node::enrol_with(&world, &controller, &operator, "rx2", 51).await;
     other.report(inventory("rx2", &[("a", "canary")])).await.unwrap();
     let system = SystemId::new("rx2/pacs").unwrap();
-    let body = ReportBody::Health { system, health: Health::Healthy, blames: None, probes: Vec::new() };
+    let body = ReportBody::Health { system, health: Health::Healthy, blames: None, document: None, probes: Vec::new() };
     assert_eq!(node.send(vec![node.seal_as(2, body, node.seed)]).await.unwrap().acked_seq, 2);
     assert_eq!(operator.site("rx2").await.clinical_systems[0].health, "unknown");
 }
@@ -104,9 +105,15 @@ async fn people_see_what_the_nodes_said() {
         ok: true,
         answer: "C-ECHO 0000".to_owned(),
     };
-    node.report(ReportBody::Health { system, health: Health::Healthy, blames: None, probes: vec![probe] })
-        .await
-        .unwrap();
+    node.report(ReportBody::Health {
+        system,
+        health: Health::Healthy,
+        blames: None,
+        document: None,
+        probes: vec![probe],
+    })
+    .await
+    .unwrap();
     for state in [
         DeploymentState::Downloading,
         DeploymentState::Staged,

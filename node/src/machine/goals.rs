@@ -78,10 +78,23 @@ impl NodeState {
             .map(|(device, _)| device.clone())
             .collect();
         for device in unwanted {
-            let cause = Cause::new("withdrawn", "withdrawn by the controller before the install began");
-            self.with(rollout, &device, now, |d, env| {
-                d.end(env, DeploymentState::Failed, cause, Evidence::default());
-            });
+            self.give_up_untouched(rollout, &device, now);
+        }
+    }
+
+    fn give_up_untouched(&mut self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) {
+        let cause = Cause::new("withdrawn", "withdrawn by the controller before the install began");
+        self.with(rollout, device, now, |d, env| {
+            d.end(env, DeploymentState::Failed, cause, Evidence::default());
+        });
+    }
+
+    /// No install: what this node has not begun ends, also where it had never heard of it. What has begun goes on.
+    fn want_none(&mut self, rollout: &RolloutId, goal: &GoalWish, now: Timestamp) {
+        let Some(state) = self.rollouts.get_mut(rollout) else { return };
+        let known = state.deployments.entry(goal.device.clone()).or_insert_with(|| Deployment::offered(goal, now));
+        if known.phase.is_untouched() {
+            self.give_up_untouched(rollout, &goal.device, now);
         }
     }
 
@@ -92,6 +105,7 @@ impl NodeState {
             match goal.action {
                 GoalAction::Install => self.want_install(rollout, &goal, now),
                 GoalAction::RollBack => self.want_rollback(rollout, &goal, now),
+                GoalAction::Withdraw => self.want_none(rollout, &goal, now),
             }
         }
     }

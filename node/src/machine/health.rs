@@ -151,7 +151,13 @@ impl NodeState {
         }
         if state.health != health {
             state.health = health;
-            let body = ReportBody::Health { system: system.clone(), health, blames: None, probes: answers.to_vec() };
+            let body = ReportBody::Health {
+                system: system.clone(),
+                health,
+                blames: None,
+                document: None,
+                probes: answers.to_vec(),
+            };
             self.outbox.push(now, body);
         }
     }
@@ -170,12 +176,14 @@ impl NodeState {
     /// The system was healthy before the install and is not after: tell it, and take back what the plan's scope says.
     fn blame(&mut self, system: &SystemId, rollout: &RolloutId, answers: &[ProbeAnswer], now: Timestamp) {
         self.systems.insert(system.clone(), SystemState { health: Health::Unhealthy, failures: IDLE_FAILURES });
+        let document = self.rollouts.get(rollout).map(|state| state.digest);
         let report = self.outbox.push(
             now,
             ReportBody::Health {
                 system: system.clone(),
                 health: Health::Unhealthy,
                 blames: Some(rollout.clone()),
+                document,
                 probes: answers.to_vec(),
             },
         );

@@ -8,9 +8,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::CheckInRequest;
-use wardround_rollout_plans::model::{Directive, Patch, Rollout, Timestamp};
+use wardround_rollout_plans::model::{Directive, Patch, Reporter, Rollout, Timestamp};
 use wardround_signing::{
-    Digest, Envelope,
+    Digest, Envelope, Signer as _,
     tuf::{Images, Moment, RoleName, TufError},
 };
 
@@ -260,7 +260,8 @@ impl CheckIns {
         };
         let (papers, mut refusals) = self.papers(&directive, &images).await?;
         let expired = trust::expired(&directive, self.trust.floor(), now());
-        let (mut wishes, more) = trust::wishes(&directive, &papers, images.people(), &site.file.inventory);
+        let own = Reporter { site: self.identity.site.clone(), key: self.identity.report_key.public() };
+        let (mut wishes, more) = trust::wishes(&directive, &papers, images.people(), &site.file.inventory, &own);
         refusals.extend(more);
         let fresh = expired.is_none() && images.is_fresh(self.moment()).is_ok();
         // Nothing new begins once either has expired, also when nobody answers any more.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::{
     model::{
-        Command, Directive, Goal, GoalAction, Order, Patch, Rollout, Signatory, SiteId, SiteInventory, SiteRollout,
-        Timestamp, WaveName,
+        Command, Directive, Goal, GoalAction, Order, Patch, Reporter, Rollout, Signatory, SiteId, SiteInventory,
+        SiteRollout, Timestamp, WaveName,
     },
-    proofs::Passages,
+    proofs::{Failures, Passages},
 };
 use wardround_signing::{
     Digest, Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify,
@@ -77,12 +77,13 @@ pub(crate) fn expired(directive: &Directive, floor: Floor, now: Timestamp) -> Op
     })
 }
 
-/// Steps 5 to 10 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.
+/// Steps 5 to 11 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.
 pub(crate) fn wishes(
     directive: &Directive,
     papers: &Papers,
     anchor: &TrustAnchor,
     inventory: &SiteInventory,
+    own: &Reporter,
 ) -> (Wishes, Vec<Refusal>) {
     let mut refusals = Vec::new();
     let mut rollouts = Vec::new();
@@ -99,7 +100,7 @@ pub(crate) fn wishes(
             refusals.push(Refusal { what: "rollout", why, rollout: Some(part.rollout.clone()) });
             continue;
         }
-        rollouts.push(rollout_wish(part, paper, anchor, inventory, &mut refusals));
+        rollouts.push(rollout_wish(part, paper, anchor, (inventory, own), &mut refusals));
     }
     (Wishes { counter: directive.counter, expires_at: directive.expires_at, rollouts }, refusals)
 }
@@ -108,7 +109,7 @@ fn rollout_wish(
     part: &SiteRollout,
     paper: &Paper,
     anchor: &TrustAnchor,
-    inventory: &SiteInventory,
+    (inventory, own): (&SiteInventory, &Reporter),
     refusals: &mut Vec<Refusal>,
 ) -> RolloutWish {
     let Paper { rollout, patch, agreed } = paper;
@@ -122,15 +123,15 @@ fn rollout_wish(
         }
     }
     let started = orders.iter().any(|o| o.document().command == Command::Start);
-    let mut passages = None;
+    let mut shown = None;
     let mut goals = Vec::new();
     let mut devices = BTreeSet::new();
-    for goal in part.goals.iter().filter(|goal| *agreed || goal.action == GoalAction::RollBack) {
+    for goal in part.goals.iter().filter(|goal| *agreed || goal.action != GoalAction::Install) {
         let wish = if !devices.insert(&goal.member.device) {
             Err("it is named twice; the first goal counts".to_owned())
         } else if started {
-            let evidence = passages.get_or_insert_with(|| Passages::read(part, rollout.document(), rollout.digest()));
-            goal_wish(goal, rollout.document(), patch.document(), &orders, evidence, inventory)
+            let shown = shown.get_or_insert_with(|| Shown::read(part, rollout, own));
+            goal_wish(goal, rollout.document(), patch.document(), &orders, shown, inventory)
         } else {
             Err("no signed start order came with it".to_owned())
         };
@@ -217,7 +218,7 @@ fn goal_wish(
     rollout: &Rollout,
     patch: &Patch,
     orders: &[Verified<Order>],
-    evidence: &Passages,
+    shown: &Shown,
     inventory: &SiteInventory,
 ) -> Result<GoalWish, String> {
     let member = &goal.member;
@@ -236,10 +237,16 @@ fn goal_wish(
         approved(rollout, at, orders)?;
         // 9. The waves before have shown that they passed. What is taken back needs no such permission.
         if goal.action == GoalAction::Install {
-            passed(rollout, at, evidence, orders)?;
+            passed(rollout, at, &shown.passages, orders)?;
         }
     }
-    // 10. The device is one of ours, and the variant is for its platform.
+    // 10. Two people want it taken back, or a report shows that something failed which takes it back.
+    let ordered =
+        |o: &Verified<Order>| matches!(&o.document().command, Command::RollBack { target } if target.covers(member));
+    if goal.action == GoalAction::RollBack && !orders.iter().any(ordered) {
+        shown.failures.reach(rollout, member)?;
+    }
+    // 11. The device is one of ours, and the variant is for its platform.
     let device = inventory
         .devices
         .iter()
@@ -260,6 +267,19 @@ fn goal_wish(
         action: goal.action,
         attempt: goal.attempt,
     })
+}
+
+/// What other nodes' reports show of a rollout.
+struct Shown {
+    passages: Passages,
+    failures: Failures,
+}
+
+impl Shown {
+    fn read(part: &SiteRollout, rollout: &Genuine<Rollout>, own: &Reporter) -> Self {
+        let (document, digest) = (rollout.document(), rollout.digest());
+        Self { passages: Passages::read(part, document, digest), failures: Failures::read(part, document, digest, own) }
+    }
 }
 
 /// The gate before wave `at` names roles: each needs an approval of that wave by a different person.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use wardround_rollout_plans::model::{
     CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, DurationMs, Evidence, Gate, Goal, GoalAction,
     HealthPolicy, Installer, Interpreter, Limits, Member, Mode, Order, Passage, Patch, PatchId, Payload, Plan,
-    Platform, Proven, RebootNeed, Report, ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Selector,
-    Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName, WavePlan,
+    Platform, Proven, RebootNeed, Report, ReportBody, Reporter, Reporters, ResolvedWave, RollBackTarget, Rollout,
+    RolloutId, Selector, Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName,
+    WavePlan,
 };
 use wardround_signing::{
     Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, document_bytes,
@@ -21,6 +22,7 @@ use super::{
 use crate::machine::Wishes;
 
 mod passage;
+mod rollback;
 
 const XP: &str = "cpe:2.3:o:microsoft:windows_xp:-:sp3:*:*:*:*:x86:*";
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -255,6 +257,7 @@ impl Hospital {
                 orders,
                 goals,
                 passages: vec![self.passage(vec![self.proven(0, 0)])],
+                failures: Vec::new(),
             }],
         }
     }
@@ -265,7 +268,7 @@ impl Hospital {
     }
 
     fn wishes(&self, orders: Vec<Envelope>, goals: Vec<Goal>) -> (Wishes, Vec<Refusal>) {
-        wishes(&self.directive(orders, goals), &self.papers(), &self.anchor, &self.inventory)
+        wishes(&self.directive(orders, goals), &self.papers(), &self.anchor, &self.inventory, &Self::reporter())
     }
 
     /// The one goal is left out, for this reason.
@@ -415,11 +418,13 @@ fn kept_documents_are_checked_when_they_are_read() {
 fn what_people_no_longer_agree_on_is_only_taken_back() {
     let h = Hospital::new();
     let back = Goal { action: GoalAction::RollBack, ..h.goal(1, 0) };
-    let orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem)];
+    let all = Command::RollBack { target: RollBackTarget::Rollout };
+    let ordered = h.ordered(all, &[&h.ann, &h.ben]);
+    let orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem), ordered];
     let directive = h.directive(orders, vec![h.goal(0, 0), back]);
     let mut papers = h.papers();
     papers.values_mut().for_each(|paper| paper.agreed = false);
-    let (wishes, _) = wishes(&directive, &papers, &h.anchor, &h.inventory);
+    let (wishes, _) = wishes(&directive, &papers, &h.anchor, &h.inventory, &Hospital::reporter());
     let goals: Vec<_> = wishes.rollouts[0].goals.iter().map(|g| (g.device.name(), g.action)).collect();
     assert_eq!(goals, [("b", GoalAction::RollBack)]);
 }
@@ -512,7 +517,7 @@ fn what_a_directive_repeats_counts_once() {
     let back = Goal { action: GoalAction::RollBack, ..h.goal(0, 0) };
     let mut directive = h.directive(orders, vec![h.goal(0, 0), back, h.goal(1, 0)]);
     directive.rollouts.push(directive.rollouts[0].clone());
-    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory);
+    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory, &Hospital::reporter());
     assert_eq!(wishes.rollouts.len(), 1);
     let goals: Vec<_> = wishes.rollouts[0].goals.iter().map(|g| (g.device.name(), g.action)).collect();
     assert_eq!(goals, [("a", GoalAction::Install), ("b", GoalAction::Install)]);

@@ -162,10 +162,15 @@ impl Deployment {
         self.state.is_in_hand() || self.state == DeploymentState::Succeeded
     }
 
-    /// What the directive asks of the device. `active` says that the rollout has not ended.
-    pub(super) fn goal(&self, active: bool) -> Option<GoalAction> {
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.note.as_ref().is_some_and(|n| n.withdrawn)
+    }
+
+    /// What is wanted of the device. `active` says that the rollout has not ended.
+    pub(super) fn wish(&self, active: bool) -> Option<GoalAction> {
         if self.back == Back::Told {
-            return Some(GoalAction::RollBack);
+            let back = if self.is_withdrawn() { GoalAction::Withdraw } else { GoalAction::RollBack };
+            return Some(back);
         }
         let wanted = if active {
             self.is_touched()

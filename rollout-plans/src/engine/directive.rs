@@ -30,13 +30,14 @@ impl Record {
             orders: self.site_orders(site, at),
             goals: self.goals(at),
             passages: self.passages(at),
+            failures: self.failures(at),
         })
     }
 
     /// True while the rollout wants something of this site, or may come to want it.
     pub(super) fn is_listed(&self, at: u32) -> bool {
         let members = &self.index.places[at as usize].members;
-        self.is_active() || members.iter().any(|d| self.deployments[*d as usize].goal(false).is_some())
+        self.is_active() || members.iter().any(|d| self.goal(*d, false).is_some())
     }
 
     fn goals(&self, at: u32) -> Vec<Goal> {
@@ -45,7 +46,7 @@ impl Record {
         let mut goals: Vec<Goal> = members
             .filter_map(|d| {
                 let deployment = &self.deployments[*d as usize];
-                let action = deployment.goal(active)?;
+                let action = self.goal(*d, active)?;
                 let start = self.wave_range(deployment.wave).start;
                 let proof = self.trees().get(usize::from(deployment.wave))?.prove(u64::from(*d - start))?;
                 Some(Goal { member: self.member(*d), proof, action, attempt: deployment.attempt })

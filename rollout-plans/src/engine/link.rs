@@ -1,7 +1,7 @@
 //! The one door through which a deployment changes, so that counters, queues, timers and the sites' directives can't
 //! disagree with it; and the rebuilding of all of them after loading.
 
-use super::{State, deployment::Back, deployment::Deployment, out::Out};
+use super::{State, deployment::Back, deployment::Deployment, out::Out, record::Record};
 use crate::model::DeploymentState;
 
 impl State {
@@ -14,12 +14,16 @@ impl State {
         self.unlink(r, d);
         let record = &mut self.rollouts[r];
         let active = record.is_active();
-        let deployment = &mut record.deployments[d as usize];
-        let slot = |d: &Deployment| (d.state == DeploymentState::Pending, d.state.is_in_hand(), d.back);
-        let before = (deployment.goal(active), deployment.attempt, slot(deployment));
-        edit(deployment);
-        let after = (deployment.goal(active), deployment.attempt, slot(deployment));
-        let site = &record.sites[deployment.site as usize];
+        let seen = |record: &Record| {
+            let at = &record.deployments[d as usize];
+            let slot = (at.state == DeploymentState::Pending, at.state.is_in_hand(), at.back);
+            let goal = record.goal(d, active);
+            (goal, goal.map(|_| at.attempt), slot)
+        };
+        let before = seen(record);
+        edit(&mut record.deployments[d as usize]);
+        let after = seen(record);
+        let site = &record.sites[record.deployments[d as usize].site as usize];
         if (before.0, before.1) != (after.0, after.1) {
             out.sites.insert(site.clone());
         }

@@ -27,6 +27,7 @@ mod create;
 mod deployment;
 mod directive;
 mod event;
+mod failures;
 mod gate;
 mod link;
 mod offers;
@@ -172,6 +173,9 @@ impl State {
         self.turn_windows(&mut out);
         match event {
             Event::NodeEnrolled { site, node_key } => {
+                if self.sites.get(site).is_some_and(|known| !known.is_key(node_key)) {
+                    self.forget_failures(&mut out, site);
+                }
                 self.sites.entry(site.clone()).or_default().enrol(node_key);
                 out.audit("node_enrolled", None, None, format!("a node of site {site} enrolled with key {node_key}"));
                 self.site_heard(&mut out, site);

@@ -173,7 +173,9 @@ impl State {
             let Some(at) = index.by_site.get(site).copied() else { continue };
             let waiting: Vec<u32> = index.places[at as usize].back_waiting.iter().copied().collect();
             for d in waiting {
-                if self.device_barred(r, d).is_none() {
+                if !self.deployment(r, d).is_withdrawn() && !self.rollouts[r].is_shown(d) {
+                    self.ask_people(out, r);
+                } else if self.device_barred(r, d).is_none() {
                     self.tell_back(out, r, d);
                 }
             }

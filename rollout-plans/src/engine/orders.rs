@@ -186,6 +186,7 @@ impl State {
                 let which: Vec<u32> = record.index.places.iter().flat_map(|p| &p.hand).copied().collect();
                 self.withdraw(out, r, &which, &format!("the rollout was cancelled, {why}"));
                 self.end_rollout(out, r, RolloutState::Cancelled, why);
+                self.keep_unshown(out, r);
             }
         }
     }
@@ -219,6 +220,7 @@ impl State {
         let record = &mut self.rollouts[r];
         record.orders.roll_backs.retain(|(other, _)| other != target);
         record.orders.roll_backs.push((target.clone(), envelope.clone()));
+        record.ordered_back();
         let told: Vec<u32> = match target {
             RollBackTarget::Device { device } => {
                 record.index.by_site.get(&device.site()).copied().into_iter().collect()
@@ -230,6 +232,7 @@ impl State {
             RollBackTarget::Rollout => (0..narrow(record.sites.len())).collect(),
         };
         // Their nodes see the order. Where an ended rollout has no goal left, none is told.
+        out.dirty.extend(told.iter().map(|at| record.sites[*at as usize].clone()));
         let told = told.into_iter().filter(|at| record.is_listed(*at));
         out.sites.extend(told.map(|at| record.sites[at as usize].clone()));
         match target {

@@ -29,7 +29,7 @@ pub(super) struct Proof {
 
 impl Record {
     /// The place of the node that signed this report among those that the wave pins.
-    fn reporter(&self, w: usize, device: &DeviceId, report: &Envelope) -> Option<usize> {
+    pub(super) fn reporter(&self, w: usize, device: &DeviceId, report: &Envelope) -> Option<usize> {
         let (site, nodes) = (device.site(), &self.waves[w].reporters);
         let at = nodes.binary_search_by(|node| node.site.cmp(&site)).ok()?;
         let key = nodes[at].key.id();
@@ -54,7 +54,7 @@ impl Record {
         }
         let mut proofs = std::mem::take(&mut self.waves[at].proofs);
         // What was taken back since, or whose node is pinned no more, shows nothing any more.
-        let lost = |p: &Proof| self.state_of(&p.device).is_none_or(is_lost);
+        let lost = |p: &Proof| self.state_of(&p.device).is_none_or(DeploymentState::is_lost);
         proofs.retain(|p| p.device != device && !lost(p) && self.reporter(at, &p.device, &p.report).is_some());
         proofs.push(Proof { device, state, report: report.clone() });
         // One skipped device shows as much as many; of successes the shorter reports are kept.
@@ -120,7 +120,7 @@ impl Record {
     pub(super) fn passages(&self, at: u32) -> Vec<Passage> {
         let active = self.is_active();
         let members = self.index.places[at as usize].members.iter().map(|d| &self.deployments[*d as usize]);
-        let installs = members.filter(|d| d.goal(active) == Some(GoalAction::Install));
+        let installs = members.filter(|d| d.wish(active) == Some(GoalAction::Install));
         let last = installs.map(|d| usize::from(d.wave)).max().unwrap_or(0);
         (0..last).filter_map(|w| self.passage(w)).collect()
     }
@@ -141,10 +141,4 @@ impl Record {
             node: self.pinned().get(w)?.prove(at as u64)?,
         })
     }
-}
-
-/// It has failed or is taken back: it can't succeed any more.
-fn is_lost(state: DeploymentState) -> bool {
-    use DeploymentState::{Failed, RollbackFailed, RolledBack, RollingBack};
-    matches!(state, Failed | RollingBack | RolledBack | RollbackFailed)
 }

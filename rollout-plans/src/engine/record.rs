@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, merkle::Tree};
 
 use super::{
-    RolloutState, WaveState, amend::Next, approvals::Approvals, deployment::Back, deployment::Deployment, gate::Counts,
-    pending::Pending, proofs::Proof,
+    RolloutState, WaveState, amend::Next, approvals::Approvals, deployment::Back, deployment::Deployment,
+    failures::Failed, gate::Counts, pending::Pending, proofs::Proof,
 };
 use crate::model::{
     DeploymentState, DeviceId, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId, SystemId, Timestamp,
@@ -49,6 +49,9 @@ pub(super) struct Record {
     pub(super) current: Option<u16>,
     /// Clinical systems that were blamed on this rollout.
     pub(super) blamed: BTreeSet<SystemId>,
+    /// Reports that take others back.
+    #[serde(default, skip_serializing_if = "Failed::is_empty")]
+    pub(super) failed: Failed,
     pub(super) sites: Vec<SiteId>,
     pub(super) variants: Vec<VariantId>,
     pub(super) deployments: Vec<Deployment>,
@@ -246,6 +249,7 @@ impl Record {
             waves: document.waves.iter().map(|_| wave()).collect(),
             current: None,
             blamed: BTreeSet::new(),
+            failed: Failed::default(),
             sites: Vec::new(),
             variants: Vec::new(),
             deployments: Vec::with_capacity(members.len()),

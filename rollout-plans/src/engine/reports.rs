@@ -58,13 +58,21 @@ impl State {
                 Ok(())
             }
             ReportBody::Deployment { .. } => self.deployment_report(out, site, body, envelope),
-            ReportBody::Health { system, health, blames, probes } => {
+            ReportBody::Health { system, health, blames, probes, .. } => {
                 let what = probes.iter().find(|p| !p.ok).map_or_else(
                     || "its probes fail".to_owned(),
                     |p| cut(&format!("{} answered {:?}", cut(&p.probe), cut(&p.answer))),
                 );
                 match blames {
-                    Some(rollout) if *health != Health::Healthy => self.blame_report(out, site, system, rollout, &what),
+                    Some(rollout) if *health != Health::Healthy => {
+                        let rollout = rollout.clone();
+                        let member = self.find(&rollout).ok().map(|r| (r, self.blamed_member(r, site, system)));
+                        let taken = self.blame_report(out, site, system, &rollout, &what);
+                        if let (Ok(()), Some((r, Some(d))), Some(report)) = (&taken, member, envelope) {
+                            self.keep_failure(out, r, d, body, report);
+                        }
+                        taken
+                    }
                     _ => Ok(()),
                 }
             }
@@ -118,6 +126,8 @@ impl State {
         let from = deployment.last_known();
         let step = by_report(from, *to).ok_or_else(|| format!("{device} can't go from {from} to {to}"))?;
         let why = match (reason.is_empty(), code.is_empty()) {
+            // Why it was ordered is known here; that it was obeyed is no reason.
+            _ if code == "ordered" => String::new(),
             (true, true) => String::new(),
             (true, false) => cut(code),
             (false, true) => cut(reason),
@@ -128,6 +138,9 @@ impl State {
         }
         let shut = *to == DeploymentState::Deferred && code == WINDOW_CLOSED;
         self.take_move(out, r, d, step, *to, shut, &why, evidence);
+        if let Some(envelope) = envelope {
+            self.keep_failure(out, r, d, body, envelope);
+        }
         Ok(())
     }
 
@@ -149,10 +162,20 @@ impl State {
             let known = at.note.as_ref().is_some_and(|n| n.soaking_since.is_some());
             known && now.after(SOAK_TOLERANCE) >= at.soak_end(plan)
         };
-        let (was, told) = (self.deployment(r, d).last_known(), self.deployment(r, d).back == Back::Told);
+        let deployment = self.deployment(r, d);
+        // It had begun before its node knew that it was given up: then it goes on.
+        let began = deployment.is_withdrawn()
+            && deployment.back != Back::No
+            && to.may_be_installed()
+            && !matches!(to, DeploymentState::RollingBack | DeploymentState::RollbackFailed);
+        let (was, told) = (deployment.last_known(), deployment.back == Back::Told && !began);
         let in_time = soaked(self.deployment(r, d));
         self.change(out, r, d, |at| {
             at.keep(seen);
+            if began {
+                at.back = Back::No;
+                at.note().withdrawn = false;
+            }
             let target = match (step, to) {
                 (Move::Succeed, _) if in_time => to,
                 // Success counts when the engine itself has seen the whole soak; till then it soaks.

@@ -22,6 +22,12 @@ pub(super) struct Reach {
     wave: u16,
 }
 
+impl Reach {
+    pub(super) fn wave(&self) -> u16 {
+        self.wave
+    }
+}
+
 impl State {
     /// Wants these devices back. Returns for how many that is news. `again` has failed rollbacks tried once more, which
     /// only a person may ask for.
@@ -29,6 +35,14 @@ impl State {
         let mut news = 0;
         for d in which {
             let deployment = self.deployment(r, *d);
+            if deployment.back != Back::No && deployment.is_withdrawn() {
+                // It may have begun behind its reports: now that is taken back too.
+                self.change(out, r, *d, |deployment| {
+                    deployment.note().withdrawn = false;
+                    why.clone_into(&mut deployment.note().back_reason);
+                });
+                continue;
+            }
             let failed = deployment.state == DeploymentState::RollbackFailed;
             if deployment.back != Back::No || !(deployment.is_touched() || (again && failed)) {
                 continue;
@@ -48,8 +62,8 @@ impl State {
         for d in which {
             let deployment = self.deployment(r, *d);
             if deployment.back == Back::No && !deployment.last_known().may_be_installed() && deployment.is_touched() {
-                self.change(out, r, *d, |deployment| deployment.note().withdrawn = true);
                 self.want_back(out, r, &[*d], why, false);
+                self.change(out, r, *d, |deployment| deployment.note().withdrawn = true);
             }
         }
     }

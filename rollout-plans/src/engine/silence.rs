@@ -23,6 +23,7 @@ impl State {
         if let Some(known) = self.sites.get_mut(site) {
             known.revoke();
         }
+        self.forget_failures(out, site);
     }
 
     /// No word from a site: what is in hand there is unknown, and never counts as success.

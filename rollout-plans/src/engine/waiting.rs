@@ -50,6 +50,9 @@ impl State {
             WaveState::Failed | WaveState::RolledBack => {
                 waiting(WaitingOn::Decision { reason: record.reason.clone() }, wave.since)
             }
+            WaveState::RollingBack if record.asks_people() => {
+                waiting(WaitingOn::Decision { reason: record.reason.clone() }, wave.since)
+            }
             WaveState::RollingBack => {
                 let unknown = index.counts.of(DeploymentState::Unknown);
                 if unknown > 0 && unknown == index.counts.in_hand() {

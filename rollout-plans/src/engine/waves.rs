@@ -226,9 +226,10 @@ impl State {
             out.sites.extend(record.sites.iter().cloned());
         } else if begun && record.state.is_ended() != state.is_ended() {
             // The mode stays, so a site's directive changes only where a goal does, or where none is left.
+            let record = &*record;
             for (place, site) in record.index.places.iter().zip(&record.sites) {
-                let members = || place.members.iter().map(|d| &record.deployments[*d as usize]);
-                if members().any(|d| d.goal(true) != d.goal(false)) || members().all(|d| d.goal(false).is_none()) {
+                let goals = || place.members.iter().map(|d| (record.goal(*d, true), record.goal(*d, false)));
+                if goals().any(|(before, after)| before != after) || goals().all(|(_, after)| after.is_none()) {
                     out.sites.insert(site.clone());
                 }
             }

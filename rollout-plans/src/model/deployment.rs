@@ -94,6 +94,12 @@ impl DeploymentState {
         matches!(self, Self::Succeeded | Self::Skipped | Self::Failed | Self::RolledBack | Self::RollbackFailed)
     }
 
+    /// True when it has failed or is taken back: it can't succeed any more.
+    #[must_use]
+    pub fn is_lost(self) -> bool {
+        matches!(self, Self::Failed | Self::RollingBack | Self::RolledBack | Self::RollbackFailed)
+    }
+
     /// True while it counts against the limits (S4): the device may be disrupted, or is being watched.
     /// `Unknown` counts, since the node may be at work behind a broken link.
     #[must_use]

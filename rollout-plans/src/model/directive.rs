@@ -48,6 +48,40 @@ pub struct SiteRollout {
     /// What shows that the waves before those of the goals have passed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub passages: Vec<Passage>,
+    /// What shows that rollbacks are due which no people ordered; at most [`FAILURES_MAX`] are looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+/// Most failures that are looked at. Nothing follows a wave that failed, so a rollout seldom has more than one to show.
+pub const FAILURES_MAX: usize = 6;
+
+/// Largest report of a failure that is shown, bytes. Of a longer one people decide.
+pub const FAILURE_BYTES_MAX: usize = 8 * 1024;
+
+/// A node's signed word that a deployment failed, or that a clinical system got worse after the patch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// The device that failed, or one of the blaming site's in the wave that is blamed.
+    pub member: Member,
+    /// Proof that it is in its wave.
+    pub proof: InclusionProof,
+    /// The node's report, as it was sent.
+    pub report: Envelope,
+    /// By which pinned key; absent: by the very node that reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+}
+
+/// A report key, and the proof that it is pinned with its site for a wave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// Key.
+    pub key: PublicKey,
+    /// Proof.
+    pub proof: InclusionProof,
 }
 
 /// Most reports of a passage that are looked at: every signature costs the reader time.
@@ -114,8 +148,10 @@ pub struct Goal {
 pub enum GoalAction {
     /// The patch installed, verified and soaked.
     Install,
-    /// The device as it was before.
+    /// The device as it was before: taken back, whatever has become of it. Only people or a failure that is shown may ask it.
     RollBack,
+    /// No install: what has not begun ends. What has begun goes on.
+    Withdraw,
 }
 
 #[cfg(test)]
@@ -173,6 +209,11 @@ mod tests {
             }
         };
         let devices: Vec<Proven> = (0..PROOFS_ASKED_MAX as usize).map(proven).collect();
+        let failure = |n: usize| {
+            let Proven { member, proof, report, key, node } = proven(n);
+            let report = Envelope { payload: vec![b'x'; FAILURE_BYTES_MAX], ..report };
+            Failure { member, proof, report, pin: Some(Pin { key, proof: node }) }
+        };
         let passage = Passage { wave: WaveName::new(&long(0)).unwrap(), devices };
         let directive = Directive {
             site: SiteId::new(&long(0)).unwrap(),
@@ -186,6 +227,7 @@ mod tests {
                 orders: vec![order; 2 * WAVES_MAX],
                 goals: (0..SITE_DEVICES_MAX).map(goal).collect(),
                 passages: vec![passage; WAVES_MAX - 1],
+                failures: (0..FAILURES_MAX).map(failure).collect(),
             }],
         };
         let sealed = Envelope::seal(&directive, &SecretKey::generate().unwrap()).unwrap();

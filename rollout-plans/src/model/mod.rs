@@ -18,7 +18,10 @@ mod window;
 
 pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey};
 pub use deployment::DeploymentState;
-pub use directive::{Directive, Goal, GoalAction, Mode, PASSAGE_BYTES_MAX, PROOFS_MAX, Passage, Proven, SiteRollout};
+pub use directive::{
+    Directive, FAILURE_BYTES_MAX, FAILURES_MAX, Failure, Goal, GoalAction, Mode, PASSAGE_BYTES_MAX, PROOFS_MAX,
+    Passage, Pin, Proven, SiteRollout,
+};
 pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};
 pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
 pub use order::{

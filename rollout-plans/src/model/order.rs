@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Document, KeyId, Role, SignedBy, same_person};
 
-use super::{DeviceId, DurationMs, RolloutId, SiteId, Timestamp, WaveName};
+use super::{DeviceId, DurationMs, Member, RolloutId, SiteId, Timestamp, WaveName};
 
 /// Longest reason, bytes.
 pub const REASON_BYTES_MAX: usize = 1_000;
@@ -99,6 +99,19 @@ pub enum RollBackTarget {
     },
     /// Everywhere.
     Rollout,
+}
+
+impl RollBackTarget {
+    /// Is this member among those to take back?
+    #[must_use]
+    pub fn covers(&self, member: &Member) -> bool {
+        match self {
+            Self::Device { device } => *device == member.device,
+            Self::Site { site } => *site == member.device.site(),
+            Self::Wave { wave } => *wave == member.wave,
+            Self::Rollout => true,
+        }
+    }
 }
 
 impl Command {

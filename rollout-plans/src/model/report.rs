@@ -8,6 +8,9 @@ use super::{DeploymentState, DeviceId, RolloutId, SITE_DEVICES_MAX, SiteId, Site
 /// Longest raw answer or message kept in evidence, bytes.
 pub const EVIDENCE_TEXT_MAX: usize = 2_000;
 
+/// Codes with which a node ends what it was told to end, and what it could not verify.
+const INDUCED: [&str; 4] = ["ordered", "withdrawn", "refused", "payload"];
+
 /// One report. Sequence numbers of a node's key begin at 1 and have no gaps; a node keeps a report until it is
 /// acknowledged, and the controller takes each exactly once, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +71,9 @@ pub enum ReportBody {
         /// after. The node has by then begun to roll back by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         blames: Option<RolloutId>,
+        /// SHA-256 of that rollout's document, so that it blames no other of the same id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<Digest>,
         /// The answers that decided it.
         probes: Vec<ProbeAnswer>,
     },
@@ -101,10 +107,27 @@ pub enum ReportBody {
 }
 
 impl ReportBody {
-    /// May other nodes have to see it in the node's own signed words, because a deployment has come to an end?
+    /// May other nodes have to see it in the node's own signed words: how a deployment ended or failed, or a blame?
     #[must_use]
     pub fn is_proof(&self) -> bool {
-        matches!(self, Self::Deployment { state, .. } if state.is_terminal())
+        match self {
+            Self::Deployment { state, .. } => state.is_terminal() || *state == DeploymentState::RollingBack,
+            Self::Health { health, blames, .. } => *health != Health::Healthy && blames.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Does it say that something went wrong after the patch, which may take other devices back?
+    ///
+    /// What a controller brings about all alone counts for nothing: a device that it has taken back or withdrawn, or to
+    /// which it sent what does not verify, has not failed.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self {
+            Self::Deployment { state, code, .. } => state.is_lost() && !INDUCED.contains(&code.as_str()),
+            Self::Health { health, blames, .. } => *health == Health::Unhealthy && blames.is_some(),
+            _ => false,
+        }
     }
 
     /// What it says of things that are not `site`'s: nothing of it counts then.

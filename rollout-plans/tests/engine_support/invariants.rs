@@ -3,10 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardround_rollout_plans::{engine::*, model::*, proofs::Passages};
-use wardround_signing::{Digest, Role, merkle::leaf_hash};
+use wardround_rollout_plans::{
+    engine::*,
+    model::*,
+    proofs::{Failures, Passages},
+};
+use wardround_signing::{Digest, Role, Signer as _, merkle::leaf_hash};
 
-use super::{Node, digest_of};
+use super::{Node, digest_of, report_key};
 
 type Key = (RolloutId, DeviceId);
 /// An accepted approval.
@@ -264,7 +268,7 @@ impl Watch {
                 };
                 assert_eq!(part.mode, mode, "S3");
                 if old != new {
-                    self.nodes_are_shown_enough(&documents[&part.rollout], part);
+                    self.nodes_are_shown_enough(&documents[&part.rollout], part, site);
                 }
                 for goal in &part.goals {
                     let wave = documents[&part.rollout].waves.iter().find(|w| w.name == goal.member.wave).unwrap();
@@ -278,7 +282,18 @@ impl Watch {
     }
 
     /// Whatever an honest engine asks, the check that nodes make accepts.
-    fn nodes_are_shown_enough(&self, document: &Rollout, part: &SiteRollout) {
+    fn nodes_are_shown_enough(&self, document: &Rollout, part: &SiteRollout, site: &SiteId) {
+        let own = Reporter { site: site.clone(), key: report_key(site).public() };
+        let failures = Failures::read(part, document, part.digest, &own);
+        let orders: Vec<Order> = part.orders.iter().filter_map(|e| e.peek_unverified().ok()).collect();
+        for goal in part.goals.iter().filter(|g| g.action == GoalAction::RollBack) {
+            let covers = |o: &Order| matches!(&o.command, Command::RollBack { target } if target.covers(&goal.member));
+            if !orders.iter().any(covers)
+                && let Err(why) = failures.reach(document, &goal.member)
+            {
+                panic!("a node would refuse {goal:?}: {why}");
+            }
+        }
         let passages = Passages::read(part, document, part.digest);
         for goal in part.goals.iter().filter(|g| g.action == GoalAction::Install) {
             let at = document.waves.iter().position(|w| w.name == goal.member.wave).unwrap();

@@ -214,6 +214,9 @@ pub(crate) fn reported(state: &State, site: &SiteId, seq: u64, at: Timestamp, mu
     if let ReportBody::Deployment { rollout, evidence, .. } = &mut body {
         evidence.document = state.rollout(rollout).map(|view| view.digest);
     }
+    if let ReportBody::Health { blames: Some(rollout), document, .. } = &mut body {
+        *document = state.rollout(rollout).map(|view| view.digest);
+    }
     let report = Report { site: site.clone(), seq, at, body };
     let envelope = report.body.is_proof().then(|| Envelope::seal(&report, &report_key(site)).unwrap());
     Event::Report { site: site.clone(), seq, at, body: report.body, node_key: None, envelope }

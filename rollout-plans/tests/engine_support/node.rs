@@ -117,6 +117,32 @@ impl Node {
                 self.step(now, &part, goal, &plan);
             }
         }
+        self.finish_own_rollbacks(now);
+    }
+
+    /// What a node has begun to take back it takes back, whether or not anybody asks it to.
+    fn finish_own_rollbacks(&mut self, now: Timestamp) {
+        let asked: BTreeSet<(&RolloutId, &DeviceId)> = self
+            .directive
+            .iter()
+            .flat_map(|part| part.goals.iter().map(|goal| (&part.rollout, &goal.member.device)))
+            .collect();
+        let own: Vec<(RolloutId, DeviceId)> = self
+            .work
+            .iter()
+            .filter(|((r, d), work)| work.state == DeploymentState::RollingBack && !asked.contains(&(r, d)))
+            .map(|(at, _)| at.clone())
+            .collect();
+        for (rollout, device) in own {
+            let state = match self.fate(&device) {
+                Fate::Stuck(..) => DeploymentState::RollbackFailed,
+                _ => {
+                    self.installed.remove(&device);
+                    DeploymentState::RolledBack
+                }
+            };
+            self.enter(now, &rollout, &device, state, "", "");
+        }
     }
 
     fn fate(&self, device: &DeviceId) -> Fate {
@@ -129,7 +155,7 @@ impl Node {
         let at = (part.rollout.clone(), device.clone());
         let fresh = Work { state: Offered, attempt: goal.attempt, since: now, first_preflight: None };
         let work = self.work.entry(at).or_insert(fresh);
-        let mut reason = "";
+        let (mut reason, mut code) = ("", "");
         if goal.attempt > work.attempt && work.state == RollbackFailed {
             work.attempt = goal.attempt;
             work.state = RollingBack;
@@ -148,14 +174,24 @@ impl Node {
             (Skipped | Failed | RolledBack | RollbackFailed, GoalAction::RollBack) => {
                 // At an end already: it says so once more, in case nobody heard.
                 if self.answered.insert((part.rollout.clone(), device.clone(), goal.attempt)) {
-                    self.enter(now, &part.rollout, device, state, "");
+                    self.enter(now, &part.rollout, device, state, "", "");
                 }
                 return;
             }
             (Skipped | Failed | RolledBack | RollbackFailed, _) => return,
-            (Installing | Rebooting | Verifying | Soaking | Succeeded, GoalAction::RollBack) => RollingBack,
+            (Offered | Downloading | Staged | Preflight | Deferred, GoalAction::Withdraw) => {
+                reason = "withdrawn before its install began";
+                code = "withdrawn";
+                Failed
+            }
+            (Succeeded, GoalAction::Withdraw) => return,
+            (Installing | Rebooting | Verifying | Soaking | Succeeded, GoalAction::RollBack) => {
+                code = "ordered";
+                RollingBack
+            }
             (_, GoalAction::RollBack) => {
                 reason = "nothing was installed";
+                code = "ordered";
                 RolledBack
             }
             (Offered, _) if part.mode == Mode::Proceed => Downloading,
@@ -222,10 +258,18 @@ impl Node {
             }
             _ => return,
         };
-        self.enter(now, &part.rollout, device, next, reason);
+        self.enter(now, &part.rollout, device, next, reason, code);
     }
 
-    fn enter(&mut self, now: Timestamp, rollout: &RolloutId, device: &DeviceId, state: DeploymentState, reason: &str) {
+    fn enter(
+        &mut self,
+        now: Timestamp,
+        rollout: &RolloutId,
+        device: &DeviceId,
+        state: DeploymentState,
+        reason: &str,
+        code: &str,
+    ) {
         let work = self.work.get_mut(&(rollout.clone(), device.clone())).unwrap();
         work.state = state;
         work.since = now;
@@ -236,7 +280,7 @@ impl Node {
             attempt,
             state,
             reason: reason.to_owned(),
-            code: if reason == WINDOW { "window_closed".to_owned() } else { String::new() },
+            code: if reason == WINDOW { "window_closed".to_owned() } else { code.to_owned() },
             evidence: Evidence::default(),
         });
     }
@@ -257,12 +301,13 @@ impl Node {
             system,
             health: Health::Unhealthy,
             blames: Some(rollout.clone()),
+            document: None,
             probes: vec![probe],
         });
         for device in needs {
             let state = self.work.get(&(rollout.clone(), device.clone())).map(|w| w.state);
             if state == Some(DeploymentState::Soaking) {
-                self.enter(now, rollout, &device, DeploymentState::RollingBack, "clinical system failed");
+                self.enter(now, rollout, &device, DeploymentState::RollingBack, "clinical system failed", "");
             }
         }
     }

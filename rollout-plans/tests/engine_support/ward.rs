@@ -82,6 +82,7 @@ impl Ward {
             system: SystemId::new(system).unwrap(),
             health,
             blames: Some(rollout_id(id)),
+            document: None,
             probes: Vec::new(),
         })
     }

@@ -6,10 +6,10 @@ use wardround_rollout_plans::{
     estate,
     language::parse_plan,
     model::{
-        CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, Evidence, Goal, GoalAction, Installer,
-        Interpreter, Member, Mode, Order, Passage, Patch, PatchId, Payload, Platform, Proven, RebootNeed, Report,
-        ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Severity, SiteId, SiteInventory,
-        SiteRollout, Timestamp, Variant, VariantId, WaveName,
+        CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, Evidence, Failure, Goal, GoalAction,
+        Installer, Interpreter, Member, Mode, Order, Passage, Patch, PatchId, Payload, Pin, Platform, Proven,
+        RebootNeed, Report, ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Severity, SiteId,
+        SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName,
     },
     resolve::resolve,
 };
@@ -272,6 +272,26 @@ impl Estate {
         }
     }
 
+    /// The word of the node elsewhere that its device `y` has failed, proved as an honest controller would.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        self.failure_by(&elsewhere_key(), |_| ())
+    }
+
+    /// The same by another key, or with something changed before it is signed.
+    #[must_use]
+    pub fn failure_by(&self, key: &SecretKey, change: impl FnOnce(&mut Report)) -> Failure {
+        let proven = self.proven_by(1, key, |report| {
+            if let ReportBody::Deployment { state, code, .. } = &mut report.body {
+                *state = DeploymentState::RolledBack;
+                "install_failed".clone_into(code);
+            }
+            change(report);
+        });
+        let Proven { member, proof, report, key, node } = proven;
+        Failure { member, proof, report, pin: Some(Pin { key, proof: node }) }
+    }
+
     /// What is shown of the first wave.
     #[must_use]
     pub fn passage(&self, devices: Vec<Proven>) -> Passage {
@@ -289,6 +309,7 @@ impl Estate {
             orders,
             goals,
             passages: vec![self.passage(vec![self.proven(1), self.proven(2)])],
+            failures: Vec::new(),
         }];
         let expires_at = Timestamp(issued_at.0 + 3_600_000);
         Directive { site: self.site.clone(), counter, issued_at, expires_at, rollouts }

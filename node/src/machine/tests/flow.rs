@@ -220,6 +220,19 @@ fn what_is_withdrawn_before_the_install_ends_and_what_has_begun_goes_on() {
 }
 
 #[test]
+fn a_goal_to_withdraw_ends_what_has_not_begun_also_where_it_was_never_heard_of() {
+    let mut rig = Rig::wanting(Scope::Wave, &["ct-01", "lab-01"]);
+    rig.until("ct-01", "install");
+    rig.until("lab-01", "preflight");
+    rig.wish(|w| w.goals = ["ct-01", "ct-02", "lab-01"].iter().map(|n| goal(n, GoalAction::Withdraw, 1)).collect());
+    for name in ["lab-01", "ct-02"] {
+        assert_eq!((rig.shown(name), rig.code(name).as_str()), (S::Failed, "withdrawn"), "{name}");
+        assert_eq!(rig.installs(name), 0, "{name}");
+    }
+    rig.soak("ct-01");
+}
+
+#[test]
 fn each_attempt_is_done_once() {
     let mut rig = one();
     rig.until("ct-01", "install");

@@ -173,6 +173,7 @@ impl World {
                 let goal = &mut w.goals[usize::from(a) % NAMES.len()];
                 match b % 4 {
                     0 => goal.action = GoalAction::RollBack,
+                    2 => goal.action = GoalAction::Withdraw,
                     1 => *goal = super::rig::goal(goal.device.name(), GoalAction::Install, goal.attempt + 1),
                     _ => {}
                 }

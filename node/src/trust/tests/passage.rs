@@ -21,7 +21,7 @@ fn judged(h: &Hospital, passages: Vec<Passage>, approvers: &[&SecretKey]) -> Res
     let orders = [h.order(Command::Start, &h.ann)].into_iter().chain(approvals).collect();
     let mut directive = h.directive(orders, vec![h.goal(1, 0)]);
     directive.rollouts[0].passages = passages;
-    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory);
+    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory, &Hospital::reporter());
     if wishes.rollouts[0].goals.len() == 1 {
         assert!(refusals.is_empty(), "{refusals:?}");
         return Ok(());
@@ -148,9 +148,11 @@ fn evidence_of_a_version_before_an_amendment_goes_on_counting() {
 fn a_rollback_needs_no_wave_to_have_passed() {
     let h = hospital(2);
     let back = Goal { action: GoalAction::RollBack, ..h.goal(1, 0) };
-    let orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem)];
+    let all = Command::RollBack { target: RollBackTarget::Rollout };
+    let ordered = h.ordered(all, &[&h.ann, &h.ben]);
+    let orders = vec![h.order(Command::Start, &h.ann), h.approval(&h.ben), h.approval(&h.cem), ordered];
     let mut directive = h.directive(orders, vec![back]);
     directive.rollouts[0].passages.clear();
-    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory);
+    let (wishes, refusals) = wishes(&directive, &h.papers(), &h.anchor, &h.inventory, &Hospital::reporter());
     assert_eq!((wishes.rollouts[0].goals.len(), refusals.len()), (1, 0), "{refusals:?}");
 }
