@@ -111,7 +111,7 @@ impl Verify {
             format!("orders      {} signed by people whose keys counted then", output::count(verdict.orders, "order")),
             format!(
                 "documents   {} signed for by release and clinical, as they stood at the end",
-                output::count(verdict.documents, "patch or rollout")
+                output::count(verdict.documents, "patch and rollout document")
             ),
             format!(
                 "witnesses   {} of {} cosigned this very checkpoint, {} this log",
