@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, KeyId, PublicKey, is_hidden};
+use crate::{KeyId, PublicKey, is_hidden};
 
 /// Most keys of an anchor.
 pub const KEYS_MAX: usize = 1_000;
@@ -72,27 +72,15 @@ pub struct TrustedKey {
     pub roles: BTreeSet<Role>,
 }
 
-/// All people's keys. Its bytes are pinned by the enrolment token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "AnchorForm", into = "AnchorForm")]
+/// All people's keys, as the verified image repository names them ([`crate::tuf::Images::people`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustAnchor {
-    keys: Vec<TrustedKey>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AnchorForm {
-    /// Format version.
-    version: u32,
     keys: Vec<TrustedKey>,
 }
 
 /// Why an anchor is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnchorError {
-    /// Format.
-    #[error("trust anchor version {0} is unknown; this program reads version 1")]
-    Version(u32),
     /// Size.
     #[error("a trust anchor holds 1 to {KEYS_MAX} keys, not {0}")]
     KeyCount(usize),
@@ -160,12 +148,6 @@ impl TrustAnchor {
     pub fn key(&self, id: &KeyId) -> Option<&TrustedKey> {
         self.keys.iter().find(|k| k.key.id() == *id)
     }
-
-    /// SHA-256 of `bytes`, the serialised anchor, as a token pins it.
-    #[must_use]
-    pub fn pin(bytes: &[u8]) -> Digest {
-        Digest::of(bytes)
-    }
 }
 
 /// A holder's name that people can tell apart from every other.
@@ -177,20 +159,4 @@ pub(crate) fn valid_holder(holder: &str) -> bool {
 #[must_use]
 pub fn same_person(holder: &str) -> String {
     holder.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
-}
-
-impl TryFrom<AnchorForm> for TrustAnchor {
-    type Error = AnchorError;
-    fn try_from(form: AnchorForm) -> Result<Self, AnchorError> {
-        if form.version != 1 {
-            return Err(AnchorError::Version(form.version));
-        }
-        Self::new(form.keys)
-    }
-}
-
-impl From<TrustAnchor> for AnchorForm {
-    fn from(anchor: TrustAnchor) -> Self {
-        Self { version: 1, keys: anchor.keys }
-    }
 }

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::{
-    Digest, Document, Envelope, KeyId, PublicKey, Role, TrustAnchor, TrustedKey, dsse::SIGNATURES_MAX,
-    trust::same_person,
-};
+use crate::{Digest, Document, Envelope, KeyId, PublicKey, Role, TrustAnchor, TrustedKey, dsse::SIGNATURES_MAX};
 
 /// Whose signatures make a document count.
 #[derive(Debug, Clone)]
 pub struct Policy<'a> {
     keys: Keys<'a>,
-    rule: Rule<'a>,
+    /// One valid signature by a holder of any of these roles is needed. How many people a document needs besides, its own
+    /// rule says of those who signed.
+    roles: &'a [Role],
 }
 
 #[derive(Debug, Clone)]
@@ -20,25 +19,11 @@ enum Keys<'a> {
     One(Box<TrustedKey>),
 }
 
-#[derive(Debug, Clone)]
-enum Rule<'a> {
-    /// One valid signature for each of these roles, each by a different person.
-    EachOf(&'a [Role]),
-    /// One valid signature by a holder of any of these roles.
-    AnyOf(&'a [Role]),
-}
-
 impl<'a> Policy<'a> {
-    /// What a patch and a rollout need: `release` **and** `clinical`, by two different people with two different keys.
-    #[must_use]
-    pub fn two_roles(anchor: &'a TrustAnchor) -> Self {
-        Self { keys: Keys::Anchor(anchor), rule: Rule::EachOf(&[Role::Release, Role::Clinical]) }
-    }
-
     /// One person who holds any of `roles`.
     #[must_use]
     pub fn any_of(anchor: &'a TrustAnchor, roles: &'a [Role]) -> Self {
-        Self { keys: Keys::Anchor(anchor), rule: Rule::AnyOf(roles) }
+        Self { keys: Keys::Anchor(anchor), roles }
     }
 
     /// The controller's online key: directives.
@@ -55,7 +40,7 @@ impl<'a> Policy<'a> {
 
     fn machine(key: PublicKey, role: Role, roles: &'a [Role]) -> Self {
         let key = TrustedKey { key, holder: role.word().to_owned(), roles: BTreeSet::from([role]) };
-        Self { keys: Keys::One(Box::new(key)), rule: Rule::AnyOf(roles) }
+        Self { keys: Keys::One(Box::new(key)), roles }
     }
 
     fn find(&self, id: &KeyId) -> Option<&TrustedKey> {
@@ -141,21 +126,13 @@ pub enum VerifyError {
         /// Holder.
         holder: String,
     },
-    /// Not enough signatures.
-    #[error("a signature of the role {} is missing{hint}", .missing.iter().map(|r| r.word()).collect::<Vec<_>>().join(if *.all { " and of the role " } else { " or " }))]
+    /// Nobody of the right role signed.
+    #[error("a signature of the role {} is missing{hint}", .missing.iter().map(|r| r.word()).collect::<Vec<_>>().join(" or "))]
     Missing {
-        /// Roles.
+        /// Roles, of which any one is needed.
         missing: Vec<Role>,
-        /// Each of them is needed, not any one.
-        all: bool,
         /// What was there instead, as a clause.
         hint: String,
-    },
-    /// Each role is signed for, but by one person.
-    #[error("{holder} signed for both roles: release and clinical must be signed by two different people")]
-    OnePerson {
-        /// Who.
-        holder: String,
     },
     /// Signed properly, but not readable.
     #[error("the signed document can't be read: {0}")]
@@ -167,7 +144,7 @@ pub enum VerifyError {
 /// Steps (DSSE v1.0.2, section "Protocol", with the stricter rules of DESIGN "Trust"):
 /// 1. the payload type must be that of `D`, sizes and counts within limits;
 /// 2. each signature that names a key of the policy must verify strictly over the PAE: one that does not is an alarm, not noise;
-/// 3. distinct keys, and for two roles distinct people, must satisfy the rule;
+/// 3. one of those who signed must hold one of the roles;
 /// 4. the payload is parsed as JSON of `D`, unknown fields refused by its type.
 ///
 /// # Errors
@@ -203,58 +180,24 @@ pub fn verify<D: Document>(envelope: &Envelope, policy: &Policy<'_>) -> Result<V
             });
         }
     }
-    // 3. Thresholds.
-    satisfies(&policy.rule, &signers, strangers)?;
+    // 3. Roles.
+    require_role(policy.roles, &signers, strangers)?;
     // 4. Content.
     let document = serde_json::from_slice(&envelope.payload).map_err(|e| VerifyError::Json(e.to_string()))?;
     Ok(Verified { document, digest: envelope.digest(), signers })
 }
 
-fn satisfies(rule: &Rule<'_>, signers: &[SignedBy], strangers: usize) -> Result<(), VerifyError> {
-    let hint = || match (signers.len(), strangers) {
+fn require_role(roles: &[Role], signers: &[SignedBy], strangers: usize) -> Result<(), VerifyError> {
+    if roles.iter().any(|role| signers.iter().any(|s| s.roles.contains(role))) {
+        return Ok(());
+    }
+    let hint = match (signers.len(), strangers) {
         (0, 0) => "; it carries no signature".to_owned(),
         (_, 0) => format!("; signed by {}", names(signers)),
         (0, n) => format!("; its {n} signature(s) are by keys that the trust anchor does not know"),
         (_, n) => format!("; signed by {} and by {n} unknown key(s)", names(signers)),
     };
-    let has = |role: &Role| signers.iter().any(|s| s.roles.contains(role));
-    match rule {
-        Rule::AnyOf(roles) => {
-            if roles.iter().any(has) {
-                return Ok(());
-            }
-            Err(VerifyError::Missing { missing: roles.to_vec(), all: false, hint: hint() })
-        }
-        Rule::EachOf(roles) => {
-            let missing: Vec<Role> = roles.iter().filter(|r| !has(r)).copied().collect();
-            if !missing.is_empty() {
-                return Err(VerifyError::Missing { missing, all: true, hint: hint() });
-            }
-            if distinct_people(roles, signers, &mut Vec::new()) {
-                return Ok(());
-            }
-            let both = signers.iter().find(|s| roles.iter().any(|r| s.roles.contains(r)));
-            Err(VerifyError::OnePerson { holder: both.map(|s| s.holder.clone()).unwrap_or_default() })
-        }
-    }
-}
-
-/// Is there an assignment of a different person to each role? Two roles, few signers: plain search.
-fn distinct_people(roles: &[Role], signers: &[SignedBy], taken: &mut Vec<String>) -> bool {
-    let Some((role, rest)) = roles.split_first() else {
-        return true;
-    };
-    for signer in signers.iter().filter(|s| s.roles.contains(role)) {
-        let person = same_person(&signer.holder);
-        if !taken.contains(&person) {
-            taken.push(person);
-            if distinct_people(rest, signers, taken) {
-                return true;
-            }
-            taken.pop();
-        }
-    }
-    false
+    Err(VerifyError::Missing { missing: roles.to_vec(), hint })
 }
 
 fn names(signers: &[SignedBy]) -> String {

@@ -177,9 +177,6 @@ pub(crate) fn verify(what: &str, error: &VerifyError) -> Status {
             &message,
             "sign with a key that the targets metadata names for such a role: `wardround root show`",
         ),
-        VerifyError::OnePerson { .. } => {
-            precondition("ONE_PERSON", what, &message, "have a second person sign with a key of their own")
-        }
         VerifyError::Altered { .. } => {
             make(Code::InvalidArgument, "SIGNATURE_ALTERED", &message, "sign the very bytes that the controller holds")
         }

@@ -10,7 +10,7 @@ use std::{
 
 use wardround_rollout_plans::model::{Patch, Rollout};
 use wardround_signing::{
-    Digest, Document,
+    Digest, Document, read_document,
     tuf::{Images, InvalidPath, patch_path, rollout_path},
 };
 
@@ -38,11 +38,7 @@ impl<D: Document> Genuine<D> {
                 digest.short()
             ));
         }
-        if bytes.len() > D::BYTES_MAX {
-            return Err(format!("it has {} bytes; at most {} are accepted", bytes.len(), D::BYTES_MAX));
-        }
-        let document = serde_json::from_slice(bytes).map_err(|e| format!("it can't be read: {e}"))?;
-        Ok(Self { document, digest: found, length: bytes.len() as u64 })
+        Ok(Self { document: read_document(bytes)?, digest: found, length: bytes.len() as u64 })
     }
 
     pub(crate) fn document(&self) -> &D {
