@@ -324,3 +324,23 @@ fn a_controller_that_comes_back_with_a_smaller_log_is_not_obeyed_until_a_person_
     world.wait_state(60, "r1", "completed");
     assert!(world.device("rx1/a").installed(KB));
 }
+
+/// `operator issue` speaks to no controller: the running one finds what was issued, once each, whatever else lies in the folder.
+#[test]
+fn a_certificate_that_is_issued_beside_a_running_controller_comes_into_the_record_once() {
+    let mut world = World::new(PROGRAM);
+    fs::write(world.home().join("controller/operators/notes.pem"), "nothing of ours").unwrap();
+    let issued = |world: &World, name: &str| {
+        let records = world.api.records().unwrap_or_default();
+        records.iter().filter(|r| r.kind == "operator_issued" && r.text.contains(name)).count()
+    };
+    for name in ["cy.poole", "di.marsh"] {
+        let profile = world.dir().join(name).display().to_string();
+        world.run(&["operator", "issue", name, "--role", "on-call", "--out", &profile]).ok();
+        wait_until(30, &format!("the record of {name}"), || issued(&world, name) == 1);
+    }
+    world.crash_controller();
+    for name in ["cy.poole", "di.marsh"] {
+        assert_eq!(issued(&world, name), 1, "{name}");
+    }
+}
