@@ -12,7 +12,7 @@ use engine_support::sim::Sim;
 use wardround_rollout_plans::model::DeploymentState;
 
 /// Seeds of an ordinary run; each takes some tens of milliseconds. `WARDROUND_SEEDS` asks for more.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 60;
 /// Things that happen before everything is healed.
 const STEPS: u64 = 600;
 
@@ -59,7 +59,7 @@ fn the_safety_contract_holds() {
         "wave awaiting_approval, wave running, wave soaking, wave passed, wave failed, wave rolling_back",
         "wave rolled_back, waits signatures, waits start, waits earlier_wave, waits approval, waits deployments",
         "waits soak, waits rollbacks, waits silent_sites, waits evidence, waits checkable_evidence, waits resume",
-        "waits decision, waits concurrency, waits redundancy_group, waits window, waits device, report_ignored",
+        "waits decision, waits concurrency, waits redundancy_group, waits region, waits window, waits device, report_ignored",
         "alarm clinical_system",
         "amendment_drafted, amendment_signed, rollout_amended, amendment_failed, alarm amendment, early approval",
         "alarm deployment_failed, alarm evidence, alarm rollback_failed, alarm unknown, alarm wave_failed",

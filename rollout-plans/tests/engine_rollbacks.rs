@@ -168,3 +168,16 @@ fn a_report_of_another_document_or_none_shows_nothing() {
         assert!(reason(&ward).contains("two people must order it"));
     }
 }
+
+/// S6: what is left as it is still ends, also where its install had not begun.
+#[test]
+fn what_is_not_shown_and_has_not_begun_is_withdrawn_when_the_rollout_ends() {
+    let mut ward = Ward::new();
+    let r1 = ward.start("r1", &["rx1/ct", "rx1/mr"], 2, Scope::Wave);
+    ward.report(ends("rx1/ct", Failed, "payload"));
+    assert_eq!(ward.see("r1", "mr").state, DeploymentState::Offered);
+    ward.order(&r1, RELEASE, Command::Cancel);
+    assert_eq!(ward.goal(), GoalAction::Withdraw, "its node must say that nothing is left");
+    ward.moves("r1", "mr", Failed);
+    assert_eq!(ward.see("r1", "mr").state, Failed);
+}

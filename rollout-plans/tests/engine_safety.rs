@@ -55,7 +55,10 @@ fn a_waiting_rollback_goes_before_installs_and_is_waited_for() {
 fn the_limits_of_a_wave_hold() {
     for (per_site, total) in [(Some(1), None), (None, Some(1))] {
         let mut ward = Ward::new();
-        let wave = WaveSpec { limits: Limits { per_site, total }, ..WaveSpec::new("all", &["rx1/ct", "rx1/mr"]) };
+        let wave = WaveSpec {
+            limits: Limits { per_site, total, ..Limits::default() },
+            ..WaveSpec::new("all", &["rx1/ct", "rx1/mr"])
+        };
         ward.start_wave("r1", wave, 2, Scope::Wave);
         assert_eq!((ward.see("r1", "ct").state, ward.see("r1", "mr").state), (Offered, Pending));
         assert_eq!(ward.waits("r1", "mr"), "concurrency");

@@ -45,7 +45,7 @@ impl Run {
         // One wave with all of it: an event that looked at its whole wave would show as well.
         let few = names.iter().take(1000).map(|name| device(name)).collect();
         let waves = [WaveSpec { devices: names, soak: DurationMs(0), ..WaveSpec::new("all", &[]) }];
-        let limits = Limits { per_site: Some(2), total: None };
+        let limits = Limits { per_site: Some(2), ..Limits::default() };
         let (document, members) = rollout("r1", &waves, limits, Scope::Wave);
         for s in 0..sites {
             let site = site(&format!("s{s:05}"));

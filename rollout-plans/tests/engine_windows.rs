@@ -121,7 +121,7 @@ fn own(from: &str, to: &str) -> SiteHours {
 }
 
 fn total(n: u32) -> Limits {
-    Limits { per_site: None, total: Some(n) }
+    Limits { total: Some(n), ..Limits::default() }
 }
 
 #[test]

@@ -197,10 +197,14 @@ fn details(rollout: &Rollout) -> Vec<String> {
     if let Some(total) = plan.limits.total {
         lines.push(format!("at no moment are more than {} in hand", count(total as usize, "device")));
     }
+    if let Some(limit) = plan.limits.per_region {
+        lines.push(format!("at no moment are more than {} in hand in one region", count(limit as usize, "device")));
+    }
     for (index, wave) in plan.waves.iter().enumerate() {
         let chosen = selection(&wave.select).unwrap_or_else(|| "every device".to_owned());
         let total = wave.limits.total.map(|n| format!("; at most {n} in hand")).unwrap_or_default();
-        lines.push(format!("wave {} {} is made of {chosen}{total}", index + 1, wave.name));
+        let region = wave.limits.per_region.map(|n| format!("; at most {n} in hand in one region")).unwrap_or_default();
+        lines.push(format!("wave {} {} is made of {chosen}{total}{region}", index + 1, wave.name));
     }
     lines
 }

@@ -81,6 +81,9 @@ pub(super) struct Note {
     /// Its redundancy group when it was offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) group: Option<GroupId>,
+    /// The region of its site when it was offered, where the site has another now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
     /// The alarm that it takes too long has been raised.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) overdue: bool,

@@ -258,12 +258,15 @@ impl State {
         here.into_iter().find(|d| self.deployment(r, *d).wave == wave)
     }
 
-    /// Who was asked has decided otherwise: what is not shown is not wanted back any more.
+    /// Who was asked has decided otherwise: what is not shown is not wanted back any more. The rollout has ended, so what has
+    /// not begun is withdrawn, which needs no evidence.
     pub(super) fn keep_unshown(&mut self, out: &mut Out, r: usize) {
         let waiting: Vec<u32> = self.rollouts[r].index.places.iter().flat_map(|p| &p.back_waiting).copied().collect();
         for d in waiting {
             if !self.deployment(r, d).is_withdrawn() && !self.rollouts[r].is_shown(d) {
+                let why = self.deployment(r, d).note.as_ref().map_or_else(String::new, |n| n.back_reason.clone());
                 self.change(out, r, d, |deployment| deployment.back = Back::No);
+                self.withdraw(out, r, &[d], &why);
             }
         }
     }

@@ -36,7 +36,7 @@ impl State {
     }
 
     /// Enters a deployment into the indexes.
-    fn link(&mut self, r: usize, d: u32) {
+    pub(super) fn link(&mut self, r: usize, d: u32) {
         let record = &mut self.rollouts[r];
         let deployment = &record.deployments[d as usize];
         let wave = &mut record.index.waves[usize::from(deployment.wave)];
@@ -58,6 +58,9 @@ impl State {
         }
         if let Some(at) = deployment.timer(&record.document.plan) {
             self.timers.insert((at, narrow(r), d));
+        }
+        if deployment.state.is_in_hand() {
+            record.count_region(d, true);
         }
     }
 
@@ -82,6 +85,9 @@ impl State {
         if let Some(at) = deployment.timer(&record.document.plan) {
             self.timers.remove(&(at, narrow(r), d));
         }
+        if deployment.state.is_in_hand() {
+            record.count_region(d, false);
+        }
     }
 
     /// Indexes of one rollout, from its deployments.
@@ -92,6 +98,7 @@ impl State {
         for site in record.sites.clone() {
             self.sites.entry(site).or_default().rollouts.insert(narrow(r));
         }
+        self.place_in_regions(r);
         for d in 0..narrow(self.rollouts[r].deployments.len()) {
             self.link(r, d);
         }

@@ -13,6 +13,7 @@
 //! | `waves`, `gate` | when a wave passes, fails, and what follows |
 //! | `proofs` | nodes' signed words that show other nodes which waves have passed |
 //! | `rollback` | what is taken back and when that is done |
+//! | `regions` | limits per region: whose turn they allow |
 //! | `windows` | whose window is open, as far as the engine goes by that |
 //! | `silence` | silent sites, and what time alone changes |
 //! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
@@ -37,6 +38,7 @@ mod pending;
 mod proofs;
 mod reason;
 mod record;
+mod regions;
 mod reports;
 mod rollback;
 mod show;

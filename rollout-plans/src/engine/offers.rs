@@ -127,19 +127,14 @@ impl State {
             if let Some(at) = self.rollouts[r].index.by_site.get(site).copied() {
                 let (next, turn) = self.next_offer(r, at);
                 self.set_turn(r, at, turn);
-                let index = &mut self.rollouts[r].index;
-                if let Some(old) = std::mem::replace(&mut index.places[at as usize].ready, next) {
-                    index.ready.remove(&(old, at));
-                }
-                if let Some(new) = next {
-                    index.ready.insert((new, at));
-                }
+                self.rollouts[r].set_ready(at, next);
             }
         }
     }
 
     /// Recomputes it for all sites of the current wave: after a start, a resume, a stop, or loading.
     pub(super) fn refresh_wave(&mut self, r: usize) {
+        self.rollouts[r].refresh_regions();
         let record = &self.rollouts[r];
         let Some(wave) = record.current else { return };
         let sites: Vec<SiteId> =
@@ -149,7 +144,7 @@ impl State {
         }
     }
 
-    /// The next member of the current wave at this site that could be offered, total limits aside; and when a window
+    /// The next member of the current wave at this site that could be offered, limits of region and total aside; and when a window
     /// changes that.
     fn next_offer(&self, r: usize, at: u32) -> (Option<u32>, Option<Timestamp>) {
         let record = &self.rollouts[r];

@@ -99,6 +99,13 @@ pub enum WaitingOn {
         /// The limit.
         limit: u32,
     },
+    /// A limit of the site's region.
+    Region {
+        /// Its name; empty for sites that name none.
+        region: String,
+        /// The limit.
+        limit: u32,
+    },
     /// A redundancy group of which another device is in hand.
     RedundancyGroup {
         /// Group.
@@ -139,6 +146,7 @@ impl WaitingOn {
             Self::SecondSignature { .. } => "second_signature",
             Self::Decision { .. } => "decision",
             Self::Concurrency { .. } => "concurrency",
+            Self::Region { .. } => "region",
             Self::RedundancyGroup { .. } => "redundancy_group",
             Self::Window { .. } => "window",
             Self::Device { .. } => "device",
@@ -208,6 +216,14 @@ impl fmt::Display for WaitingOn {
                     _ => "in the rollout",
                 };
                 write!(f, "another device {scope} must end first: at most {limit} may be in hand at once")
+            }
+            Self::Region { region, limit } => {
+                let of = if region.is_empty() {
+                    "the sites without a region".to_owned()
+                } else {
+                    format!("region {region}")
+                };
+                write!(f, "another device of {of} must end first: at most {limit} may be in hand at once")
             }
             Self::RedundancyGroup { group } => {
                 write!(f, "another device of redundancy group {group} must end first")

@@ -11,7 +11,7 @@ use wardround_signing::{Digest, Envelope, merkle::Tree};
 
 use super::{
     RolloutState, WaveState, amend::Next, approvals::Approvals, deployment::Back, deployment::Deployment,
-    failures::Failed, gate::Counts, pending::Pending, proofs::Proof,
+    failures::Failed, gate::Counts, pending::Pending, proofs::Proof, regions::Region,
 };
 use crate::model::{
     DeploymentState, DeviceId, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId, SystemId, Timestamp,
@@ -123,7 +123,10 @@ pub(super) struct Index {
     pub(super) by_site: HashMap<SiteId, u32>,
     pub(super) places: Vec<Place>,
     pub(super) waves: Vec<WaveIndex>,
-    /// Sites that could take their next device but for the total limits, as (device, site): lowest member first.
+    pub(super) by_region: HashMap<String, u32>,
+    pub(super) regions: Vec<Region>,
+    /// The first site of each region that could take its next device but for the total limits, as (device, site): lowest
+    /// member first.
     pub(super) ready: BTreeSet<(u32, u32)>,
 }
 
@@ -131,11 +134,12 @@ pub(super) struct Index {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
     pub(super) members: Vec<u32>,
+    pub(super) region: u32,
     pub(super) pending: BTreeSet<u32>,
     pub(super) hand: BTreeSet<u32>,
     /// Rollbacks whose turn has not come.
     pub(super) back_waiting: BTreeSet<u32>,
-    /// Its entry in [`Index::ready`].
+    /// Its entry in its region's queue.
     pub(super) ready: Option<u32>,
     /// Its entry in the state's turns of windows.
     pub(super) turn: Option<Timestamp>,

@@ -95,7 +95,11 @@ impl State {
     }
 
     fn inventory(&mut self, out: &mut Out, site: &SiteId, inventory: &SiteInventory) {
+        let before = self.estate.site(site).map_or_else(String::new, |known| known.region.clone());
         self.estate.put(inventory.clone());
+        if before != inventory.region {
+            self.change_region(site, &before, &inventory.region);
+        }
         self.sites.entry(site.clone()).or_default().learn_devices(inventory);
         out.dirty.insert(site.clone());
     }

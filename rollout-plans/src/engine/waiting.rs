@@ -160,7 +160,8 @@ impl State {
         let waiting = |on| Waiting { on, since, until: None };
         let window = || self.window_waiting(r, d, since);
         (self.site_barred(r, at).map(waiting).or_else(window))
-            .or_else(|| self.device_barred(r, d).or_else(|| self.total_limit(r)).map(waiting))
+            .or_else(|| self.device_barred(r, d).map(waiting))
+            .or_else(|| self.region_barred(r, at).or_else(|| self.total_limit(r)).map(waiting))
     }
 
     /// Why a deployment does not move.

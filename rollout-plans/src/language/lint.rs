@@ -26,12 +26,14 @@ pub fn lint_plan(plan: &Plan) -> Vec<String> {
     let mut counts = vec![
         ("health.failures".to_owned(), Some(plan.health.failures), 100),
         ("limits.per_site".to_owned(), plan.limits.per_site, LIMIT_MAX),
+        ("limits.per_region".to_owned(), plan.limits.per_region, LIMIT_MAX),
         ("limits.total".to_owned(), plan.limits.total, LIMIT_MAX),
     ];
     for (index, wave) in plan.waves.iter().enumerate() {
         let at = |field: &str| format!("waves[{index}].{field}");
         durations.push((at("soak"), wave.soak, NONE, QUARTER));
         counts.push((at("limits.per_site"), wave.limits.per_site, LIMIT_MAX));
+        counts.push((at("limits.per_region"), wave.limits.per_region, LIMIT_MAX));
         counts.push((at("limits.total"), wave.limits.total, LIMIT_MAX));
         counts.push((at("gate.evidence_min"), Some(wave.gate.evidence_min), LIMIT_MAX));
     }
@@ -78,10 +80,11 @@ mod tests {
         let window =
             |from: &str, to: &str| Window { days: Vec::new(), from: from.parse().unwrap(), to: to.parse().unwrap() };
         assert_eq!(lint_plan(&Plan { windows: vec![window("22:00", "05:00")], ..plan.clone() }), [""; 0]);
-        let changes: [(&str, Change); 11] = [
+        let changes: [(&str, Change); 12] = [
             ("health.interval", |p| p.health.interval = DurationMs(0)),
             ("health.failures", |p| p.health.failures = 0),
             ("limits.per_site", |p| p.limits.per_site = Some(0)),
+            ("waves[1].limits.per_region", |p| p.waves[1].limits.per_region = Some(0)),
             ("waves[1].limits.total", |p| p.waves[1].limits.total = Some(0)),
             ("waves[0].gate.evidence_min", |p| p.waves[0].gate.evidence_min = 0),
             ("timing.install_timeout", |p| p.timing.install_timeout = DurationMs(0)),

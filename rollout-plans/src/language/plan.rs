@@ -121,10 +121,11 @@ fn selector(reader: &mut Reader, node: &Node, path: &str, known: &[&'static str]
 }
 
 fn limits(reader: &mut Reader, node: &Node, path: &str) -> Option<Limits> {
-    let fields = reader.fields(node, path, &["per_site", "total"])?;
+    let fields = reader.fields(node, path, &["per_site", "per_region", "total"])?;
     let count = |r: &mut Reader, n: &Node, p: &str| r.count(n, p, 1, LIMIT_MAX);
     Some(Limits {
         per_site: reader.optional(&fields, "per_site", count),
+        per_region: reader.optional(&fields, "per_region", count),
         total: reader.optional(&fields, "total", count),
     })
 }

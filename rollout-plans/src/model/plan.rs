@@ -157,6 +157,9 @@ pub struct Limits {
     /// At one site; absent means 1 in the plan's limits, no further limit in a wave's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_site: Option<u32>,
+    /// At the sites of one region together; absent means no limit. Sites that name no region are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_region: Option<u32>,
     /// In all; absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u32>,

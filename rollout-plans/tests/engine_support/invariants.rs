@@ -32,6 +32,9 @@ pub(crate) struct Watch {
     soaking_since: BTreeMap<Key, Timestamp>,
     /// Accepted approvals, by rollout and wave.
     approvals: BTreeMap<(RolloutId, WaveName), Vec<Given>>,
+    /// Regions of the sites when these were offered.
+    regions: BTreeMap<Key, String>,
+    groups: BTreeMap<SiteId, BTreeMap<GroupId, u32>>,
     /// A limit that was lowered leaves more in hand than it allows; from then on only new offers are held to it.
     regrouped: bool,
 }
@@ -64,7 +67,11 @@ impl Watch {
             let plan = &documents[&key.0].plan;
             assert!(super::may_begin(plan, now), "{} was offered outside its windows, at {}", key.1, now.0);
         }
+        for key in &offered {
+            self.regions.insert(key.clone(), region_of(state, &key.1));
+        }
         s4_limits(state, documents, &present, &offered);
+        self.s4_regions(state, documents, &present, &offered);
         if !self.regrouped {
             s4_groups(state, &present, None);
         }
@@ -95,10 +102,41 @@ impl Watch {
                     given.push(Given { who, roles: roles.clone(), short, digest });
                 }
             }
-            Event::Report { body: ReportBody::Inventory { inventory }, .. } if !self.deployments.is_empty() => {
-                self.regrouped |= !inventory.devices.is_empty();
+            Event::Report { body: ReportBody::Inventory { inventory }, .. } => {
+                let before = self.groups.insert(inventory.site.clone(), inventory.groups.clone());
+                self.regrouped |= before.is_some_and(|before| before != inventory.groups);
             }
             _ => {}
+        }
+    }
+
+    /// S4 for regions: what is in hand counts for the region that its site had when it was offered, and for that of now.
+    fn s4_regions(
+        &self,
+        state: &State,
+        documents: &BTreeMap<RolloutId, Rollout>,
+        present: &BTreeMap<Key, DeploymentView>,
+        offered: &[Key],
+    ) {
+        for (id, device) in offered {
+            let plan = &documents[id].plan;
+            let (region, wave) = (region_of(state, device), &present[&(id.clone(), device.clone())].wave);
+            let of_wave = plan.waves.iter().find(|w| w.name == *wave).unwrap();
+            let held = |in_wave: bool| {
+                let here = |(k, v): &(&Key, &DeploymentView)| {
+                    k.0 == *id
+                        && v.state.is_in_hand()
+                        && (!in_wave || v.wave == *wave)
+                        && (region_of(state, &k.1) == region || self.regions.get(*k) == Some(&region))
+                };
+                present.iter().filter(here).count()
+            };
+            for (held, limit) in [(held(false), plan.limits.per_region), (held(true), of_wave.limits.per_region)] {
+                assert!(
+                    limit.is_none_or(|l| held <= l as usize),
+                    "S4: {held} in hand in region {region:?} of {id}, {limit:?} may be"
+                );
+            }
         }
     }
 
@@ -334,6 +372,10 @@ impl Watch {
             }
         }
     }
+}
+
+fn region_of(state: &State, device: &DeviceId) -> String {
+    state.estate().site(&device.site()).map_or_else(String::new, |site| site.region.clone())
 }
 
 /// Can these people fill these places, each one place? By trying all ways.

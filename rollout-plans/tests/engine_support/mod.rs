@@ -333,7 +333,7 @@ pub(crate) struct Story {
 impl Story {
     /// The estate of the stories: three hospitals, each with a PACS that needs its CT and MR consoles.
     pub(crate) fn new(title: &str, waves: &[WaveSpec], scope: Scope) -> Self {
-        let limits = Limits { per_site: Some(2), total: None };
+        let limits = Limits { per_site: Some(2), ..Limits::default() };
         let (document, members) = rollout("r1", waves, limits, scope);
         let mut story = Self {
             state: State::default(),

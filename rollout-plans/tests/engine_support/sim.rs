@@ -39,6 +39,9 @@ const PEOPLE: [(&str, &[Role]); 4] = [
     ("Dee", &[Role::Release, Role::Clinical]),
 ];
 
+/// Of the sites; a site may name none.
+const REGIONS: [&str; 3] = ["north", "south", ""];
+
 impl Sim {
     pub(crate) fn new(seed: u64) -> Self {
         let mut sim = Self {
@@ -76,7 +79,8 @@ impl Sim {
                     .collect();
             let needs = (0..count).filter(|_| self.random.chance(50)).map(|d| format!("d{d}")).collect();
             let limit = 1 + u32::try_from(self.random.below(2)).unwrap();
-            let inventory = inventory(&id, &names, &[("g0", limit)], &[("pacs", needs)]);
+            let mut inventory = inventory(&id, &names, &[("g0", limit)], &[("pacs", needs)]);
+            inventory.region = (*self.random.pick(&REGIONS)).to_owned();
             let mut node = Node::new(site(&id), inventory);
             node.say_inventory();
             for name in &names {
@@ -120,6 +124,7 @@ impl Sim {
                 self.random.pick(&[vec![], vec![], vec![Role::Clinical], vec![Role::Clinical, Role::Release]]).clone();
             wave.limits.per_site = *self.random.pick(&[None, None, Some(1)]);
             wave.limits.total = *self.random.pick(&[None, None, Some(2)]);
+            wave.limits.per_region = *self.random.pick(&[None, None, None, Some(1)]);
             waves.push(wave);
         }
         for device in devices {
@@ -134,6 +139,7 @@ impl Sim {
         }
         let limits = Limits {
             per_site: *self.random.pick(&[None, Some(1), Some(2), Some(3)]),
+            per_region: *self.random.pick(&[None, None, Some(1), Some(3)]),
             total: *self.random.pick(&[None, Some(2), Some(4)]),
         };
         let scope = *self.random.pick(&[Scope::Device, Scope::Site, Scope::Wave, Scope::Rollout]);
@@ -247,7 +253,8 @@ impl Sim {
             85..90 => self.tick(),
             // Where a limit is lowered, more may be in hand than it allows, so most runs leave limits alone.
             90..91 if self.seed.is_multiple_of(4) => self.regroup(&id),
-            91..93 => self.amends(),
+            90..91 => self.moves_region(&id),
+            91..95 => self.amends(),
             _ => self.person(),
         }
     }
@@ -302,6 +309,14 @@ impl Sim {
         let limit = 1 + u32::try_from(self.random.below(2)).unwrap();
         let node = self.nodes.get_mut(id).unwrap();
         node.inventory.groups.insert(GroupId::new("g0").unwrap(), limit);
+        node.say_inventory();
+    }
+
+    /// The site engineer corrects the site's region.
+    fn moves_region(&mut self, id: &SiteId) {
+        let region = (*self.random.pick(&REGIONS)).to_owned();
+        let node = self.nodes.get_mut(id).unwrap();
+        node.inventory.region = region;
         node.say_inventory();
     }
 

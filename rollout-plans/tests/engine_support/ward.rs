@@ -45,7 +45,7 @@ impl Ward {
     }
 
     pub(crate) fn start_waves(&mut self, id: &str, waves: &[WaveSpec], per_site: u32, scope: Scope) -> Rollout {
-        let limits = Limits { per_site: Some(per_site), total: None };
+        let limits = Limits { per_site: Some(per_site), ..Limits::default() };
         let (document, members) = rollout(id, waves, limits, scope);
         self.step(&created(&document, &members));
         self.step(&Event::RolloutSigned { rollout: document.id.clone() });
