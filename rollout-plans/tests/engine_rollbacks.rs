@@ -181,3 +181,19 @@ fn what_is_not_shown_and_has_not_begun_is_withdrawn_when_the_rollout_ends() {
     ward.moves("r1", "mr", Failed);
     assert_eq!(ward.see("r1", "mr").state, Failed);
 }
+
+/// A cancel gives up a device whose install has begun behind its reports, and the node could not take it back: people who
+/// then order its rollback want more than that nothing begins.
+#[test]
+fn a_failed_rollback_of_a_device_that_was_given_up_is_tried_again() {
+    let mut ward = Ward::new();
+    let r1 = ward.start("r1", &["rx1/ct"], 1, Scope::Wave);
+    ward.order(&r1, RELEASE, Command::Cancel);
+    assert_eq!(ward.goal(), GoalAction::Withdraw);
+    ward.moves("r1", "ct", DeploymentState::RollbackFailed);
+    let target = RollBackTarget::Device { device: device("rx1/ct") };
+    ward.order(&r1, ONCALL, Command::RollBack { target });
+    assert_eq!(ward.goal(), GoalAction::RollBack);
+    ward.attempt("r1", "ct", 2, DeploymentState::RolledBack);
+    assert_eq!(ward.see("r1", "ct").state, DeploymentState::RolledBack);
+}

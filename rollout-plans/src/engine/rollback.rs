@@ -50,6 +50,8 @@ impl State {
             news += 1;
             self.change(out, r, *d, |deployment| {
                 deployment.back = Back::Waiting;
+                // What was given up once, and was begun behind its reports, is taken back like any other.
+                deployment.note().withdrawn = false;
                 why.clone_into(&mut deployment.note().back_reason);
             });
         }
