@@ -8,7 +8,7 @@ use std::{
 use wardround_rollout_plans::model::{Directive, DirectiveMark, DurationMs, SiteId, SiteRollout, Timestamp};
 use wardround_signing::{Digest, Envelope, EnvelopeError, PublicKey, SecretKey, Signer as _};
 
-use crate::core::Core;
+use crate::core::{Core, Facts};
 
 /// Life of a directive: a node begins nothing new when the controller has been out of reach for longer.
 const LIFE: DurationMs = DurationMs::from_secs(60 * 60);
@@ -30,6 +30,20 @@ pub(crate) struct Issued {
     pub(crate) envelope: Envelope,
     /// To be logged before it leaves; absent when the site was told the same before.
     pub(crate) news: Option<DirectiveMark>,
+}
+
+/// What is wanted of a site, out of one state.
+pub(crate) struct Wanted {
+    rollouts: Vec<SiteRollout>,
+    seq: u64,
+    /// What the site was told last.
+    told: Option<Digest>,
+}
+
+impl Wanted {
+    pub(crate) fn of(facts: &Facts, site: &SiteId) -> Self {
+        Self { rollouts: facts.engine.directive(site), seq: facts.seq(), told: facts.registry.told(site) }
+    }
 }
 
 /// What was signed last for each site.
@@ -60,8 +74,18 @@ impl Directives {
         now: Timestamp,
     ) -> Result<Issued, EnvelopeError> {
         // Content and counter out of one state: a lower counter can then never carry newer content.
-        let (rollouts, seq, told): (Vec<SiteRollout>, u64, Option<Digest>) =
-            core.read(|facts| (facts.engine.directive(site), facts.seq(), facts.registry.told(site)));
+        let wanted = core.read(|facts| Wanted::of(facts, site));
+        self.issue(wanted, key, site, now)
+    }
+
+    /// The directive that says what is wanted, signed; the last one again where that says the same and lives long enough.
+    pub(crate) fn issue(
+        &self,
+        Wanted { rollouts, seq, told }: Wanted,
+        key: &SecretKey,
+        site: &SiteId,
+        now: Timestamp,
+    ) -> Result<Issued, EnvelopeError> {
         let content = Digest::of(&serde_json::to_vec(&rollouts)?);
         let is_news = told.map_or(!rollouts.is_empty(), |told| told != content);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);

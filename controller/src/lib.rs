@@ -5,7 +5,8 @@
 //!
 //! Rooms: `ca` (who is calling), `core` (the one owner of the state: journal first, then act), `registry` (tokens, node
 //! keys, documents), `images` (the TUF repository), `log` (the audit log's tree and checkpoints, and who witnesses them),
-//! `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`.
+//! `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`; `pure` is the door to what decides, for a
+//! simulation.
 //!
 //! **Invariant:** nothing is answered, shown or sent that is not on disk.
 //! **Invariant:** this crate decides nothing about a rollout; `wardround-rollout-plans` does.
@@ -20,6 +21,7 @@ mod images;
 mod log;
 mod operators;
 mod payloads;
+pub mod pure;
 mod registry;
 mod run;
 mod setup;

@@ -81,19 +81,37 @@ pub(crate) async fn watch(core: Core, rule: SilenceRule, stop: CancellationToken
 }
 
 fn silent(core: &Core, rule: SilenceRule, started: Timestamp, now: Timestamp) -> Vec<SiteId> {
-    let least = rule.least();
-    let quiet = |heard: Option<Timestamp>| now.since(heard.unwrap_or(started).max(started));
-    let suspects: BTreeMap<SiteId, DurationMs> = core.read(|facts| {
-        let nodes = facts.registry.nodes().filter(|(site, _)| !facts.registry.is_silent(site));
-        nodes
-            .map(|(site, _)| (site.clone(), quiet(core.hub().link(site).heard)))
-            .filter(|(_, quiet)| *quiet >= least)
-            .collect()
-    });
+    let heard = |site: &SiteId| core.hub().link(site).heard;
+    let suspects = core.read(|facts| suspects(facts, rule, &heard, started, now));
     // The directive is looked at only for those few, each under a short lock of its own.
     let over =
         |site: &SiteId, quiet: DurationMs| core.read(|f| rule.limit(f, site).is_some_and(|limit| quiet >= limit));
     suspects.into_iter().filter(|(site, quiet)| over(site, *quiet)).map(|(site, _)| site).collect()
+}
+
+fn suspects(
+    facts: &Facts,
+    rule: SilenceRule,
+    heard: &dyn Fn(&SiteId) -> Option<Timestamp>,
+    started: Timestamp,
+    now: Timestamp,
+) -> BTreeMap<SiteId, DurationMs> {
+    let least = rule.least();
+    let quiet = |heard: Option<Timestamp>| now.since(heard.unwrap_or(started).max(started));
+    let nodes = facts.registry.nodes().filter(|(site, _)| !facts.registry.is_silent(site));
+    nodes.map(|(site, _)| (site.clone(), quiet(heard(site)))).filter(|(_, quiet)| *quiet >= least).collect()
+}
+
+/// The sites that count as silent now, out of one state; `heard` says when each was heard last.
+pub(crate) fn silent_of(
+    facts: &Facts,
+    rule: SilenceRule,
+    heard: &dyn Fn(&SiteId) -> Option<Timestamp>,
+    started: Timestamp,
+    now: Timestamp,
+) -> Vec<SiteId> {
+    let over = |(site, quiet): (SiteId, DurationMs)| (quiet >= rule.limit(facts, &site)?).then_some(site);
+    suspects(facts, rule, heard, started, now).into_iter().filter_map(over).collect()
 }
 
 #[cfg(test)]

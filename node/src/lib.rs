@@ -7,6 +7,7 @@
 //! | `identity`, `enrol` | who the node is, and how a token made it so |
 //! | `sync` | everything that talks to the controller |
 //! | `cache` | payload chunks, content-addressed |
+//! | `pure` | what decides, without the shell around it, for whoever runs it in another world |
 //! | `executor` | the one loop that owns the state, and the tasks that act |
 //! | `config`, `device`, `installers`, `transports`, `probes` | the site and the means to reach it |
 //!
@@ -23,6 +24,7 @@ mod identity;
 pub mod installers;
 mod machine;
 pub mod probes;
+pub mod pure;
 mod sync;
 pub mod transports;
 mod trust;

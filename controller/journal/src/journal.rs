@@ -76,6 +76,40 @@ impl std::fmt::Debug for Journal {
     }
 }
 
+/// Where records are added: what a caller needs for "first written down, then acted on", on a real disk or on a
+/// simulated one.
+pub trait Log {
+    /// As [`Journal::append`].
+    ///
+    /// # Errors
+    /// As there.
+    fn append(&self, record: &[u8]) -> Result<u64, JournalError>;
+    /// As [`Journal::append_urgent`].
+    ///
+    /// # Errors
+    /// As there.
+    fn append_urgent(&self, record: &[u8]) -> Result<u64, JournalError>;
+    /// As [`Journal::sync`].
+    ///
+    /// # Errors
+    /// As there.
+    fn sync(&self) -> Result<(), JournalError>;
+}
+
+impl Log for Journal {
+    fn append(&self, record: &[u8]) -> Result<u64, JournalError> {
+        Self::append(self, record)
+    }
+
+    fn append_urgent(&self, record: &[u8]) -> Result<u64, JournalError> {
+        Self::append_urgent(self, record)
+    }
+
+    fn sync(&self) -> Result<(), JournalError> {
+        Self::sync(self)
+    }
+}
+
 impl Journal {
     /// Opens or makes the journal in `dir` and checks it: format, every checksum, no gap between records, nothing missing
     /// after the newest snapshot. A record whose last parts are missing at the very end was never acknowledged: it is removed.
@@ -307,7 +341,7 @@ impl Journal {
 
     /// Reads everything once and gives the number of the last record.
     fn check_records(&self) -> Result<u64, JournalError> {
-        let mut all = Records::new(&self.records, 0, None);
+        let mut all = Records::stored(&self.records, 0, None);
         let (mut first, mut last) = (None, None);
         while let Some(found) = all.next() {
             match found {

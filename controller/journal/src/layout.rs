@@ -61,21 +61,23 @@ pub(crate) const SNAPSHOT_HEADER_BYTES: usize = 28;
 const SNAPSHOT_PREFIX: &str = "snapshot-";
 
 /// Key of a part.
-pub(crate) fn key(seq: u64, part: u16) -> [u8; 10] {
+#[must_use]
+pub fn key(seq: u64, part: u16) -> [u8; 10] {
     let mut key = [0; 10];
     key[..8].copy_from_slice(&seq.to_be_bytes());
     key[8..].copy_from_slice(&part.to_be_bytes());
     key
 }
 
-/// Sequence number and part of a key.
-pub(crate) fn parse_key(key: &[u8]) -> Option<(u64, u16)> {
+/// Sequence number and part of a key; `None` for what is none.
+#[must_use]
+pub fn parse_key(key: &[u8]) -> Option<(u64, u16)> {
     let (seq, part) = key.split_first_chunk::<8>()?;
     Some((u64::from_be_bytes(*seq), u16::from_be_bytes(part.try_into().ok()?)))
 }
 
 /// The parts of a record, in order, with their numbers.
-pub(crate) fn parts(seq: u64, record: &[u8]) -> impl Iterator<Item = (u16, Vec<u8>)> {
+pub fn parts(seq: u64, record: &[u8]) -> impl Iterator<Item = (u16, Vec<u8>)> {
     let count = record.len().div_ceil(PART_BYTES).max(1);
     (0..count).map(move |index| {
         let content = &record[index * PART_BYTES..record.len().min((index + 1) * PART_BYTES)];

@@ -26,6 +26,6 @@ mod snapshot;
 mod tests;
 
 pub use error::JournalError;
-pub use journal::{Journal, Options, SideEntry};
+pub use journal::{Journal, Log, Options, SideEntry};
 pub use layout::{PART_BYTES, RECORD_BYTES_MAX, SIDE_KEY_BYTES_MAX, SIDE_VALUE_BYTES_MAX, SNAPSHOT_BYTES_MAX};
-pub use replay::Replay;
+pub use replay::{Replay, Whole, whole};

@@ -25,6 +25,8 @@ mod token;
 mod vitals;
 
 pub(crate) use guard::GuardLayer;
+pub(crate) use node::{news, read_report};
+pub(crate) use order::read_order;
 pub(crate) use vitals::Vitals;
 
 use std::{

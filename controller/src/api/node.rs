@@ -21,7 +21,7 @@ use wardround_signing::{Digest, Envelope, KeyId, Policy, PublicKey, VerifyError,
 use super::{Api, Service, blocking, certificate_end, convert, node, status};
 use crate::{
     clock,
-    core::{Change, NodeStream, Nudge},
+    core::{Change, Facts, NodeStream, Nudge},
     registry::RegistryEvent,
 };
 
@@ -241,26 +241,7 @@ impl Api {
 
     /// Takes in what is new, in order, up to the first gap.
     async fn take_reports(&self, site: &SiteId, reports: Vec<(Report, KeyId, Envelope)>) -> Result<(), Status> {
-        let (acked, silent) = self.core.read(|facts| (facts.engine.acked_seq(site), facts.registry.is_silent(site)));
-        let mut changes: Vec<Change> = Vec::new();
-        if silent {
-            changes.push(Event::SiteHeard { site: site.clone() }.into());
-        }
-        let mut next = acked + 1;
-        for (report, key, envelope) in reports {
-            if report.seq < next {
-                continue;
-            }
-            if report.seq > next {
-                break;
-            }
-            next += 1;
-            // Another node may enrol before this is written down: the report then counts no more.
-            let (site, node_key) = (site.clone(), Some(key));
-            let envelope = report.body.is_proof().then_some(envelope);
-            let event = Event::Report { site, seq: report.seq, at: report.at, body: report.body, node_key, envelope };
-            changes.push(event.into());
-        }
+        let changes = self.core.read(|facts| news(facts, site, reports));
         if changes.is_empty() {
             return Ok(());
         }
@@ -277,12 +258,40 @@ impl Api {
     }
 }
 
-struct Unverified {
-    code: Code,
-    why: String,
+/// What of these verified reports is new, in order, up to the first gap.
+pub(crate) fn news(facts: &Facts, site: &SiteId, reports: Vec<(Report, KeyId, Envelope)>) -> Vec<Change> {
+    let (acked, silent) = (facts.engine.acked_seq(site), facts.registry.is_silent(site));
+    let mut changes: Vec<Change> = Vec::new();
+    if silent {
+        changes.push(Event::SiteHeard { site: site.clone() }.into());
+    }
+    let mut next = acked + 1;
+    for (report, key, envelope) in reports {
+        if report.seq < next {
+            continue;
+        }
+        if report.seq > next {
+            break;
+        }
+        next += 1;
+        // Another node may enrol before this is written down: the report then counts no more.
+        let (site, node_key) = (site.clone(), Some(key));
+        let envelope = report.body.is_proof().then_some(envelope);
+        let event = Event::Report { site, seq: report.seq, at: report.at, body: report.body, node_key, envelope };
+        changes.push(event.into());
+    }
+    changes
 }
 
-fn read_report(site: &SiteId, key: PublicKey, envelope: &Envelope) -> Result<Report, Unverified> {
+/// Why a report does not count.
+#[derive(Debug)]
+pub(crate) struct Unverified {
+    code: Code,
+    /// One sentence.
+    pub(crate) why: String,
+}
+
+pub(crate) fn read_report(site: &SiteId, key: PublicKey, envelope: &Envelope) -> Result<Report, Unverified> {
     let report: Report = match verify(envelope, &Policy::node(key)) {
         Ok(verified) => verified.into_document(),
         Err(error) => {

@@ -6,9 +6,34 @@ use wardround_rollout_plans::{
     engine::{Event, RolloutState},
     model::{Command, Order, REASON_BYTES_MAX, RolloutId, Signatory},
 };
-use wardround_signing::{Policy, Verified, verify};
+use wardround_signing::{Envelope, Policy, Role, TrustAnchor, Verified, VerifyError, verify};
 
 use super::{Api, convert, signature::unsigned, status};
+
+/// The event of an order that people of the right roles have signed. `waiting` is what the engine holds of the very same
+/// bytes.
+pub(crate) fn read_order(
+    envelope: &mut Envelope,
+    waiting: Option<Envelope>,
+    people: &TrustAnchor,
+) -> Result<Event, VerifyError> {
+    // The second person signs the very bytes that wait: with what is there it is looked at as a whole.
+    waiting.into_iter().flat_map(|waiting| waiting.signatures).for_each(|s| {
+        if envelope.signatures.iter().all(|n| n.keyid != s.keyid) {
+            envelope.signatures.insert(0, s);
+        }
+    });
+    let roles = match envelope.peek_unverified::<Order>() {
+        Ok(draft) => draft.command.needs().roles,
+        // It is refused by the verification, which says why.
+        Err(_) => &Role::PEOPLE[..],
+    };
+    let verified: Verified<Order> = verify(envelope, &Policy::any_of(people, roles))?;
+    let signers = verified.signers().iter().map(Signatory::from).collect();
+    // Strangers' signatures go no further.
+    envelope.signatures.retain(|s| verified.signers().iter().any(|known| known.keyid == s.keyid));
+    Ok(Event::order(verified.into_document(), signers, envelope.clone()))
+}
 
 impl Api {
     /// Takes in an order and answers with the rollout after it. The answer comes when the order is on disk.
@@ -27,26 +52,14 @@ impl Api {
         if draft.reason.len() > REASON_BYTES_MAX {
             return Err(status::invalid("order", format!("the reason is over {REASON_BYTES_MAX} bytes")));
         }
-        // The second person signs the very bytes that wait: with what is there it is looked at as a whole.
-        if let Some(waiting) = self.core.read(|facts| facts.engine.waiting_order(&draft.rollout, &envelope)) {
-            waiting.signatures.into_iter().for_each(|s| {
-                if envelope.signatures.iter().all(|n| n.keyid != s.keyid) {
-                    envelope.signatures.insert(0, s);
-                }
-            });
-        }
-        let (people, roles) = (self.people()?, draft.command.needs().roles);
-        let verified: Verified<Order> =
-            verify(&envelope, &Policy::any_of(&people, roles)).map_err(|e| status::verify("this order", &e))?;
+        let people = self.people()?;
+        let waiting = self.core.read(|facts| facts.engine.waiting_order(&draft.rollout, &envelope));
+        let event = read_order(&mut envelope, waiting, &people).map_err(|e| status::verify("this order", &e))?;
         if matches!(draft.command, Command::Start | Command::Approve { .. } | Command::Resume { .. }) {
             self.counts(&draft.rollout).await?;
         }
-        let signers = verified.signers().iter().map(Signatory::from).collect();
-        // Strangers' signatures go no further.
-        envelope.signatures.retain(|s| verified.signers().iter().any(|known| known.keyid == s.keyid));
-        let order = verified.into_document();
-        let rollout = order.rollout.clone();
-        self.core.submit(Event::order(order, signers, envelope)).await.map_err(|e| status::core(&e))?;
+        let rollout = draft.rollout;
+        self.core.submit(event).await.map_err(|e| status::core(&e))?;
         self.rollout(&rollout).await
     }
 

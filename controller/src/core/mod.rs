@@ -6,17 +6,20 @@
 mod audit;
 mod facts;
 mod hub;
+mod judge;
 mod peers;
 mod record;
 mod steady;
 mod writer;
 
 pub(crate) use audit::{read_audit, read_leaves};
-pub(crate) use facts::Facts;
+pub(crate) use facts::{Applied, Facts};
 pub(crate) use hub::{Hub, NodeStream, Nudge};
+pub(crate) use judge::{Judged, judge};
 pub(crate) use peers::{Peers, Presence};
-pub(crate) use record::{Change, Entry, Subject};
-pub(crate) use writer::{Limits, RecoveryError, Writer};
+pub(crate) use record::{Change, Entry, Record, Subject};
+pub use steady::Steady;
+pub(crate) use writer::{Limits, RecoveryError, Writer, write_down};
 
 use std::sync::{Arc, PoisonError, RwLock};
 

@@ -18,7 +18,7 @@ const APART_MAX_MS: i64 = 60_000;
 
 /// The clock.
 #[derive(Debug)]
-pub(super) struct Steady {
+pub struct Steady {
     from: Timestamp,
     at: Instant,
     apart_ms: i64,
@@ -27,12 +27,13 @@ pub(super) struct Steady {
 
 impl Steady {
     /// Begins at `from`.
-    pub(super) fn new(from: Timestamp, at: Instant) -> Self {
+    #[must_use]
+    pub fn new(from: Timestamp, at: Instant) -> Self {
         Self { from, at, apart_ms: 0, told: false }
     }
 
     /// The time at the moment `at`, when the wall clock says `wall`.
-    pub(super) fn now(&mut self, wall: Timestamp, at: Instant) -> Timestamp {
+    pub fn now(&mut self, wall: Timestamp, at: Instant) -> Timestamp {
         let passed = at.saturating_duration_since(self.at);
         let passed_ms = i64::try_from(passed.as_millis()).unwrap_or(i64::MAX);
         let counted = Timestamp(self.from.0.saturating_add(passed_ms));
@@ -47,7 +48,8 @@ impl Steady {
     }
 
     /// What a person must be told about the wall clock, if they have not been told yet.
-    pub(super) fn warning(&self) -> Option<String> {
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
         if self.told || self.apart_ms.abs() <= APART_MAX_MS {
             return None;
         }
@@ -60,12 +62,12 @@ impl Steady {
     }
 
     /// The warning was written down.
-    pub(super) fn told(&mut self) {
+    pub fn told(&mut self) {
         self.told = true;
     }
 
     /// Once the two agree again, the next jump is news.
-    pub(super) fn settled(&mut self) {
+    pub fn settled(&mut self) {
         self.told &= self.apart_ms.abs() > APART_MAX_MS;
     }
 }

@@ -1,7 +1,7 @@
 //! The writer task: batch, journal, sync, step, act, answer; in this order and by nobody else.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -11,16 +11,17 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use wardround_journal::{Journal, JournalError};
+use wardround_journal::{Journal, JournalError, Log};
 use wardround_rollout_plans::{
     engine::Event,
     model::{AuditEntry, Timestamp},
 };
 
 use super::{
-    Change, Command, Core, CoreError, Entry, Facts, Hub, Outcomes, Subject, WAITING_MAX,
+    Change, Command, Core, CoreError, Entry, Facts, Hub, Outcomes, WAITING_MAX,
     audit::put_leaf,
     facts::Applied,
+    judge::{Judged, judge},
     record::{Record, RecordError},
     steady::Steady,
 };
@@ -248,37 +249,21 @@ impl Writer {
         }
     }
 
-    /// Judges what can be judged before the journal; the rest goes into `events` and is judged by its step.
-    /// On a low disk only commands that are urgent as a whole are taken: their answer can't be told apart by change.
+    /// [`judge`]; commands for which there is no room are answered at once.
     fn judge(&self, batch: Vec<Command>, now: Timestamp, low: Option<&str>, events: &mut Vec<Change>) -> Vec<Pending> {
-        self.core.read(|facts| {
-            let mut touched: HashSet<Subject> = HashSet::new();
-            let mut judged = Vec::new();
-            for mut command in batch {
-                if let Some(why) = low.filter(|_| !command.changes.iter().all(Change::is_urgent)) {
-                    let why = format!("{why}; halt, pause and roll back still work");
+        let take = |mut command: Command| (std::mem::take(&mut command.changes), command);
+        let (changes, commands): (Vec<Vec<Change>>, Vec<Command>) = batch.into_iter().map(take).unzip();
+        let judged = self.core.read(|facts| judge(facts, changes, now, low, events));
+        let mut pending = Vec::new();
+        for (command, judged) in commands.into_iter().zip(judged) {
+            match judged {
+                Judged::Full(why) => {
                     let _ = command.reply.send(Err(CoreError::DiskFull(why)));
-                    continue;
                 }
-                let mut outcomes = Vec::new();
-                for change in std::mem::take(&mut command.changes) {
-                    let subjects: Vec<Subject> = change.0.iter().map(super::Entry::subject).collect();
-                    // An entry that depends on another of this batch can't be judged yet.
-                    let depends = subjects.iter().any(|s| *s != Subject::None && touched.contains(s));
-                    let refusal = if depends { None } else { facts.check(&change, now).err() };
-                    match refusal {
-                        Some(refusal) => outcomes.push(Some(Err(refusal))),
-                        None => {
-                            touched.extend(subjects);
-                            events.push(change);
-                            outcomes.push(None);
-                        }
-                    }
-                }
-                judged.push(Pending { command, outcomes });
+                Judged::Outcomes(outcomes) => pending.push(Pending { command, outcomes }),
             }
-            judged
-        })
+        }
+        pending
     }
 
     /// Why there is no room for new work. A disk that can't be asked counts as full.
@@ -290,17 +275,7 @@ impl Writer {
     /// unknown what is on disk.
     async fn write(&self, bytes: Vec<u8>, urgent: bool) -> Result<u64, CoreError> {
         let journal = Arc::clone(&self.core.journal);
-        blocking(move || {
-            let appended = if urgent { journal.append_urgent(&bytes) } else { journal.append(&bytes) };
-            let seq = appended.map_err(|error| match error {
-                JournalError::Full { .. } => CoreError::DiskFull(error.to_string()),
-                JournalError::TooLarge { .. } => CoreError::TooLarge(error.to_string()),
-                _ => CoreError::Broken(error.to_string()),
-            })?;
-            journal.sync().map_err(|error| CoreError::Broken(error.to_string()))?;
-            Ok(seq)
-        })
-        .await
+        blocking(move || write_down(&*journal, &bytes, urgent)).await
     }
 
     fn apply(&self, seq: u64, record: &Record) -> Applied {
@@ -372,6 +347,18 @@ impl Pending {
             .collect();
         let _ = self.command.reply.send(Ok(outcomes));
     }
+}
+
+/// A record is written down when it is synced: nothing may be applied, answered or sent before.
+pub(crate) fn write_down(log: &dyn Log, bytes: &[u8], urgent: bool) -> Result<u64, CoreError> {
+    let appended = if urgent { log.append_urgent(bytes) } else { log.append(bytes) };
+    let seq = appended.map_err(|error| match error {
+        JournalError::Full { .. } => CoreError::DiskFull(error.to_string()),
+        JournalError::TooLarge { .. } => CoreError::TooLarge(error.to_string()),
+        _ => CoreError::Broken(error.to_string()),
+    })?;
+    log.sync().map_err(|error| CoreError::Broken(error.to_string()))?;
+    Ok(seq)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -16,7 +16,7 @@ use wardround_signing::{
 
 use super::{ImageError, Repository};
 use crate::{
-    core::{Change, Core, Facts},
+    core::{Change, Facts},
     registry::{Document as Held, RegistryEvent, Signed},
 };
 
@@ -83,21 +83,19 @@ fn standing(images: &Images, path: &str, held: Digest) -> (BTreeSet<Role>, bool)
 }
 
 /// The changes that bring the record of patches and rollouts up to what is published.
-pub(super) fn changes(core: &Core, images: &Images) -> Vec<Change> {
+pub(super) fn changes(facts: &Facts, images: &Images) -> Vec<Change> {
     let signers: BTreeMap<Role, Vec<String>> = SIGNING
         .into_iter()
         .map(|(name, role)| (role, images.signers(name).into_iter().map(|signer| signer.holder).collect()))
         .collect();
-    core.read(|facts| {
-        let patches = facts.registry.patches().keys().map(|id| (patch_path(id.as_str()), Document::Patch(id.clone())));
-        let rollouts = facts.registry.rollouts().keys();
-        let rollouts = rollouts.map(|id| {
-            let version = facts.registry.version(id);
-            (rollout_path(id.as_str(), u64::from(version)), Document::Rollout(id.clone(), version))
-        });
-        let all = patches.chain(rollouts).filter_map(|(path, document)| Some((path.ok()?, document)));
-        all.flat_map(|(path, document)| change(facts, images, &path, document, &signers)).collect()
-    })
+    let patches = facts.registry.patches().keys().map(|id| (patch_path(id.as_str()), Document::Patch(id.clone())));
+    let rollouts = facts.registry.rollouts().keys();
+    let rollouts = rollouts.map(|id| {
+        let version = facts.registry.version(id);
+        (rollout_path(id.as_str(), u64::from(version)), Document::Rollout(id.clone(), version))
+    });
+    let all = patches.chain(rollouts).filter_map(|(path, document)| Some((path.ok()?, document)));
+    all.flat_map(|(path, document)| change(facts, images, &path, document, &signers)).collect()
 }
 
 fn change(
@@ -156,8 +154,7 @@ impl Repository {
         let task = tokio::spawn(async move {
             let _turn = repository.turn.lock().await;
             let Some(view) = repository.view() else { return Ok(()) };
-            let mut changes = changes(&repository.core, &view.images);
-            changes.extend(super::amendments::changes(&repository.core, &view.images));
+            let changes = repository.core.read(|facts| super::all_changes(facts, &view.images));
             if !changes.is_empty() {
                 repository.core.submit_all(changes).await?;
             }

@@ -38,10 +38,22 @@ use wardround_signing::{
 };
 
 use self::files::{Folder, parse_name};
-use crate::{clock, core::Core, registry::ImageRecord, setup::InitError};
+use crate::{
+    clock,
+    core::{Change, Core, Facts},
+    registry::ImageRecord,
+    setup::InitError,
+};
 
 /// Roots that the controller's own check walks through: older ones were checked when they were the present ones.
 const ROOTS_CHECKED: u64 = 32;
+
+/// The changes that bring the record of patches, rollouts and versions that wait up to what is published.
+pub(crate) fn all_changes(facts: &Facts, images: &Images) -> Vec<Change> {
+    let mut changes = documents::changes(facts, images);
+    changes.extend(amendments::changes(facts, images));
+    changes
+}
 
 /// The repository of this controller.
 pub(crate) struct Repository {

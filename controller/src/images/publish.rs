@@ -11,7 +11,7 @@ use wardround_signing::{
     },
 };
 
-use super::{ImageError, KeyRing, Repository, View, documents, moment, read_back};
+use super::{ImageError, KeyRing, Repository, View, moment, read_back};
 use crate::{
     core::Change,
     registry::{FilePin, RegistryEvent},
@@ -116,8 +116,7 @@ impl Repository {
         })
         .await?;
         let mut changes = vec![Change::from(RegistryEvent::ImagesPublished { files: pins, text: text.clone() })];
-        changes.extend(documents::changes(&self.core, &images));
-        changes.extend(super::amendments::changes(&self.core, &images));
+        changes.extend(self.core.read(|facts| super::all_changes(facts, &images)));
         let outcomes = self.core.submit_all(changes).await?;
         for refusal in outcomes.into_iter().filter_map(Result::err) {
             tracing::error!(%refusal, "a document's new standing was not recorded");

@@ -4,8 +4,10 @@
 //! process: actions, acknowledgements and reports leave only after the sync.
 
 mod essential;
+mod group;
 mod monitor;
 mod owner;
+pub mod record;
 mod site;
 mod store;
 mod tasks;
@@ -17,8 +19,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::Timestamp;
 
+pub use group::{Absorbed, Batch, absorb};
 pub(crate) use owner::Owner;
 pub(crate) use site::Site;
+pub use tasks::install_outcome;
 
 use crate::{
     NodeError,

@@ -6,15 +6,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use wardround_journal::JournalError;
 use wardround_rollout_plans::model::{DeploymentState, DeviceId, ProbeAnswer, RolloutId, SystemId};
-use wardround_signing::{Digest, Envelope};
+use wardround_signing::Digest;
 
-use super::{Site, now, store::Store, tasks::Tasks};
+use super::{Absorbed, Batch, Site, group::absorb, now, store::Store, tasks::Tasks};
 use crate::{
     NodeError,
     cache::Cache,
     identity::Identity,
-    machine::{Action, Found, Input, Monitored, NodeState, OrderMark, Phase, SiteView, Wishes},
-    sync::{REPORT_BYTES_MAX, REPORTS_MAX, Wakers},
+    machine::{Found, Input, Monitored, NodeState, OrderMark, Phase, SiteView, Wishes},
+    sync::Wakers,
     trust::{Documents, Refusal},
 };
 
@@ -25,35 +25,11 @@ const SLEEP_MAX: Duration = Duration::from_secs(5);
 /// Shortest sleep while the disk has no room: a deadline that can't be journalled stays due.
 const SLEEP_FULL: Duration = Duration::from_secs(1);
 
-/// Reports for one check-in.
-pub(crate) struct Batch {
-    /// Highest sequence number that the controller has acknowledged so far.
-    pub(crate) acked: u64,
-    /// Signed, oldest first.
-    pub(crate) reports: Vec<Envelope>,
-    /// More are waiting.
-    pub(crate) more: bool,
-    /// Counter of the newest directive accepted.
-    pub(crate) directive_counter: u64,
-}
-
 pub(super) enum Message {
     Input(Input),
     /// Answered once it is on disk and in force; `false` when the disk has no room for it.
     Settled(Input, oneshot::Sender<bool>),
     Batch(oneshot::Sender<Batch>),
-}
-
-impl Message {
-    fn is_halt(&self) -> bool {
-        matches!(self, Self::Input(Input::Halt(_)) | Self::Settled(Input::Halt(_), _))
-    }
-}
-
-/// Inputs that nobody says again. Without room in the journal they wait here instead of being forgotten: the answer of a
-/// task would leave its deployment waiting for ever, a halt would not hold, a changed site file would not count.
-fn is_said_once(input: &Input) -> bool {
-    matches!(input, Input::Restarted | Input::Site(_) | Input::Halt(_) | Input::Alarm { .. } | Input::Done { .. })
 }
 
 /// The way to the loop. When the loop has ended nothing is listened to any more, and calls return at once.
@@ -174,55 +150,21 @@ impl Work {
     async fn take(&mut self, group: &mut Vec<Message>) -> Result<(), JournalError> {
         let at = now();
         let last = self.state.outbox().last();
-        let mut actions: Vec<Action> = Vec::new();
-        let mut settled = Vec::new();
         let mut batches = Vec::new();
-        let mut appended = false;
-        // What found no room before comes before what is newer.
-        let postponed = std::mem::take(&mut self.postponed);
-        group.splice(0..0, postponed.into_iter().map(Message::Input));
-        let was_full = std::mem::take(&mut self.full);
-        // Halts before everything else: what waited in the same queue must not begin an install behind one.
-        group.sort_by_key(|message| !message.is_halt());
+        let mut inputs = Vec::new();
         for message in group.drain(..) {
-            let (input, reply) = match message {
-                Message::Batch(reply) => {
-                    batches.push(reply);
-                    continue;
-                }
-                Message::Settled(input, reply) => (input, Some(reply)),
-                Message::Input(input) => (input, None),
-            };
-            let mut taken = true;
-            if self.state.is_news(&input, at) {
-                match self.store.append(&input, at) {
-                    Ok(()) => {
-                        actions.extend(self.state.step(&input, at));
-                        appended = true;
-                    }
-                    // Nothing new is begun on a full disk. What the controller wants comes again with a later check-in.
-                    Err(error @ JournalError::Full { .. }) => {
-                        if !(was_full || self.full) {
-                            tracing::error!(%error, hint = error.hint(), "the disk is nearly full: nothing new is begun");
-                        }
-                        self.full = true;
-                        taken = false;
-                        if is_said_once(&input) {
-                            // Of the site file only the newest counts.
-                            let site = matches!(input, Input::Site(_));
-                            self.postponed.retain(|known| !(site && matches!(known, Input::Site(_))));
-                            self.postponed.push(input);
-                        }
-                    }
-                    // A controller that wants too much at once must not stop the watch over what is installed.
-                    Err(error @ JournalError::TooLarge { .. }) if matches!(input, Input::Wishes(_)) => {
-                        tracing::error!(%error, "a directive is too large to be journalled and is not obeyed");
-                        taken = false;
-                    }
-                    Err(error) => return Err(error),
-                }
+            match message {
+                Message::Batch(reply) => batches.push(reply),
+                Message::Settled(input, reply) => inputs.push((input, Some(reply))),
+                Message::Input(input) => inputs.push((input, None)),
             }
-            settled.extend(reply.map(|reply| (reply, taken)));
+        }
+        let store = &self.store;
+        let absorbed = absorb(&mut self.state, &mut self.postponed, inputs, at, &mut |input| store.append(input, at))?;
+        let Absorbed { actions, settled, appended, full } = absorbed;
+        let was_full = std::mem::replace(&mut self.full, full.is_some());
+        if let Some(error) = full.filter(|_| !was_full) {
+            tracing::error!(%error, hint = error.hint(), "the disk is nearly full: nothing new is begun");
         }
         if appended {
             self.store.sync().await?;
@@ -231,10 +173,10 @@ impl Work {
             self.tasks.begin(action);
         }
         for (reply, taken) in settled {
-            let _ = reply.send(taken);
+            let _ = reply.map(|reply| reply.send(taken));
         }
         for reply in batches {
-            let _ = reply.send(self.batch());
+            let _ = reply.send(Batch::of(&self.state, &self.identity.report_key));
         }
         if self.state.outbox().last() > last {
             self.wakers.news.notify_one();
@@ -256,30 +198,6 @@ impl Work {
             }
         }
         Ok(())
-    }
-
-    fn batch(&self) -> Batch {
-        let mut bytes = 0;
-        let mut reports = Vec::new();
-        let mut more = false;
-        for report in self.state.outbox().waiting() {
-            // Ed25519 is deterministic: a report that is sent again has the same bytes.
-            let envelope = match Envelope::seal(report, &self.identity.report_key) {
-                Ok(envelope) => envelope,
-                Err(error) => {
-                    tracing::error!(%error, seq = report.seq, "a report can't be signed");
-                    break;
-                }
-            };
-            bytes += envelope.payload.len() + 256;
-            if reports.len() >= REPORTS_MAX || (bytes > REPORT_BYTES_MAX && !reports.is_empty()) {
-                more = true;
-                break;
-            }
-            reports.push(envelope);
-        }
-        let acked = self.state.outbox().acked();
-        Batch { acked, reports, more, directive_counter: self.state.directive_counter() }
     }
 
     fn collect_garbage(&self) {

@@ -5,33 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use serde::{Deserialize, Serialize};
 use wardround_journal::{Journal, JournalError, Options};
-use wardround_rollout_plans::model::{GoalAction, Mode, SiteId, Timestamp};
+use wardround_rollout_plans::model::{SiteId, Timestamp};
 
+use super::record;
 use crate::{
     NodeError,
     machine::{Input, NodeState},
 };
 
-/// Form of the records and snapshots.
-const VERSION: u32 = 1;
 /// Records between two snapshots: replaying so many takes a fraction of a second.
 const SNAPSHOT_EVERY: u64 = 2_000;
 const MIB: u64 = 1024 * 1024;
-
-#[derive(Serialize, Deserialize)]
-struct Record {
-    v: u32,
-    at: Timestamp,
-    input: Input,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Snapshot {
-    v: u32,
-    state: NodeState,
-}
 
 /// The open journal.
 pub(super) struct Store {
@@ -51,18 +36,11 @@ impl Store {
         let damaged = |seq: u64| move |why: String| NodeError::Record { seq, why };
         let (after, mut state) = match journal.latest_snapshot().map_err(broken)? {
             None => (0, NodeState::new(site.clone())),
-            Some((seq, bytes)) => {
-                let snapshot: Snapshot =
-                    serde_json::from_slice(&bytes).map_err(|e| damaged(seq)(format!("snapshot: {e}")))?;
-                (seq, known(snapshot.v, snapshot.state).map_err(damaged(seq))?)
-            }
+            Some((seq, bytes)) => (seq, record::restore(&bytes).map_err(damaged(seq))?),
         };
-        for record in journal.replay(after) {
-            let (seq, bytes) = record.map_err(broken)?;
-            let record: Record = serde_json::from_slice(&bytes).map_err(|e| damaged(seq)(e.to_string()))?;
-            let input = known(record.v, record.input).map_err(damaged(seq))?;
-            // What followed from it has been done or is given out anew after the restart.
-            let _ = state.step(&input, record.at);
+        for found in journal.replay(after) {
+            let (seq, bytes) = found.map_err(broken)?;
+            record::replay(&mut state, &bytes).map_err(damaged(seq))?;
         }
         if state.outbox().site() != site {
             return Err(damaged(after)(format!("the journal is that of site {}", state.outbox().site())));
@@ -77,10 +55,7 @@ impl Store {
 
     /// Adds an input. It counts after [`Store::sync`].
     pub(super) fn append(&self, input: &Input, at: Timestamp) -> Result<(), JournalError> {
-        let record = Record { v: VERSION, at, input: input.clone() };
-        let bytes = serde_json::to_vec(&record).map_err(|e| JournalError::Misuse(e.to_string()))?;
-        // New work needs a disk with room; what is under way may use the reserve, so that it can be finished.
-        if is_urgent(input) { self.journal.append_urgent(&bytes) } else { self.journal.append(&bytes) }.map(drop)
+        record::append(&*self.journal, input, at)
     }
 
     /// Makes what was added survive a power cut.
@@ -95,32 +70,11 @@ impl Store {
         if seq < self.snapshot_at + SNAPSHOT_EVERY {
             return Ok(false);
         }
-        let snapshot = Snapshot { v: VERSION, state: state.clone() };
-        let journal = Arc::clone(&self.journal);
-        blocking(move || {
-            let bytes = serde_json::to_vec(&snapshot).map_err(|e| JournalError::Misuse(e.to_string()))?;
-            journal.put_snapshot(seq, &bytes)
-        })
-        .await?;
+        let (state, journal) = (state.clone(), Arc::clone(&self.journal));
+        blocking(move || journal.put_snapshot(seq, &record::snapshot(&state)?)).await?;
         self.snapshot_at = seq;
         Ok(true)
     }
-}
-
-/// What makes things safer: it may use the disk's reserve. A directive that takes something back or halts is of that kind;
-/// what else it wants needs room for its payload first.
-fn is_urgent(input: &Input) -> bool {
-    match input {
-        Input::Site(_) => false,
-        Input::Wishes(wishes) => wishes.rollouts.iter().any(|r| {
-            r.mode != Mode::Proceed || r.cancelled || r.goals.iter().any(|g| g.action == GoalAction::RollBack)
-        }),
-        _ => true,
-    }
-}
-
-fn known<T>(version: u32, value: T) -> Result<T, String> {
-    if version == VERSION { Ok(value) } else { Err(format!("form {version} is unknown; this program reads {VERSION}")) }
 }
 
 async fn blocking(work: impl FnOnce() -> Result<(), JournalError> + Send + 'static) -> Result<(), JournalError> {
@@ -129,7 +83,7 @@ async fn blocking(work: impl FnOnce() -> Result<(), JournalError> + Send + 'stat
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::record::is_urgent, *};
     use crate::machine::Wishes;
 
     #[test]

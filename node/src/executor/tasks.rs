@@ -12,7 +12,7 @@ use wardround_signing::Digest;
 use super::{Owner, Site, now, turns::Turns};
 use crate::{
     cache::{Cache, CacheError},
-    device::{DeviceError, DeviceHandle, Ran, Withdrawal},
+    device::{DeviceError, DeviceHandle, Withdrawal},
     installers::{self, ExitClass},
     machine::{
         Action, CheckFound, Fault, FaultKind, Found, InstallFound, InstallOutcome, PreflightFound, UninstallFound, Verb,
@@ -202,7 +202,7 @@ impl Tasks {
         let after = device.detect(op, variant).await;
         // Not knowing is taken for yes where the installer says so anyway; else a missing answer asks for nothing.
         let reboot_pending = device.reboot_pending().await.unwrap_or(false);
-        let outcome = outcome(ran.as_ref(), before, &after, reboot_pending);
+        let outcome = install_outcome(ran.as_ref().map(|r| r.class), before, &after, reboot_pending);
         Ok(Found::Installed(Box::new(InstallFound {
             exit_code: ran.as_ref().map(|r| r.exit_code),
             outcome,
@@ -241,9 +241,16 @@ impl Tasks {
     }
 }
 
-fn outcome(ran: Option<&Ran>, before: &Detected, after: &Detected, reboot_pending: bool) -> InstallOutcome {
+/// What an install came to; `class` is that of the installer's exit code, absent when it left none.
+#[must_use]
+pub fn install_outcome(
+    class: Option<ExitClass>,
+    before: &Detected,
+    after: &Detected,
+    reboot_pending: bool,
+) -> InstallOutcome {
     // An installer that left no result says nothing; the device does.
-    let class = ran.map_or(ExitClass::Ambiguous, |r| r.class);
+    let class = class.unwrap_or(ExitClass::Ambiguous);
     match installers::outcome(class, before, after, reboot_pending) {
         installers::Outcome::Installed => InstallOutcome::Installed,
         installers::Outcome::NeedsReboot => InstallOutcome::NeedsReboot,

@@ -5,26 +5,26 @@ use wardround_signing::Digest;
 
 /// One task of one deployment. The answer is an `Input::Done` with the same rollout, device and task number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Action {
+pub struct Action {
     /// Rollout.
-    pub(crate) rollout: RolloutId,
+    pub rollout: RolloutId,
     /// Device.
-    pub(crate) device: DeviceId,
+    pub device: DeviceId,
     /// Number of the task within its deployment.
-    pub(crate) task: u64,
+    pub task: u64,
     /// Operation id: every step on the device is idempotent by it.
-    pub(crate) op: String,
+    pub op: String,
     /// The patch document.
-    pub(crate) patch: Digest,
+    pub patch: Digest,
     /// The variant.
-    pub(crate) variant: VariantId,
+    pub variant: VariantId,
     /// What to do.
-    pub(crate) verb: Verb,
+    pub verb: Verb,
 }
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verb {
+pub enum Verb {
     /// Bring the payload into the cache.
     Fetch,
     /// Put it on the device.

@@ -18,7 +18,7 @@ const INTERVAL_MIN: DurationMs = DurationMs(100);
 const IDLE_FAILURES: u32 = 3;
 
 /// Which systems to probe and how often.
-pub(crate) type Monitored = BTreeMap<SystemId, DurationMs>;
+pub type Monitored = BTreeMap<SystemId, DurationMs>;
 
 /// A system as last seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,8 @@ impl Deployment {
 
 impl NodeState {
     /// What the health monitor is to probe now.
-    pub(crate) fn monitored(&self) -> Monitored {
+    #[must_use]
+    pub fn monitored(&self) -> Monitored {
         let systems = self.site.inventory.iter().flat_map(|i| &i.systems);
         systems
             .map(|system| {

@@ -14,7 +14,7 @@ use super::Version;
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "input", rename_all = "snake_case")]
-pub(crate) enum Input {
+pub enum Input {
     /// The process began (again): every step that was under way must be taken up again.
     Restarted,
     /// The site file as it is now.
@@ -68,132 +68,132 @@ pub(crate) enum Input {
 
 /// What the machine needs of the site file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SiteView {
+pub struct SiteView {
     /// The inventory, which is also reported; `None` before the first site file was read.
-    pub(crate) inventory: Option<SiteInventory>,
+    pub inventory: Option<SiteInventory>,
     /// Most devices that the node works on at once; 0 before the first site file was read.
-    pub(crate) concurrency_max: u32,
+    pub concurrency_max: u32,
 }
 
 /// What a verified directive wants, reduced to what the machine decides on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wishes {
+pub struct Wishes {
     /// The directive's counter.
-    pub(crate) counter: u64,
+    pub counter: u64,
     /// Nothing new begins after this.
-    pub(crate) expires_at: Timestamp,
+    pub expires_at: Timestamp,
     /// By rollout.
-    pub(crate) rollouts: Vec<RolloutWish>,
+    pub rollouts: Vec<RolloutWish>,
 }
 
 /// One rollout's part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RolloutWish {
+pub struct RolloutWish {
     /// Rollout.
-    pub(crate) rollout: RolloutId,
+    pub rollout: RolloutId,
     /// Its document.
-    pub(crate) digest: Digest,
+    pub digest: Digest,
     /// Which version of it.
     #[serde(default, skip_serializing_if = "Version::is_first")]
-    pub(crate) version: Version,
+    pub version: Version,
     /// Patch.
-    pub(crate) patch: PatchId,
+    pub patch: PatchId,
     /// Its document.
-    pub(crate) patch_digest: Digest,
+    pub patch_digest: Digest,
     /// What the signed plan says, as far as a node needs it.
-    pub(crate) policy: RolloutPolicy,
+    pub policy: RolloutPolicy,
     /// Whether new work may begin.
-    pub(crate) mode: Mode,
+    pub mode: Mode,
     /// A verified cancel order is there: never install again.
-    pub(crate) cancelled: bool,
+    pub cancelled: bool,
     /// Verified halt and resume orders.
-    pub(crate) halts: Vec<OrderMark>,
+    pub halts: Vec<OrderMark>,
     /// Counters of verified resume orders.
-    pub(crate) resumes: Vec<u64>,
+    pub resumes: Vec<u64>,
     /// Halts that a verified resume names: by their digests.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(crate) lifted: BTreeSet<Digest>,
+    pub lifted: BTreeSet<Digest>,
     /// Verified goals.
-    pub(crate) goals: Vec<GoalWish>,
+    pub goals: Vec<GoalWish>,
 }
 
 /// A verified order, by its identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct OrderMark {
+pub struct OrderMark {
     /// Rollout.
-    pub(crate) rollout: RolloutId,
+    pub rollout: RolloutId,
     /// The rollout's document.
-    pub(crate) digest: Digest,
+    pub digest: Digest,
     /// The order's counter.
-    pub(crate) counter: u64,
+    pub counter: u64,
     /// SHA-256 of the order's bytes: the same order again is no news.
-    pub(crate) order: Digest,
+    pub order: Digest,
 }
 
 /// The parts of a signed plan that a node acts by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RolloutPolicy {
+pub struct RolloutPolicy {
     /// How clinical systems are watched.
-    pub(crate) health: HealthPolicy,
+    pub health: HealthPolicy,
     /// How far a rollback reaches.
-    pub(crate) scope: Scope,
+    pub scope: Scope,
     /// Most devices in hand at one site.
-    pub(crate) per_site: u32,
+    pub per_site: u32,
     /// One install or uninstall.
-    pub(crate) install_timeout: DurationMs,
+    pub install_timeout: DurationMs,
     /// One reboot.
-    pub(crate) reboot_timeout: DurationMs,
+    pub reboot_timeout: DurationMs,
     /// How long a device may be deferred.
-    pub(crate) defer_max: DurationMs,
+    pub defer_max: DurationMs,
     /// Between two tries of a deferred device.
-    pub(crate) retry_after: DurationMs,
+    pub retry_after: DurationMs,
     /// When installs may begin.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) windows: Vec<Window>,
+    pub windows: Vec<Window>,
     /// When none may begin.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) freezes: Vec<Freeze>,
+    pub freezes: Vec<Freeze>,
     /// By wave: soak, and what narrows the plan.
-    pub(crate) waves: BTreeMap<WaveName, WavePolicy>,
+    pub waves: BTreeMap<WaveName, WavePolicy>,
 }
 
 /// The parts of a wave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WavePolicy {
+pub struct WavePolicy {
     /// How long each device is watched.
-    pub(crate) soak: DurationMs,
+    pub soak: DurationMs,
     /// Most devices of this wave in hand at one site, beside the plan's limit.
-    pub(crate) per_site: Option<u32>,
+    pub per_site: Option<u32>,
     /// When its installs may begin, beside the plan's windows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) windows: Vec<Window>,
+    pub windows: Vec<Window>,
 }
 
 /// A verified goal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GoalWish {
+pub struct GoalWish {
     /// Device.
-    pub(crate) device: DeviceId,
+    pub device: DeviceId,
     /// Wave.
-    pub(crate) wave: WaveName,
+    pub wave: WaveName,
     /// Variant.
-    pub(crate) variant: VariantId,
+    pub variant: VariantId,
     /// The variant's reboot need.
-    pub(crate) reboot: RebootNeed,
+    pub reboot: RebootNeed,
     /// The payload.
-    pub(crate) payload: Digest,
+    pub payload: Digest,
     /// Its length, bytes.
-    pub(crate) payload_length: u64,
+    pub payload_length: u64,
     /// What to reach.
-    pub(crate) action: GoalAction,
+    pub action: GoalAction,
     /// Which try.
-    pub(crate) attempt: u32,
+    pub attempt: u32,
 }
 
 /// What came of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "found", rename_all = "snake_case")]
-pub(crate) enum Found {
+pub enum Found {
     /// The payload is whole in the cache.
     Fetched,
     /// The payload is on the device.
@@ -216,42 +216,42 @@ pub(crate) enum Found {
 
 /// The device before the install.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PreflightFound {
+pub struct PreflightFound {
     /// Why the device can't be reached; `None` when it can.
-    pub(crate) unreachable: Option<String>,
+    pub unreachable: Option<String>,
     /// Why its platform is not the variant's; `None` when it is.
-    pub(crate) mismatch: Option<String>,
+    pub mismatch: Option<String>,
     /// Who uses it, in words.
-    pub(crate) in_use: Option<String>,
+    pub in_use: Option<String>,
     /// Whether it waits for a reboot already.
-    pub(crate) reboot_pending: Option<bool>,
+    pub reboot_pending: Option<bool>,
     /// Free space, bytes.
-    pub(crate) free_bytes: Option<u64>,
+    pub free_bytes: Option<u64>,
     /// Whether the patch is there.
-    pub(crate) before: Detected,
+    pub before: Detected,
     /// Its clinical systems.
-    pub(crate) probes: Vec<ProbeAnswer>,
+    pub probes: Vec<ProbeAnswer>,
 }
 
 /// The installer's run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct InstallFound {
+pub struct InstallFound {
     /// Exit code; `None` when the installer left none.
-    pub(crate) exit_code: Option<u32>,
+    pub exit_code: Option<u32>,
     /// What it means, given both detections.
-    pub(crate) outcome: InstallOutcome,
+    pub outcome: InstallOutcome,
     /// Detection afterwards.
-    pub(crate) after: Detected,
+    pub after: Detected,
     /// Whether the device asks for a reboot.
-    pub(crate) reboot_pending: bool,
+    pub reboot_pending: bool,
     /// Tail of the output.
-    pub(crate) output: String,
+    pub output: String,
 }
 
 /// What an install came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub(crate) enum InstallOutcome {
+pub enum InstallOutcome {
     /// It is there.
     Installed,
     /// It is there after a reboot.
@@ -274,39 +274,39 @@ pub(crate) enum InstallOutcome {
 
 /// A look at the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CheckFound {
+pub struct CheckFound {
     /// Whether the patch is there.
-    pub(crate) detected: Detected,
+    pub detected: Detected,
     /// Whether the device asks for a reboot.
-    pub(crate) reboot_pending: Option<bool>,
+    pub reboot_pending: Option<bool>,
     /// Its clinical systems.
-    pub(crate) probes: Vec<ProbeAnswer>,
+    pub probes: Vec<ProbeAnswer>,
 }
 
 /// The uninstaller's run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct UninstallFound {
+pub struct UninstallFound {
     /// Exit code; `None` when the patch was not there and nothing was run.
-    pub(crate) exit_code: Option<u32>,
+    pub exit_code: Option<u32>,
     /// Whether the device asks for a reboot.
-    pub(crate) reboot_needed: bool,
+    pub reboot_needed: bool,
     /// Tail of the output.
-    pub(crate) output: String,
+    pub output: String,
 }
 
 /// Why a task could not be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Fault {
+pub struct Fault {
     /// What kind.
-    pub(crate) kind: FaultKind,
+    pub kind: FaultKind,
     /// One sentence.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// Kinds of fault, as far as the machine treats them differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum FaultKind {
+pub enum FaultKind {
     /// The device, or for a fetch the controller, does not answer.
     Unreachable,
     /// No room on the node or the device.

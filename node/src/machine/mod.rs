@@ -25,18 +25,19 @@ use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{DeviceId, DurationMs, Mode, ReportBody, RolloutId, SiteId, SystemId, Timestamp};
 use wardround_signing::Digest;
 
-pub(crate) use action::{Action, Verb};
+pub use action::{Action, Verb};
 use deployment::Env;
 pub(crate) use deployment::{Cause, Deployment, Phase};
 use halts::Halts;
-pub(crate) use health::Monitored;
+pub use health::Monitored;
 use health::SystemState;
-pub(crate) use input::{
+pub use input::{
     CheckFound, Fault, FaultKind, Found, GoalWish, Input, InstallFound, InstallOutcome, OrderMark, PreflightFound,
     RolloutPolicy, RolloutWish, SiteView, UninstallFound, WavePolicy, Wishes,
 };
-pub(crate) use outbox::{Outbox, clip};
-pub(crate) use versions::Version;
+pub use outbox::Outbox;
+pub(crate) use outbox::clip;
+pub use versions::Version;
 
 /// Most distinct refusals that are reported; a controller that sends rubbish for ever must not fill the disk.
 const REFUSALS_MAX: usize = 256;
@@ -45,7 +46,7 @@ const PAST_ROLLOUTS_MAX: usize = 64;
 
 /// Everything that the node knows and must not forget.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NodeState {
+pub struct NodeState {
     site: SiteView,
     outbox: Outbox,
     /// Counter of the newest directive accepted: the floor.
@@ -95,7 +96,8 @@ pub(crate) struct Block {
 
 impl NodeState {
     /// A node that has just been enrolled.
-    pub(crate) fn new(site: SiteId) -> Self {
+    #[must_use]
+    pub fn new(site: SiteId) -> Self {
         Self {
             site: SiteView::default(),
             outbox: Outbox::new(site),
@@ -113,7 +115,7 @@ impl NodeState {
 
     /// Takes one input into the state and says what is to be done.
     #[must_use = "an action that is not run leaves its deployment waiting until the next start"]
-    pub(crate) fn step(&mut self, input: &Input, now: Timestamp) -> Vec<Action> {
+    pub fn step(&mut self, input: &Input, now: Timestamp) -> Vec<Action> {
         self.keep_time(now);
         if matches!(input, Input::Restarted | Input::Site(_) | Input::Wishes(_)) {
             self.forget_windows();
@@ -136,7 +138,8 @@ impl NodeState {
     }
 
     /// False when the input would change nothing: such inputs are not journalled.
-    pub(crate) fn is_news(&self, input: &Input, now: Timestamp) -> bool {
+    #[must_use]
+    pub fn is_news(&self, input: &Input, now: Timestamp) -> bool {
         match input {
             Input::Restarted | Input::Alarm { .. } => true,
             Input::Site(view) => self.site != **view,
@@ -157,12 +160,14 @@ impl NodeState {
     }
 
     /// Reports that wait for the controller.
-    pub(crate) fn outbox(&self) -> &Outbox {
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
         &self.outbox
     }
 
     /// Counter of the newest directive accepted.
-    pub(crate) fn directive_counter(&self) -> u64 {
+    #[must_use]
+    pub fn directive_counter(&self) -> u64 {
         self.counter
     }
 
@@ -174,7 +179,8 @@ impl NodeState {
     }
 
     /// Documents that the state still refers to: rollouts and patches.
-    pub(crate) fn documents(&self) -> BTreeSet<Digest> {
+    #[must_use]
+    pub fn documents(&self) -> BTreeSet<Digest> {
         self.rollouts.values().flat_map(|r| [r.digest, r.patch_digest]).collect()
     }
 

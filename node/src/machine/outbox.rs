@@ -11,7 +11,7 @@ const WAITING_MAX: usize = 10_000;
 
 /// The queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     site: SiteId,
     /// Sequence number of the newest report; 0 when there was none.
     last: u64,
@@ -25,7 +25,8 @@ impl Outbox {
     }
 
     /// The site that reports.
-    pub(crate) fn site(&self) -> &SiteId {
+    #[must_use]
+    pub fn site(&self) -> &SiteId {
         &self.site
     }
 
@@ -40,12 +41,14 @@ impl Outbox {
     }
 
     /// Highest acknowledged sequence number.
-    pub(crate) fn acked(&self) -> u64 {
+    #[must_use]
+    pub fn acked(&self) -> u64 {
         self.acked
     }
 
     /// Highest sequence number given out.
-    pub(crate) fn last(&self) -> u64 {
+    #[must_use]
+    pub fn last(&self) -> u64 {
         self.last
     }
 
@@ -58,7 +61,7 @@ impl Outbox {
     }
 
     /// Oldest first.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Report> {
+    pub fn waiting(&self) -> impl Iterator<Item = &Report> {
         self.waiting.iter()
     }
 }

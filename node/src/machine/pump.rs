@@ -8,7 +8,8 @@ use super::{Action, Cause, NodeState, Phase, Verb};
 
 impl NodeState {
     /// The earliest moment at which a deployment wants to be looked at again.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
         self.deployments()
             .filter(|(_, _, d)| !d.busy)
             .filter_map(|(_, _, d)| match d.phase {

@@ -8,12 +8,12 @@ use super::{NodeState, RolloutWish};
 
 /// Which version of a rollout's document this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Version {
+pub struct Version {
     /// From 1.
-    pub(crate) number: u32,
+    pub number: u32,
     /// SHA-256 of those before it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) ancestors: Vec<Digest>,
+    pub ancestors: Vec<Digest>,
 }
 
 impl Default for Version {

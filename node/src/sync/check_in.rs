@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use wardround_proto::v1::CheckInRequest;
-use wardround_rollout_plans::model::{Directive, Patch, Reporter, Rollout, Timestamp};
+use wardround_rollout_plans::model::{Directive, Patch, Reporter, Rollout};
 use wardround_signing::{
     Digest, Envelope, Signer as _,
     tuf::{Images, Moment, RoleName, TufError},
@@ -25,10 +25,7 @@ use crate::{
     NodeError,
     executor::{Owner, Site, now},
     identity::Identity,
-    trust::{
-        self, Documents, Floor, Genuine, Listed, Paper, Papers, RefreshError, Refusal, TrustStore, WitnessFile,
-        agreement,
-    },
+    trust::{self, Documents, Floor, Genuine, Listed, Papers, Reader, RefreshError, Refusal, TrustStore, WitnessFile},
 };
 
 /// Most reports of one call (`CheckInRequest.reports`).
@@ -258,23 +255,16 @@ impl CheckIns {
                 return Ok(());
             }
         };
-        let (papers, mut refusals) = self.papers(&directive, &images).await?;
-        let expired = trust::expired(&directive, self.trust.floor(), now());
+        let (papers, refusals) = self.papers(&directive, &images).await?;
         let own = Reporter { site: self.identity.site.clone(), key: self.identity.report_key.public() };
-        let (mut wishes, more) = trust::wishes(&directive, &papers, images.people(), &site.file.inventory, &own);
-        refusals.extend(more);
-        let fresh = expired.is_none() && images.is_fresh(self.moment()).is_ok();
-        // Nothing new begins once either has expired, also when nobody answers any more.
-        wishes.expires_at = wishes.expires_at.min(Timestamp(images.earliest_expiry().1.ms()));
-        if let Some(refusal) = expired {
-            wishes.expires_at = Timestamp(0);
-            refusals.push(refusal);
-        }
-        // As an expired one: nothing new begins, but halts and rollbacks count.
-        if let Some(refusal) = log_refusal {
-            wishes.expires_at = Timestamp(0);
-            refusals.push(refusal);
-        }
+        let reader = Reader {
+            images: &images,
+            inventory: &site.file.inventory,
+            own: &own,
+            floor: self.trust.floor(),
+            now: now(),
+        };
+        let (wishes, refusals, fresh) = trust::judge(&reader, &directive, &papers, log_refusal, refusals);
         // The floor first: what is acted on can never be followed by something older.
         self.trust.raise(Floor { counter: directive.counter, attested: directive.issued_at })?;
         for refusal in refusals {
@@ -299,11 +289,6 @@ impl CheckIns {
                     continue;
                 }
             };
-            if rollout.document().id != wanted.rollout {
-                let why = format!("the signed document is of rollout {}", rollout.document().id);
-                refusals.push(refuse("rollout", why));
-                continue;
-            }
             let patch = match self.paper::<Patch>(&rollout.document().patch_digest, images).await? {
                 Ok(patch) => patch,
                 Err(why) => {
@@ -311,20 +296,13 @@ impl CheckIns {
                     continue;
                 }
             };
-            if patch.document().id != rollout.document().patch {
-                let why = format!("the signed document is of patch {}", patch.document().id);
-                refusals.push(refuse("patch", why));
-                continue;
-            }
-            let lacking = [("rollout", agreement(images, &rollout)), ("patch", agreement(images, &patch))];
-            let agreed = lacking.iter().all(|(_, agreement)| agreement.is_ok());
-            for (what, agreement) in lacking {
-                if let Err(why) = agreement {
-                    refusals
-                        .push(refuse(what, format!("it counts no longer: {why}; nothing of it is installed any more")));
+            match trust::paper(wanted, rollout, patch, images) {
+                Ok((paper, lacking)) => {
+                    papers.insert(wanted.rollout.clone(), paper);
+                    refusals.extend(lacking);
                 }
+                Err(refusal) => refusals.push(refusal),
             }
-            papers.insert(wanted.rollout.clone(), Paper { rollout, patch, agreed });
         }
         Ok((papers, refusals))
     }
@@ -343,10 +321,7 @@ impl CheckIns {
             Err(FetchError::Refused(why)) => return Ok(Err(why)),
             Err(error) => return Err(error.into()),
         };
-        let judged = Genuine::read(&bytes, digest).and_then(|document| {
-            agreement(images, &document)?;
-            Ok(document)
-        });
+        let judged = trust::admit(&bytes, digest, images);
         if judged.is_ok() {
             self.documents.keep(&bytes)?;
         }

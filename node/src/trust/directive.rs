@@ -10,43 +10,48 @@ use wardround_rollout_plans::{
     proofs::{Failures, Passages},
 };
 use wardround_signing::{
-    Digest, Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person, verify,
+    Digest, Envelope, Policy, PublicKey, Role, TrustAnchor, Verified, merkle, same_person,
+    tuf::{Images, Moment},
+    verify,
 };
 
-use super::{documents::Genuine, floor::Floor};
+use super::{
+    documents::{Genuine, agreement},
+    floor::Floor,
+};
 use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, Version, WavePolicy, Wishes};
 
 /// Something that is not obeyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// What kind of thing.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// Why, one sentence.
-    pub(crate) why: String,
+    pub why: String,
     /// The rollout, when known.
-    pub(crate) rollout: Option<wardround_rollout_plans::model::RolloutId>,
+    pub rollout: Option<wardround_rollout_plans::model::RolloutId>,
 }
 
 /// The documents that a rollout's part of a directive leans on. People agreed on both, at one time at least.
 #[derive(Debug, Clone)]
-pub(crate) struct Paper {
-    pub(crate) rollout: Genuine<Rollout>,
-    pub(crate) patch: Genuine<Patch>,
+pub struct Paper {
+    /// The rollout document.
+    pub rollout: Genuine<Rollout>,
+    /// The patch document.
+    pub patch: Genuine<Patch>,
     /// Whether they agree on both by the present view of the image repository: else nothing is installed any more, and what
     /// was installed is watched and taken back as before. Who looked has reported it.
-    pub(crate) agreed: bool,
+    pub agreed: bool,
 }
 
 /// By rollout.
-pub(crate) type Papers = BTreeMap<wardround_rollout_plans::model::RolloutId, Paper>;
+pub type Papers = BTreeMap<wardround_rollout_plans::model::RolloutId, Paper>;
 
 /// Steps 1 to 3: signature, site, counter.
-pub(crate) fn open(
-    envelope: &Envelope,
-    key: PublicKey,
-    site: &SiteId,
-    floor: Floor,
-) -> Result<Verified<Directive>, Refusal> {
+///
+/// # Errors
+/// [`Refusal`] says which of them fails.
+pub fn open(envelope: &Envelope, key: PublicKey, site: &SiteId, floor: Floor) -> Result<Verified<Directive>, Refusal> {
     let refuse = |why: String| Refusal { what: "directive", why, rollout: None };
     // 1. Signed by the controller's key.
     let verified = verify::<Directive>(envelope, &Policy::controller(key)).map_err(|e| refuse(e.to_string()))?;
@@ -69,12 +74,80 @@ pub(crate) fn open(
 ///
 /// On an expired directive nothing new begins, but its halts, resumes and rollbacks count: a site whose clock runs ahead
 /// must still be able to take a patch back.
-pub(crate) fn expired(directive: &Directive, floor: Floor, now: Timestamp) -> Option<Refusal> {
+#[must_use]
+pub fn expired(directive: &Directive, floor: Floor, now: Timestamp) -> Option<Refusal> {
     (directive.expires_at < now.max(floor.attested)).then(|| Refusal {
         what: "directive",
         why: "it has expired: nothing new begins on it; do the clocks of the site and the controller agree?".into(),
         rollout: None,
     })
+}
+
+/// Who reads a directive, and in view of what.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// The present view of the image repository.
+    pub images: &'a Images,
+    /// The site file's devices.
+    pub inventory: &'a SiteInventory,
+    /// The node itself.
+    pub own: &'a Reporter,
+    /// What was accepted before.
+    pub floor: Floor,
+    /// The clock.
+    pub now: Timestamp,
+}
+
+/// Steps 4 to 11: what the machine is told of a directive, and all that is refused. `refusals` holds what was refused on the
+/// way here, `log` why the controller's log is: as with an expired directive nothing new begins then, but halts and rollbacks
+/// count. Whether everything is fresh, so that the same directive need not be looked at again.
+#[must_use]
+pub fn judge(
+    reader: &Reader<'_>,
+    directive: &Directive,
+    papers: &Papers,
+    log: Option<Refusal>,
+    mut refusals: Vec<Refusal>,
+) -> (Wishes, Vec<Refusal>, bool) {
+    let Reader { images, inventory, own, floor, now } = *reader;
+    let expired = expired(directive, floor, now);
+    let (mut wishes, more) = wishes(directive, papers, images.people(), inventory, own);
+    refusals.extend(more);
+    let fresh = expired.is_none() && images.is_fresh(Moment::from_ms(now.max(floor.attested).0)).is_ok();
+    // Nothing new begins once either has expired, also when nobody answers any more.
+    wishes.expires_at = wishes.expires_at.min(Timestamp(images.earliest_expiry().1.ms()));
+    for refusal in expired.into_iter().chain(log) {
+        wishes.expires_at = Timestamp(0);
+        refusals.push(refusal);
+    }
+    (wishes, refusals, fresh)
+}
+
+/// The documents of one rollout's part, whose bytes are what was asked for, and what the present view says of them.
+///
+/// # Errors
+/// [`Refusal`] when they are of another rollout or patch.
+pub fn paper(
+    wanted: &SiteRollout,
+    rollout: Genuine<Rollout>,
+    patch: Genuine<Patch>,
+    images: &Images,
+) -> Result<(Paper, Vec<Refusal>), Refusal> {
+    let refuse = |what: &'static str, why: String| Refusal { what, why, rollout: Some(wanted.rollout.clone()) };
+    if rollout.document().id != wanted.rollout {
+        return Err(refuse("rollout", format!("the signed document is of rollout {}", rollout.document().id)));
+    }
+    if patch.document().id != rollout.document().patch {
+        return Err(refuse("patch", format!("the signed document is of patch {}", patch.document().id)));
+    }
+    let lacking = [("rollout", agreement(images, &rollout)), ("patch", agreement(images, &patch))];
+    let agreed = lacking.iter().all(|(_, agreement)| agreement.is_ok());
+    let refusals = lacking.into_iter().filter_map(|(what, agreement)| {
+        let why = agreement.err()?;
+        Some(refuse(what, format!("it counts no longer: {why}; nothing of it is installed any more")))
+    });
+    let refusals = refusals.collect();
+    Ok((Paper { rollout, patch, agreed }, refusals))
 }
 
 /// Steps 5 to 11 for every rollout and goal. A rollout or goal that fails is left out and named; the others stand.
@@ -195,7 +268,10 @@ fn person_order(envelope: &Envelope, anchor: &TrustAnchor) -> Result<Verified<Or
 }
 
 /// A halt that was pushed, verified. Any rollout's halt is obeyed, known or not.
-pub(crate) fn halt(envelope: &Envelope, anchor: &TrustAnchor) -> Result<OrderMark, Refusal> {
+///
+/// # Errors
+/// [`Refusal`] when it is no halt, or of nobody who may halt.
+pub fn halt(envelope: &Envelope, anchor: &TrustAnchor) -> Result<OrderMark, Refusal> {
     let refuse = |why: String| Refusal { what: "order", why, rollout: None };
     let verified = person_order(envelope, anchor).map_err(refuse)?;
     if verified.document().command != Command::Halt {

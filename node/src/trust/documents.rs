@@ -21,15 +21,18 @@ use crate::{
 
 /// A document whose bytes have the digest by which signed metadata, or another such document, names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Genuine<D> {
+pub struct Genuine<D> {
     document: D,
     digest: Digest,
     length: u64,
 }
 
 impl<D: Document> Genuine<D> {
-    /// Reads bytes that were asked for by `digest`. The sentence says why they are not what was asked for.
-    pub(crate) fn read(bytes: &[u8], digest: &Digest) -> Result<Self, String> {
+    /// Reads bytes that were asked for by `digest`.
+    ///
+    /// # Errors
+    /// The sentence says why they are not what was asked for.
+    pub fn read(bytes: &[u8], digest: &Digest) -> Result<Self, String> {
         let found = Digest::of(bytes);
         if found != *digest {
             return Err(format!(
@@ -41,18 +44,23 @@ impl<D: Document> Genuine<D> {
         Ok(Self { document: read_document(bytes)?, digest: found, length: bytes.len() as u64 })
     }
 
-    pub(crate) fn document(&self) -> &D {
+    /// The document.
+    pub fn document(&self) -> &D {
         &self.document
     }
 
-    pub(crate) fn digest(&self) -> Digest {
+    /// SHA-256 of its bytes.
+    pub fn digest(&self) -> Digest {
         self.digest
     }
 }
 
 /// A document that the image repository lists.
-pub(crate) trait Listed: Document {
+pub trait Listed: Document {
     /// Where.
+    ///
+    /// # Errors
+    /// When its id makes no path.
     fn path(&self) -> Result<String, InvalidPath>;
 }
 
@@ -69,7 +77,10 @@ impl Listed for Rollout {
 }
 
 /// Refuses a document for which `release` and `clinical` have not signed identically.
-pub(crate) fn agreement<D: Listed>(images: &Images, document: &Genuine<D>) -> Result<(), String> {
+///
+/// # Errors
+/// A sentence.
+pub fn agreement<D: Listed>(images: &Images, document: &Genuine<D>) -> Result<(), String> {
     let path = document.document.path().map_err(|e| e.to_string())?;
     let agreed = images.agreed(&path).map_err(|e| e.to_string())?;
     if agreed.sha256 != document.digest || agreed.length != document.length {
@@ -80,6 +91,16 @@ pub(crate) fn agreement<D: Listed>(images: &Images, document: &Genuine<D>) -> Re
         ));
     }
     Ok(())
+}
+
+/// A document that the controller has sent, if it is what was asked for and people agree on it now.
+///
+/// # Errors
+/// A sentence.
+pub fn admit<D: Listed>(bytes: &[u8], digest: &Digest, images: &Images) -> Result<Genuine<D>, String> {
+    let document = Genuine::read(bytes, digest)?;
+    agreement(images, &document)?;
+    Ok(document)
 }
 
 /// The folder of documents, by their SHA-256.

@@ -27,11 +27,11 @@ const FLOOR_BYTES_MAX: u64 = 1_000_000;
 /// The values of directives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Floor {
+pub struct Floor {
     /// Highest directive counter accepted.
-    pub(crate) counter: u64,
+    pub counter: u64,
     /// Latest `issued_at` of an accepted directive: the clock is never believed to be earlier.
-    pub(crate) attested: Timestamp,
+    pub attested: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -12,9 +12,12 @@ mod store_tests;
 mod tests;
 mod witness;
 
-pub(crate) use directive::{Paper, Papers, Refusal, expired, halt, open, wishes};
-pub(crate) use documents::{Documents, Genuine, Listed, agreement};
-pub(crate) use floor::Floor;
+#[cfg(test)]
+pub(crate) use directive::wishes;
+pub use directive::{Paper, Papers, Reader, Refusal, expired, halt, judge, open, paper};
+pub(crate) use documents::Documents;
+pub use documents::{Genuine, Listed, admit, agreement};
+pub use floor::Floor;
 pub use store::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};
 pub(crate) use witness::WitnessFile;
 pub(crate) use witness::accept as accept_log;
