@@ -2,4 +2,5 @@
 
 pub mod evil;
 pub mod rig;
+pub mod sim;
 pub mod world;
