@@ -192,7 +192,9 @@ impl Tower {
         }
         let Some(ledger) = &self.ledger else { return Err(PowerCut) };
         let acked = ledger.engine().acked_seq(site);
-        called.taken = came.into_iter().filter(|(r, _)| r.seq > before && r.seq <= acked).collect();
+        let mut next = before + 1;
+        called.taken =
+            came.into_iter().filter(|(r, _)| r.seq <= acked && (r.seq == next).then(|| next += 1).is_some()).collect();
         let timestamp = self.published.as_ref().map_or(0, |p| p.version);
         called.answer = Ok(Answered { acked, directive, timestamp });
         Ok(called)

@@ -304,7 +304,9 @@ impl Device {
             run => run.and_then(|run| run.exit),
         };
         let class = exit_code.map(|code| classify(&installer(), Step::Uninstall, code));
-        let reboot_needed = matches!(class, Some(ExitClass::RebootRequired | ExitClass::RebootInitiated));
+        let asks = matches!(class, Some(ExitClass::RebootRequired | ExitClass::RebootInitiated));
+        // As production asks the device: what waits for a reboot may still put the patch there.
+        let reboot_needed = asks || self.pending.is_some();
         Some(UninstallFound { exit_code, reboot_needed, output: String::new() })
     }
 }

@@ -132,8 +132,7 @@ impl World {
                 let (digest, now) = (envelope.digest(), self.now());
                 let complete = waits(self) == Some(false);
                 let signed = |p: &Person| envelope.signatures.iter().any(|s| s.keyid == p.key().public().id());
-                let known =
-                    self.truth.orders.iter_mut().find(|o| o.digest == digest && o.by.iter().all(signed));
+                let known = self.truth.orders.iter_mut().find(|o| o.digest == digest && o.by.iter().all(signed));
                 let again = known.as_ref().is_some_and(|known| known.accepted.is_some());
                 if let Some(known) = known.filter(|_| complete) {
                     known.accepted.get_or_insert(now);
