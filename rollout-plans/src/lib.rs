@@ -5,6 +5,7 @@
 pub mod describe;
 pub mod engine;
 pub mod estate;
+pub mod exact;
 pub mod language;
 pub mod model;
 pub mod patch_file;

@@ -27,9 +27,19 @@ fn a_rollout_in_plain_words() {
 
 #[test]
 fn every_field_of_a_plan_is_told() {
-    let parsed = plan(
-        "description: \"Why.\\n\\nAnd more.\"\neligible: { regions: [north, south], labels: { trust: north } }\nwindows: [{ days: [mon, tue, wed, thu, fri], from: \"22:00\", to: \"05:00\" }, { days: [sat, sun], from: \"00:00\", to: \"24:00\" }]\nfreezes: [{ from: 2026-12-20, to: 2027-01-04, reason: year end }, { from: 2027-02-01, to: 2027-02-01, reason: \"new PACS goes live\" }]\nlimits: { per_site: 3, per_region: 20, total: 50 }\nhealth: { interval: 5s, failures: 1, grace: 2m }\nrollback: { scope: rollout }\nwaves:\n  - { name: one, select: { devices: [rx1/ct-01] }, windows: [{ days: [tue], from: \"22:00\", to: \"24:00\" }], soak: 1h, limits: { per_site: 2, per_region: 3, total: 4 } }\n  - { name: two, select: { percent: 90% }, soak: 90m, gate: { success: 97.5%, approvals: [release, on-call] } }\n  - { name: three, select: { remaining: true }, soak: 2d }\n",
-    );
+    let parsed = plan(concat!(
+        "description: \"Why.\\n\\nAnd more.\"\n",
+        "eligible: { regions: [north, south], labels: { trust: north } }\n",
+        "windows: [{ days: [mon, tue, wed, thu, fri], from: \"22:00\", to: \"05:00\" }, { days: [sat, sun], from: \"00:00\", to: \"24:00\" }]\n",
+        "freezes: [{ from: 2026-12-20, to: 2027-01-04, reason: year end }, { from: 2027-02-01, to: 2027-02-01, reason: \"new PACS goes live\" }]\n",
+        "limits: { per_site: 3, per_region: 20, total: 50 }\n",
+        "health: { interval: 5s, failures: 1, grace: 2m }\n",
+        "rollback: { scope: rollout }\n",
+        "waves:\n",
+        "  - { name: one, select: { devices: [rx1/ct-01] }, windows: [{ days: [tue], from: \"22:00\", to: \"24:00\" }], soak: 1h, limits: { per_site: 2, per_region: 3, total: 4 } }\n",
+        "  - { name: two, select: { percent: 90% }, soak: 90m, gate: { success: 97.5%, failures_max: 3, test: { alpha: 4%, harm: 25%, miss: 10%, background: 0.5%, control_min: 7 }, approvals: [release, on-call] } }\n",
+        "  - { name: three, select: { remaining: true }, soak: 2d }\n",
+    ));
     let (rollout, members) = rollout(&parsed);
     insta::assert_snapshot!(describe_rollout(&rollout, &patch(), &members).join("\n"));
 }

@@ -278,7 +278,7 @@ fn a_gate_that_lacked_evidence_is_asked_anew_about_its_new_devices() {
     let waves = [WaveSpec::new("canary", &["rx1/ct"]), WaveSpec::new("full", &["rx1/mr"])];
     let first = ward.start_waves("r1", &waves, 1, Scope::Wave);
     ward.moves("r1", "ct", Skipped);
-    assert!(view(&ward).waves[0].gate.starts_with("not enough evidence"));
+    assert!(view(&ward).waves[0].gate.starts_with("inconclusive: not enough evidence"));
     ward.order(&first, RELEASE, approve("full"));
     // Ann has approved knowing that one device said nothing; now there are two.
     ward.amend(&first, &[&["rx1/ct", "rx1/pacs1"], &["rx1/mr"]]);

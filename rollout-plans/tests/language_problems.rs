@@ -30,6 +30,14 @@ fn fields() {
             "  - name: a\n    select: { remaining: true }\n    soak: 8h\n    gate: { evidense_min: 2, colour: red }\n",
         ),
     );
+    golden(
+        "gate_test_that_makes_no_sense",
+        &with_waves(
+            "  - name: a\n    select: { percent: 1% }\n    soak: 8h\n    gate: { failures_max: 0, test: { alpha: 30%, harm: 5%, miss: 0%, background: 5% } }\n  \
+             - name: b\n    select: { remaining: true }\n    soak: 8h\n    gate: { test: { harm: 0%, power: 80% } }\n  \
+             - name: c\n    select: { remaining: true }\n    soak: 8h\n    gate: { failures_max: -1, test: yes }\n",
+        ),
+    );
     golden("missing_fields", "waves:\n  - name: canary\n");
     golden("field_twice", &format!("name: a\nname: b\nwaves:\n{GOOD_WAVE}"));
     golden("field_without_value", &format!("name: a\nlimits:\nwaves:\n{GOOD_WAVE}"));

@@ -6,7 +6,7 @@ use tonic::Status;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
     engine::{DeploymentView, HaltView, PendingView, RolloutView, Waiting, WaveView},
-    model::{Member, PatchId, RolloutId, Timestamp},
+    model::{ApprovedBy, Compared, GateDecision, Member, PatchId, RolloutId, TestFound, Timestamp},
 };
 use wardround_signing::{Digest, Envelope, KeyId, Role, SIGNATURES_MAX, Signature};
 
@@ -164,6 +164,38 @@ fn wave(view: &WaveView) -> v1::Wave {
         deployments: counts.map(|(s, n)| v1::StateCount { state: s.word().to_owned(), count: *n }).collect(),
         waiting: view.waiting.as_ref().map(waiting),
         gate: view.gate.clone(),
+        decision: view.decision.as_ref().map(decision),
+    }
+}
+
+fn decision(found: &GateDecision) -> v1::GateDecision {
+    let compared = |by| match by {
+        Compared::Control => "control",
+        Compared::Background => "background",
+    };
+    let test = |test: TestFound| v1::GateTestFound {
+        compared: test.compared.map(compared).unwrap_or_default().to_owned(),
+        p_ppm: test.p,
+        alarm_at_ppm: test.alarm_at,
+        missed_ppm: test.missed,
+        miss_max_ppm: test.miss_max,
+    };
+    let approval = |by: &ApprovedBy| v1::GateApproval {
+        holder: by.holder.clone(),
+        roles: by.roles.iter().map(|role| role.word().to_owned()).collect(),
+    };
+    let counts = found.deployments.iter();
+    v1::GateDecision {
+        at_ms: found.at.0,
+        answer: found.answer.word().to_owned(),
+        rule: found.rule.word().to_owned(),
+        early: found.early,
+        let_pass: found.let_pass,
+        deployments: counts.map(|(s, n)| v1::StateCount { state: s.word().to_owned(), count: *n }).collect(),
+        control: found.control.map(|c| v1::GateControl { systems: c.systems, failed: c.failed }),
+        test: found.test.map(test),
+        approvals: found.approvals.iter().map(approval).collect(),
+        held_by: found.held_by.clone(),
     }
 }
 

@@ -98,6 +98,7 @@ mod tests {
             node: None,
             directives: Vec::new(),
             files: Vec::new(),
+            gate: None,
         }
     }
 

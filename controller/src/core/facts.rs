@@ -137,7 +137,7 @@ impl Facts {
         self.audit_next += 1;
         let kind = kind.to_owned();
         let (directives, files) = (Vec::new(), Vec::new());
-        AuditEntry { index, at, kind, text, rollout: None, envelope: None, node: None, directives, files }
+        AuditEntry { index, at, kind, text, rollout: None, envelope: None, node: None, directives, files, gate: None }
     }
 
     fn apply_change(&mut self, change: &Change, at: Timestamp, applied: &mut Applied) -> Result<(), Refusal> {
@@ -176,13 +176,13 @@ impl Facts {
             for effect in effects {
                 self.alarms.observe(&effect, at);
                 match effect {
-                    Effect::Audit { kind, text, rollout, envelope } => {
+                    Effect::Audit { kind, text, rollout, envelope, gate } => {
                         let envelope = envelope.filter(|e| e.payload.len() <= AUDIT_ENVELOPE_MAX);
                         // The engine's leaf of an enrolment knows the key's id only.
                         let node = enrolled.take_if(|_| kind == "node_enrolled");
                         let entry = self.entry(at, &kind, text);
                         let files = std::mem::take(&mut published);
-                        applied.audit.push(AuditEntry { rollout, envelope, node, files, ..entry });
+                        applied.audit.push(AuditEntry { rollout, envelope, node, files, gate, ..entry });
                     }
                     other => applied.effects.push(other),
                 }

@@ -432,7 +432,7 @@ impl Registry {
 }
 
 fn audit(kind: &str, text: String, rollout: Option<&RolloutId>) -> Effect {
-    Effect::Audit { kind: kind.to_owned(), text, rollout: rollout.cloned(), envelope: None }
+    Effect::Audit { kind: kind.to_owned(), text, rollout: rollout.cloned(), envelope: None, gate: None }
 }
 
 fn absent(what: &'static str, id: &str, there: bool) -> Result<(), Refusal> {

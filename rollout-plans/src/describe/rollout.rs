@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     language::shown,
-    model::{Limits, Member, Patch, Plan, Rollout, Scope},
+    model::{Gate, GateTest, Limits, Member, Patch, Plan, Rollout, Scope},
     resolve::check_members,
 };
 
@@ -96,6 +96,7 @@ fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
         let mut chars = gate.chars();
         let first = chars.next().map(|c| c.to_ascii_uppercase()).into_iter();
         lines.push(format!("   {}.", first.chain(chars).collect::<String>()));
+        lines.extend(wave.gate.test.iter().flat_map(test_words).map(|line| format!("   {line}")));
     }
     lines
 }
@@ -105,8 +106,7 @@ fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
 #[must_use]
 pub fn gate_words(plan: &Plan, index: usize) -> String {
     let Some(wave) = plan.waves.get(index) else { return String::new() };
-    let success =
-        format!("if {} of the tried devices succeeded (at least {})", wave.gate.success, wave.gate.evidence_min);
+    let success = success_words(&wave.gate);
     if index + 1 == plan.waves.len() {
         return format!("the rollout is complete {success}");
     }
@@ -118,6 +118,40 @@ pub fn gate_words(plan: &Plan, index: usize) -> String {
         format!(", and after {}", roles.join(" and "))
     };
     format!("then, {success}{approvals}, wave {}", index + 2)
+}
+
+/// What an exact test does, for those who sign.
+fn test_words(test: &GateTest) -> [String; 2] {
+    let compared =
+        format!("unpatched clinical systems of the same sites at the same time (at least {})", test.control_min);
+    let compared = match test.background {
+        Some(share) => format!("{compared}, or with {share} of devices where there are fewer"),
+        None => compared,
+    };
+    [
+        format!(
+            "The exact test compares the failures with {compared}; it stops a harmless patch by chance in at most {} of cases.",
+            test.alpha
+        ),
+        format!(
+            "It passes when so many were seen that a patch which makes {} of devices fail would get through in at most {} of \
+             cases; until then people must decide.",
+            test.harm, test.miss
+        ),
+    ]
+}
+
+fn success_words(gate: &Gate) -> String {
+    let mut words = format!("if {} of the tried devices succeeded (at least {})", gate.success, gate.evidence_min);
+    match gate.failures_max {
+        None => {}
+        Some(0) => words += ", none failed",
+        Some(most) => words += &format!(", at most {most} failed"),
+    }
+    if gate.test.is_some() {
+        words += ", the exact test passes";
+    }
+    words
 }
 
 /// Most devices of a wave that can be in hand at one moment, as far as its members and the plan's limits say.

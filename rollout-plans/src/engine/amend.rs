@@ -16,7 +16,6 @@ use wardround_signing::{Digest, Role};
 use super::{
     Refusal, RolloutState, State, WaveState,
     approvals::{Approvals, EVIDENCE_ROLES, people},
-    gate::Verdict,
     orders::Signed,
     out::Out,
     pending::Pending,
@@ -410,7 +409,7 @@ impl Record {
     fn short_before(&self, w: u16) -> bool {
         let Some(before) = w.checked_sub(1) else { return false };
         let short = self.waves[usize::from(before)].short_since.is_some();
-        short && matches!(self.verdict(before), Verdict::NotEnough { .. })
+        short && self.verdict(before).is_inconclusive()
     }
 
     /// Puts the next version in the place of this one. The positions of the waves that changed.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Envelope, Role};
 
-use crate::model::Timestamp;
+use crate::model::{ApprovedBy, Timestamp};
 
 /// Roles that together may let a rollout go on past a gate that has not seen enough: the same two that sign it.
 pub(super) const EVIDENCE_ROLES: [Role; 2] = [Role::Release, Role::Clinical];
@@ -53,6 +53,12 @@ impl Approvals {
         let holder = person(holder);
         self.0.retain(|a| a.holder != holder);
         self.0.push(Approval { holder, roles: roles.clone(), at, envelope: signed, knowing });
+    }
+
+    /// Who, for the record of a gate.
+    pub(super) fn given(&self) -> Vec<ApprovedBy> {
+        let by = |a: &Approval| ApprovedBy { holder: a.holder.clone(), roles: a.roles.iter().copied().collect() };
+        self.0.iter().map(by).collect()
     }
 
     pub(super) fn envelopes(&self) -> impl Iterator<Item = &Envelope> {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, KeyId, Role};
 
-use crate::model::{DeviceId, Member, Order, ReportBody, Reporter, Rollout, RolloutId, Signatory, SiteId, Timestamp};
+use crate::model::{
+    DeviceId, GateDecision, Member, Order, ReportBody, Reporter, Rollout, RolloutId, Signatory, SiteId, Timestamp,
+};
 
 /// Something that happened. The shell has verified every signature before it makes one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -158,6 +160,8 @@ pub enum Effect {
         rollout: Option<RolloutId>,
         /// The signed document behind it, if any.
         envelope: Option<Envelope>,
+        /// What a gate went by, if it is its decision.
+        gate: Option<Box<GateDecision>>,
     },
     /// A person must look.
     Alarm {

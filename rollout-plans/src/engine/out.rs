@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use wardround_signing::Envelope;
 
 use super::Effect;
-use crate::model::{DeviceId, RolloutId, SiteId, Timestamp};
+use crate::model::{DeviceId, GateDecision, RolloutId, SiteId, Timestamp};
 
 /// Collector of one step.
 pub(super) struct Out {
@@ -51,6 +51,18 @@ impl Out {
             text,
             rollout: rollout.cloned(),
             envelope: envelope.cloned(),
+            gate: None,
+        });
+    }
+
+    /// A wave's decision, with what its gate went by.
+    pub(super) fn gate(&mut self, rollout: &RolloutId, text: String, decision: &GateDecision) {
+        self.said.push(Effect::Audit {
+            kind: "wave_decision".to_owned(),
+            text,
+            rollout: Some(rollout.clone()),
+            envelope: None,
+            gate: Some(Box::new(decision.clone())),
         });
     }
 

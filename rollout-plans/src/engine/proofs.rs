@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::Envelope;
 
 use super::{
-    gate::{Verdict, judge},
+    gate::{Finding, Seen, Verdict, judge},
     record::Record,
 };
-use crate::model::{DeploymentState, DeviceId, Evidence, GoalAction, PASSAGE_BYTES_MAX, PROOFS_MAX, Passage, Proven};
+use crate::model::{
+    ControlCounts, DeploymentState, DeviceId, Evidence, GateAnswer, GateDecision, GateRule, GoalAction,
+    PASSAGE_BYTES_MAX, PROOFS_MAX, Passage, Proven, Timestamp,
+};
 
 #[cfg(doc)]
 use crate::model::Gate;
@@ -86,19 +89,41 @@ impl Record {
     pub(super) fn verdict(&self, w: u16) -> Verdict {
         let index = &self.index.waves[usize::from(w)];
         let gate = &self.wave_plan(w).gate;
-        let verdict = judge(&index.counts, index.wanting, gate);
+        let control = ControlCounts::default();
+        let verdict = judge(&Seen { counts: &index.counts, wanting: index.wanting, control }, gate);
         // Nothing follows the last wave.
         let last = usize::from(w) + 1 == self.waves.len();
-        let Verdict::Passed(text) = verdict else { return verdict };
+        let Verdict::Decided(finding) = verdict else { return verdict };
         let count = self.document.waves[usize::from(w)].count;
         let (have, skipped) = self.shown(w);
-        if last || gate.is_shown(count, have, skipped) {
-            return Verdict::Passed(text);
+        if finding.answer != GateAnswer::Success || last || gate.is_shown(count, have, skipped) {
+            return Verdict::Decided(finding);
         }
         let need = gate.proofs_min(count).max(1);
-        let text =
-            format!("waits for evidence that nodes can check, {have} of at least {need} by pinned nodes; {text}");
-        Verdict::NotEnough { have, need, text, unshown: true }
+        let text = format!(
+            "inconclusive: waits for evidence that nodes can check, {have} of at least {need} by pinned nodes; {}",
+            finding.text
+        );
+        let (answer, rule) = (GateAnswer::Inconclusive, GateRule::Unshown);
+        Verdict::Decided(Finding { answer, rule, have, need, text, ..finding })
+    }
+
+    /// The record of a gate's answer; `let_pass` when it passes though it is inconclusive.
+    pub(super) fn decision(&self, w: u16, finding: &Finding, let_pass: bool, now: Timestamp) -> GateDecision {
+        let counts = &self.index.waves[usize::from(w)].counts;
+        let of = |state: DeploymentState| (state, counts.of(state));
+        GateDecision {
+            at: now,
+            answer: finding.answer,
+            rule: finding.rule,
+            early: finding.early,
+            let_pass,
+            deployments: DeploymentState::ALL.into_iter().map(of).filter(|(_, n)| *n > 0).collect(),
+            control: None,
+            test: finding.test,
+            approvals: self.waves.get(usize::from(w) + 1).map(|next| next.approvals.given()).unwrap_or_default(),
+            held_by: Vec::new(),
+        }
     }
 
     /// The next wave begins: of what shows this one as much stays as nodes ask for, since every directive carries it. From

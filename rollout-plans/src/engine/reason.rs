@@ -73,6 +73,11 @@ pub enum WaitingOn {
         /// As many as they ask for.
         need: u64,
     },
+    /// A gate whose exact test can't tell yet.
+    GateTest {
+        /// The gate's sentence.
+        finding: String,
+    },
     /// A person who resumes.
     Resume {
         /// Why it was paused or halted.
@@ -142,6 +147,7 @@ impl WaitingOn {
             Self::SilentSites { .. } => "silent_sites",
             Self::Evidence { .. } => "evidence",
             Self::CheckableEvidence { .. } => "checkable_evidence",
+            Self::GateTest { .. } => "gate_test",
             Self::Resume { .. } => "resume",
             Self::SecondSignature { .. } => "second_signature",
             Self::Decision { .. } => "decision",
@@ -187,7 +193,7 @@ impl fmt::Display for WaitingOn {
             Self::SilentSites { sites } => write!(f, "the node of {} must answer again", list(sites, ", ")),
             Self::Evidence { have, need } => write!(
                 f,
-                "only {have} of at least {need} succeeded: people of release and clinical must both approve the next \
+                "the gate is inconclusive, only {have} of at least {need} succeeded: people of release and clinical must both approve the next \
                  wave, or cancel"
             ),
             Self::CheckableEvidence { have, need } => write!(
@@ -195,6 +201,10 @@ impl fmt::Display for WaitingOn {
                 "waits for evidence nodes can check: {have} of at least {need} successes were reported by nodes that were \
                  enrolled when the rollout was resolved; people of release and clinical must both approve the next wave, or \
                  cancel"
+            ),
+            Self::GateTest { finding } => write!(
+                f,
+                "the gate is {finding}: people of release and clinical must both approve the next wave, or cancel"
             ),
             Self::Resume { reason } => {
                 write!(f, "two people must resume, one of them a release manager{}", because(reason))

@@ -14,8 +14,8 @@ use super::{
     failures::Failed, gate::Counts, pending::Pending, proofs::Proof, regions::Region,
 };
 use crate::model::{
-    DeploymentState, DeviceId, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId, SystemId, Timestamp,
-    VariantId, WavePlan,
+    DeploymentState, DeviceId, GateDecision, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId,
+    SystemId, Timestamp, VariantId, WavePlan,
 };
 
 /// A rollout.
@@ -102,6 +102,9 @@ pub(super) struct Wave {
     pub(super) since: Timestamp,
     /// The gate's last sentence.
     pub(super) gate: String,
+    /// The gate's last answer, with what it went by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) decision: Option<Box<GateDecision>>,
     /// Since when the gate has had too little evidence.
     pub(super) short_since: Option<Timestamp>,
     /// When the last deployment of it began to soak.
@@ -229,6 +232,7 @@ impl Record {
             state: WaveState::Pending,
             since: now,
             gate: String::new(),
+            decision: None,
             short_since: None,
             soak_began: None,
             approvals: Approvals::default(),

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{RolloutState, State, WaveState, deployment::Back, out::Out};
-use crate::model::{DeploymentState, DeviceId, Scope, SiteId, SystemId};
+use super::{RolloutState, State, WaveState, deployment::Back, gate::Finding, out::Out, record::Record};
+use crate::model::{DeploymentState, DeviceId, GateAnswer, GateRule, Scope, SiteId, SystemId};
 
 /// Most blamed systems that are remembered of a rollout: more than its sites have in earnest. Any further blame alarms
 /// each time.
@@ -83,7 +83,7 @@ impl State {
                 out.audit("wave_decision", Some(&id), None, format!("wave {name} is taken back"));
                 self.set_wave(out, r, w, WaveState::RollingBack);
             }
-            _ => self.decide(out, r, w, WaveState::RollingBack, format!("taken back: {why}")),
+            _ => self.note(out, r, w, WaveState::RollingBack, format!("taken back: {why}")),
         }
         out.touched.insert(r);
     }
@@ -142,7 +142,8 @@ impl State {
         if !ended && scope != Scope::Device {
             let state = self.rollouts[r].waves[usize::from(wave)].state;
             if state.is_under_way() || state == WaveState::Passed {
-                self.decide(out, r, wave, WaveState::Failed, format!("failed: {why}"));
+                let finding = self.rollouts[r].blame_finding(wave, format!("failed: {why}"));
+                self.decide(out, r, wave, WaveState::Failed, &finding, None);
             }
             let name = self.rollouts[r].document.waves[usize::from(wave)].name.clone();
             self.halt_self(out, r, &format!("wave {name} failed: {why}"));
@@ -220,6 +221,22 @@ impl State {
     pub(super) fn members_at(&self, r: usize, site: &SiteId) -> Vec<u32> {
         let index = &self.rollouts[r].index;
         index.by_site.get(site).map_or_else(Vec::new, |at| index.places[*at as usize].members.clone())
+    }
+}
+
+impl Record {
+    /// A clinical system got worse: the gate is not asked any more.
+    fn blame_finding(&self, w: u16, text: String) -> Finding {
+        let counts = &self.index.waves[usize::from(w)].counts;
+        Finding {
+            answer: GateAnswer::Failure,
+            rule: GateRule::ClinicalSystem,
+            early: counts.open() > 0,
+            test: None,
+            have: counts.of(DeploymentState::Succeeded),
+            need: 0,
+            text,
+        }
     }
 }
 

@@ -54,6 +54,7 @@ impl State {
             deployments,
             waiting: u16::try_from(w).ok().and_then(|w| self.wave_waiting(r, w)),
             gate: wave.gate.clone(),
+            decision: wave.decision.as_deref().cloned(),
         }
     }
 

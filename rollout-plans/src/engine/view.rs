@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, Role};
 
 use super::Waiting;
-use crate::model::{DeploymentState, DeviceId, Evidence, PatchId, RolloutId, Timestamp, WaveName};
+use crate::model::{DeploymentState, DeviceId, Evidence, GateDecision, PatchId, RolloutId, Timestamp, WaveName};
 
 /// State of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -163,6 +163,8 @@ pub struct WaveView {
     pub waiting: Option<Waiting>,
     /// The gate's last decision, one sentence with its numbers.
     pub gate: String,
+    /// The gate's last answer, with what it went by; absent before it has answered.
+    pub decision: Option<GateDecision>,
 }
 
 /// A deployment.

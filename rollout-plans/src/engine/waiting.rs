@@ -1,10 +1,14 @@
 //! Why nothing is happening: always answered.
 
 use super::{
-    RolloutState, State, Waiting, WaitingOn, WaveState, approvals::EVIDENCE_ROLES, deployment::Back, gate,
-    pending::Pending, record::Record,
+    RolloutState, State, Waiting, WaitingOn, WaveState,
+    approvals::EVIDENCE_ROLES,
+    deployment::Back,
+    gate::{self, Finding},
+    pending::Pending,
+    record::Record,
 };
-use crate::model::{Command, DeploymentState, SiteId, Timestamp};
+use crate::model::{Command, DeploymentState, GateAnswer, GateRule, SiteId, Timestamp};
 
 /// Most silent sites named; the counts say how many there are.
 const SITES_NAMED_MAX: usize = 20;
@@ -109,15 +113,17 @@ impl State {
             return Some(Waiting { on, since: record.since, until: None });
         }
         if let Some(since) = wave.short_since
-            && let gate::Verdict::NotEnough { have, need, unshown, .. } = record.verdict(w)
+            && let gate::Verdict::Decided(Finding { answer: GateAnswer::Inconclusive, rule, have, need, text, .. }) =
+                record.verdict(w)
         {
             let next = record.waves.get(usize::from(w) + 1);
             let missing = next.map_or_else(Vec::new, |n| n.approvals.missing(&EVIDENCE_ROLES, true));
             let half = !missing.is_empty() && missing.len() < EVIDENCE_ROLES.len();
-            let on = match (half, unshown) {
-                (true, _) => WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1) },
-                (false, true) => WaitingOn::CheckableEvidence { have, need },
-                (false, false) => WaitingOn::Evidence { have, need },
+            let on = match rule {
+                _ if half => WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1) },
+                GateRule::Unshown => WaitingOn::CheckableEvidence { have, need },
+                GateRule::EvidenceMin => WaitingOn::Evidence { have, need },
+                _ => WaitingOn::GateTest { finding: text },
             };
             return Some(Waiting { on, since, until: None });
         }

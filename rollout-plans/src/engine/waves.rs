@@ -1,10 +1,15 @@
 //! How a rollout moves from wave to wave, and how it ends.
 
 use super::{
-    RolloutState, State, WaveState, approvals::EVIDENCE_ROLES, gate::Verdict, out::Out, reason::number, record::Halt,
+    RolloutState, State, WaveState,
+    approvals::EVIDENCE_ROLES,
+    gate::{Finding, Verdict},
+    out::Out,
+    reason::number,
+    record::Halt,
     rollback::needing_a_person,
 };
-use crate::model::{Command, DeploymentState, Scope};
+use crate::model::{Command, DeploymentState, GateAnswer, Scope};
 
 impl State {
     /// Settles everything that follows from the event: decisions, rollbacks, offers, until nothing moves any more.
@@ -51,41 +56,80 @@ impl State {
                     self.set_wave(out, r, w, WaveState::Soaking);
                 }
             }
-            Verdict::Passed(text) => self.pass_wave(out, r, w, text),
-            Verdict::Failed(text) => self.fail_wave(out, r, w, text),
-            Verdict::NotEnough { text, .. } if last => {
-                // No wave depends on it, so waiting would help nobody; the record says what was not shown.
-                let text = format!("{text}; it is the last wave, so nothing depends on it");
-                self.pass_wave(out, r, w, text);
-            }
-            Verdict::NotEnough { text, .. } => {
-                let next = &record.waves[usize::from(w) + 1];
-                let wave = &record.waves[usize::from(w)];
-                if wave.short_since.is_some() && next.approvals.missing(&EVIDENCE_ROLES, true).is_empty() {
-                    let text = format!("{text}; people of both roles let it pass, knowing that");
-                    self.pass_wave(out, r, w, text);
-                } else if wave.short_since.is_none() {
-                    let name = record.document.waves[usize::from(w)].name.clone();
-                    let id = record.document.id.clone();
-                    let wave = &mut self.rollouts[r].waves[usize::from(w)];
-                    wave.short_since = Some(out.now);
-                    wave.gate.clone_from(&text);
-                    out.rollout(&id);
-                    out.audit("wave_decision", Some(&id), None, format!("wave {name}: {text}"));
-                    let ask = format!("wave {name} of {id}: {text}; a person must decide");
-                    out.alarm("evidence", Some(&id), None, None, ask);
+            Verdict::Decided(finding) => match finding.answer {
+                GateAnswer::Success => self.pass_wave(out, r, w, &finding, None),
+                GateAnswer::Failure => self.fail_wave(out, r, w, &finding),
+                // No wave depends on the last, so waiting would help nobody; the record says what was not shown.
+                GateAnswer::Inconclusive if last => {
+                    self.pass_wave(out, r, w, &finding, Some("it is the last wave, so nothing depends on it"));
                 }
-            }
+                GateAnswer::Inconclusive => self.ask_for_more(out, r, w, &finding),
+            },
         }
     }
 
-    fn pass_wave(&mut self, out: &mut Out, r: usize, w: u16, text: String) {
-        self.decide(out, r, w, WaveState::Passed, text);
+    /// The gate can't tell: people of both roles may let it pass, knowing that.
+    fn ask_for_more(&mut self, out: &mut Out, r: usize, w: u16, finding: &Finding) {
+        let record = &self.rollouts[r];
+        let wave = &record.waves[usize::from(w)];
+        let approvals = &record.waves[usize::from(w) + 1].approvals;
+        let known = wave.short_since.is_some();
+        if known && approvals.missing(&EVIDENCE_ROLES, true).is_empty() {
+            return self.pass_wave(out, r, w, finding, Some("people of both roles let it pass, knowing that"));
+        }
+        if known && wave.decision.as_ref().is_some_and(|d| d.rule == finding.rule) {
+            return;
+        }
+        let id = record.document.id.clone();
+        let name = record.document.waves[usize::from(w)].name.clone();
+        let decision = record.decision(w, finding, false, out.now);
+        out.gate(&id, format!("wave {name}: {}", finding.text), &decision);
+        out.alarm(
+            "evidence",
+            Some(&id),
+            None,
+            None,
+            format!("wave {name} of {id}: {}; a person must decide", finding.text),
+        );
+        out.rollout(&id);
+        let wave = &mut self.rollouts[r].waves[usize::from(w)];
+        wave.short_since.get_or_insert(out.now);
+        wave.gate.clone_from(&finding.text);
+        wave.decision = Some(Box::new(decision));
+    }
+
+    /// `although` says why an inconclusive gate is passed.
+    fn pass_wave(&mut self, out: &mut Out, r: usize, w: u16, finding: &Finding, although: Option<&str>) {
+        self.decide(out, r, w, WaveState::Passed, finding, although);
         out.touched.insert(r);
     }
 
-    /// Sets a wave's state with the sentence of the decision, and records it.
-    pub(super) fn decide(&mut self, out: &mut Out, r: usize, w: u16, state: WaveState, text: String) {
+    /// Sets a wave's state by its gate's answer, and records it with what it went by.
+    pub(super) fn decide(
+        &mut self,
+        out: &mut Out,
+        r: usize,
+        w: u16,
+        state: WaveState,
+        finding: &Finding,
+        although: Option<&str>,
+    ) {
+        let record = &self.rollouts[r];
+        let (id, name) = (&record.document.id, &record.document.waves[usize::from(w)].name);
+        let decision = record.decision(w, finding, although.is_some(), out.now);
+        let text = match although {
+            Some(why) => format!("{}; {why}", finding.text),
+            None => finding.text.clone(),
+        };
+        out.gate(id, format!("wave {name}: {text}"), &decision);
+        self.set_wave(out, r, w, state);
+        let wave = &mut self.rollouts[r].waves[usize::from(w)];
+        wave.gate = text;
+        wave.decision = Some(Box::new(decision));
+    }
+
+    /// Sets a wave's state for another reason than its gate's answer, and records it.
+    pub(super) fn note(&mut self, out: &mut Out, r: usize, w: u16, state: WaveState, text: String) {
         self.set_wave(out, r, w, state);
         let record = &mut self.rollouts[r];
         let name = &record.document.waves[usize::from(w)].name;
@@ -94,12 +138,12 @@ impl State {
     }
 
     /// A wave has failed by its gate. What nodes took back by themselves stays; the plan's scope may take back more.
-    fn fail_wave(&mut self, out: &mut Out, r: usize, w: u16, text: String) {
+    fn fail_wave(&mut self, out: &mut Out, r: usize, w: u16, finding: &Finding) {
         let record = &self.rollouts[r];
         let (id, name) = (record.document.id.clone(), record.document.waves[usize::from(w)].name.clone());
-        let why = format!("wave {name} {text}");
+        let why = format!("wave {name} {}", finding.text);
         out.alarm("wave_failed", Some(&id), None, None, format!("rollout {id}: {why}"));
-        self.decide(out, r, w, WaveState::Failed, text);
+        self.decide(out, r, w, WaveState::Failed, finding, None);
         self.halt_self(out, r, &why);
         match self.rollouts[r].document.plan.rollback.scope {
             Scope::Device | Scope::Site => {}
@@ -137,8 +181,9 @@ impl State {
         let next = w + 1;
         let Some(wave) = record.waves.get(usize::from(next)) else {
             if running {
-                let gate = &record.waves[usize::from(w)].gate;
-                let reason = if gate.starts_with("passed") { String::new() } else { format!("last wave: {gate}") };
+                let wave = &record.waves[usize::from(w)];
+                let sure = wave.decision.as_ref().is_none_or(|d| d.answer == GateAnswer::Success);
+                let reason = if sure { String::new() } else { format!("last wave: {}", wave.gate) };
                 self.end_rollout(out, r, RolloutState::Completed, &reason);
             }
             return;
@@ -157,16 +202,16 @@ impl State {
     /// apart. The word counts when it is used.
     fn still_holds(&self, r: usize, w: u16) -> bool {
         let record = &self.rollouts[r];
-        match record.verdict(w) {
-            Verdict::Passed(_) => true,
-            Verdict::NotEnough { .. } => match record.waves.get(usize::from(w) + 1) {
+        match record.verdict(w).answer() {
+            Some(GateAnswer::Success) => true,
+            Some(GateAnswer::Inconclusive) => match record.waves.get(usize::from(w) + 1) {
                 Some(next) => {
                     let short = record.waves[usize::from(w)].short_since.is_some();
                     short && next.approvals.missing(&EVIDENCE_ROLES, true).is_empty()
                 }
                 None => true,
             },
-            Verdict::Open | Verdict::Failed(_) => false,
+            None | Some(GateAnswer::Failure) => false,
         }
     }
 
@@ -177,7 +222,8 @@ impl State {
             self.set_wave(out, r, w + 1, WaveState::Pending);
         }
         let text = "looked at again: devices were taken back after its gate had passed".to_owned();
-        self.decide(out, r, w, WaveState::Soaking, text);
+        self.note(out, r, w, WaveState::Soaking, text);
+        self.rollouts[r].waves[usize::from(w)].decision = None;
         out.touched.insert(r);
     }
 
@@ -191,7 +237,16 @@ impl State {
         let name = &record.document.waves[usize::from(w)].name;
         let count = record.document.waves[usize::from(w)].count;
         let text = format!("wave {name} begins: {}", number(count, "device"));
-        out.audit("wave_decision", Some(&record.document.id), None, text);
+        let approvals = record.waves[usize::from(w)].approvals.given();
+        let before = w.checked_sub(1).and_then(|before| record.waves[usize::from(before)].decision.as_mut());
+        match before {
+            // What people said between the gate's answer and now belongs to it.
+            Some(decision) => {
+                decision.approvals = approvals;
+                out.gate(&record.document.id, text, decision);
+            }
+            None => out.audit("wave_decision", Some(&record.document.id), None, text),
+        }
         // Nodes must see the approvals of this wave, and of those before it in which they have no device.
         let begun = usize::from(w) + 1;
         let approved = |wave: usize| !record.waves[wave].approvals.is_empty();

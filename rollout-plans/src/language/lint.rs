@@ -36,6 +36,9 @@ pub fn lint_plan(plan: &Plan) -> Vec<String> {
         counts.push((at("limits.per_region"), wave.limits.per_region, LIMIT_MAX));
         counts.push((at("limits.total"), wave.limits.total, LIMIT_MAX));
         counts.push((at("gate.evidence_min"), Some(wave.gate.evidence_min), LIMIT_MAX));
+        // None at all may fail.
+        counts.push((at("gate.failures_max"), wave.gate.failures_max.filter(|n| *n > 0), LIMIT_MAX));
+        counts.push((at("gate.test.control_min"), wave.gate.test.as_ref().map(|t| t.control_min), LIMIT_MAX));
     }
     for (field, value, min, max) in durations {
         if value < min || value > max {
@@ -65,7 +68,7 @@ mod tests {
     use super::*;
     use crate::{
         language::parse_plan,
-        model::{Freeze, Window},
+        model::{Freeze, GateTest, Window},
     };
 
     type Change = fn(&mut Plan);
@@ -80,7 +83,15 @@ mod tests {
         let window =
             |from: &str, to: &str| Window { days: Vec::new(), from: from.parse().unwrap(), to: to.parse().unwrap() };
         assert_eq!(lint_plan(&Plan { windows: vec![window("22:00", "05:00")], ..plan.clone() }), [""; 0]);
-        let changes: [(&str, Change); 12] = [
+        let changes: &[(&str, Change)] = &[
+            ("waves[0].gate.failures_max", |p| p.waves[0].gate.failures_max = Some(u32::MAX)),
+            ("waves[0].gate.test.control_min", |p| {
+                p.waves[0].gate.test = Some(GateTest { control_min: 0, ..GateTest::default() });
+            }),
+            ("waves[0].gate.test.alpha", |p| {
+                let alpha = crate::model::Percent::ALL;
+                p.waves[0].gate.test = Some(GateTest { alpha, ..GateTest::default() });
+            }),
             ("health.interval", |p| p.health.interval = DurationMs(0)),
             ("health.failures", |p| p.health.failures = 0),
             ("limits.per_site", |p| p.limits.per_site = Some(0)),

@@ -7,7 +7,9 @@ use super::{
     tree::Node,
     windows::{freezes, windows},
 };
-use crate::model::{DurationMs, Gate, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Selector, Timing, WavePlan};
+use crate::model::{
+    DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Selector, Timing, WavePlan,
+};
 
 /// Longest name of a plan, bytes.
 pub(super) const NAME_BYTES_MAX: usize = 120;
@@ -167,15 +169,34 @@ fn timing(reader: &mut Reader, node: &Node, path: &str) -> Option<Timing> {
 }
 
 fn gate(reader: &mut Reader, node: &Node, path: &str) -> Option<Gate> {
-    let fields = reader.fields(node, path, &["success", "evidence_min", "approvals"])?;
+    let fields = reader.fields(node, path, &["success", "evidence_min", "failures_max", "test", "approvals"])?;
     let default = Gate::default();
     let success = reader.optional(&fields, "success", Reader::percent);
+    let failures_max = reader.optional(&fields, "failures_max", |r, n, p| r.count(n, p, 0, LIMIT_MAX));
+    let test = reader.optional(&fields, "test", |r, n, p| r.unless_problems(|r| gate_test(r, n, p)));
     let evidence_min = reader.optional(&fields, "evidence_min", |r, n, p| r.count(n, p, 1, LIMIT_MAX));
     let roles = Role::PEOPLE.map(|role| (role.word(), role));
     let approvals = reader.optional(&fields, "approvals", |r, n, p| r.list(n, p, |r, n, p| r.word(n, p, &roles)));
     Some(Gate {
         success: success.unwrap_or(default.success),
         evidence_min: evidence_min.unwrap_or(default.evidence_min),
+        failures_max,
+        test,
         approvals: approvals.unwrap_or_default(),
+    })
+}
+
+fn gate_test(reader: &mut Reader, node: &Node, path: &str) -> Option<GateTest> {
+    let fields = reader.fields(node, path, &["alpha", "harm", "miss", "background", "control_min"])?;
+    let default = GateTest::default();
+    let mut share = |name: &str| reader.optional(&fields, name, Reader::percent);
+    let (alpha, harm, miss, background) = (share("alpha"), share("harm"), share("miss"), share("background"));
+    let control_min = reader.optional(&fields, "control_min", |r, n, p| r.count(n, p, 1, LIMIT_MAX));
+    Some(GateTest {
+        alpha: alpha.unwrap_or(default.alpha),
+        harm: harm.unwrap_or(default.harm),
+        miss: miss.unwrap_or(default.miss),
+        background,
+        control_min: control_min.unwrap_or(default.control_min),
     })
 }

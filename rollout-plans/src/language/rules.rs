@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ParsedPlan, Problem, reader::Reader};
-use crate::model::{DurationMs, Percent, Plan, Scope, Selector, WAVES_MAX};
+use crate::model::{DurationMs, GateTest, Percent, Plan, Scope, Selector, WAVES_MAX};
 
 /// A working day: what a hospital needs to have used a system in earnest.
 const WORKING_DAY: DurationMs = DurationMs::from_secs(8 * 60 * 60);
@@ -79,6 +79,7 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
         if wave.gate.approvals.iter().collect::<BTreeSet<_>>().len() < wave.gate.approvals.len() {
             reader.problem_at(&format!("{path}.gate.approvals"), "a role is named twice", "name each role once");
         }
+        gate_test(reader, &format!("{path}.gate.test"), wave.gate.test.as_ref());
         if wave.soak.0 > 0 && plan.health.grace >= wave.soak {
             let message = format!("the soak of {} is over before the grace of {} is", wave.soak, plan.health.grace);
             let hint = "no failure would ever count: shorten health.grace or lengthen the soak";
@@ -89,6 +90,26 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
     if plan.timing.retry_after > plan.timing.defer_max {
         let message = format!("{} is longer than defer_max, {}", plan.timing.retry_after, plan.timing.defer_max);
         reader.problem_at("timing.retry_after", message, "a deferred device would never be tried again");
+    }
+}
+
+/// A test whose shares contradict each other says nothing.
+fn gate_test(reader: &mut Reader, path: &str, test: Option<&GateTest>) {
+    let Some(test) = test else { return };
+    let most = |points| Percent::from_basis_points(points).unwrap_or(Percent::ALL);
+    for (name, share, max) in [("alpha", test.alpha, GateTest::ALPHA_MAX), ("miss", test.miss, GateTest::MISS_MAX)] {
+        if !(1..=max).contains(&share.basis_points()) {
+            let message = format!("{share} is not between 0.01% and {}", most(max));
+            reader.problem_at(&format!("{path}.{name}"), message, "5% is usual for alpha, 20% for miss");
+        }
+    }
+    if test.harm.basis_points() == 0 {
+        let hint = "name the share of devices that a bad patch makes fail, for example 30%";
+        reader.problem_at(&format!("{path}.harm"), "0% is no harm", hint);
+    }
+    if let Some(background) = test.background.filter(|share| *share >= test.harm) {
+        let message = format!("{background} fail without the patch, which is not less than the harm of {}", test.harm);
+        reader.problem_at(&format!("{path}.background"), message, "raise `harm` above it, or lower `background`");
     }
 }
 

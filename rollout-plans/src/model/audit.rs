@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, PublicKey, tuf::RoleName};
 
-use super::{RolloutId, SiteId, Timestamp};
+use super::{GateDecision, RolloutId, SiteId, Timestamp};
 
 /// Longest entry, bytes: below what a bundle can hold (65,535), and 256 of them below the largest answer of the API.
 const ENTRY_BYTES_MAX: usize = 60_000;
@@ -37,6 +37,9 @@ pub struct AuditEntry {
     /// Files of people's metadata that were published: whose keys count from here on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileMark>,
+    /// What a gate decided, and what it went by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Box<GateDecision>>,
 }
 
 /// A published file of people's metadata.
@@ -112,6 +115,7 @@ mod tests {
             node: None,
             directives: Vec::new(),
             files: Vec::new(),
+            gate: None,
         }
     }
 

@@ -6,6 +6,7 @@ mod audit;
 mod deployment;
 mod directive;
 mod estate;
+mod gate;
 mod id;
 mod order;
 mod patch;
@@ -23,6 +24,10 @@ pub use directive::{
     Passage, Pin, Proven, SiteRollout,
 };
 pub use estate::{ClinicalSystem, Device, Labels, SITE_DEVICES_MAX, SiteInventory};
+pub use gate::{
+    ApprovedBy, Compared, ControlCounts, Gate, GateAnswer, GateDecision, GateRule, GateTest, Millionths,
+    PROOFS_ASKED_MAX, TestFound,
+};
 pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
 pub use order::{
     Command, LIFTED_HALTS_MAX, Lacking, Needs, Order, REASON_BYTES_MAX, RollBackTarget, SECOND_SIGNATURE_WITHIN,
@@ -31,10 +36,7 @@ pub use order::{
 pub use patch::{
     CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
 };
-pub use plan::{
-    Gate, HealthPolicy, Limits, PROOFS_ASKED_MAX, Percent, Plan, RollbackPolicy, Scope, Selector, Timing, WAVES_MAX,
-    WavePlan,
-};
+pub use plan::{HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Selector, Timing, WAVES_MAX, WavePlan};
 pub use platform::{InvalidPlatform, Platform};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
 pub use rollout::{ANCESTORS_MAX, Member, Reporter, Reporters, ResolvedWave, Rollout};

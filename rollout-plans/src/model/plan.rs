@@ -3,9 +3,8 @@
 //! Parsing, linting and error positions are in `crate::language`; this is the validated form.
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::Role;
 
-use super::{DeviceId, DurationMs, Freeze, Labels, PatchId, Platform, SiteId, WaveName, Window};
+use super::{DeviceId, DurationMs, Freeze, Gate, Labels, PatchId, Platform, SiteId, WaveName, Window};
 
 /// Most waves of a plan: a person must be able to follow them.
 pub const WAVES_MAX: usize = 50;
@@ -113,6 +112,11 @@ impl Percent {
     /// All.
     pub const ALL: Self = Self(10_000);
 
+    /// So many whole percent, at most 100.
+    pub(super) const fn of(whole: u32) -> Self {
+        Self(if whole < 100 { whole * 100 } else { 10_000 })
+    }
+
     /// From basis points.
     ///
     /// # Errors
@@ -163,54 +167,6 @@ pub struct Limits {
     /// In all; absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u32>,
-}
-
-/// What must hold before the next wave begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gate {
-    /// Least share of succeeded among the deployments that were tried (skipped ones do not count).
-    #[serde(default = "all")]
-    pub success: Percent,
-    /// Least number of succeeded deployments; fewer is "not enough evidence" and waits for a person.
-    #[serde(default = "one")]
-    pub evidence_min: u32,
-    /// Roles that must approve before the next wave begins.
-    #[serde(default)]
-    pub approvals: Vec<Role>,
-}
-
-fn all() -> Percent {
-    Percent::ALL
-}
-fn one() -> u32 {
-    1
-}
-
-/// Most successes of a wave that a node asks to see: so many signed reports of every wave fit into a directive.
-pub const PROOFS_ASKED_MAX: u64 = 16;
-
-impl Gate {
-    /// How many devices of a wave of `members` must be shown to have succeeded before a node takes up the next wave. Of
-    /// what the plan asks for, never more: a controller that tells the truth can show what its own gate has counted.
-    #[must_use]
-    pub fn proofs_min(&self, members: u64) -> u64 {
-        u64::from(self.evidence_min).min(PROOFS_ASKED_MAX).min(members)
-    }
-
-    /// Is a wave of `members` shown to have passed, by so many devices that succeeded and so many that had nothing to do
-    /// (skipped)? **The one rule** of engine and node. A skipped device says nothing of the patch, so it never stands for a
-    /// success that the plan asks for; where the plan asks for none it shows that the wave has run at all.
-    #[must_use]
-    pub fn is_shown(&self, members: u64, succeeded: u64, skipped: u64) -> bool {
-        succeeded >= self.proofs_min(members) && succeeded + skipped >= 1
-    }
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        Self { success: all(), evidence_min: one(), approvals: Vec::new() }
-    }
 }
 
 /// How clinical systems are watched during a soak.

@@ -120,6 +120,18 @@ impl Sim {
             wave.gate.success =
                 Percent::from_basis_points(*self.random.pick(&[10_000, 10_000, 6_600, 5_000, 0])).unwrap();
             wave.gate.evidence_min = *self.random.pick(&[0, 1, 1, 2]);
+            wave.gate.failures_max = *self.random.pick(&[None, None, None, Some(0), Some(1)]);
+            let test = |miss, background| GateTest {
+                miss: Percent::from_basis_points(miss).unwrap(),
+                background: Percent::from_basis_points(background).ok().filter(|share| share.basis_points() > 0),
+                control_min: 2,
+                ..GateTest::default()
+            };
+            wave.gate.test = match self.random.below(6) {
+                0 => Some(test(3_500, 0)),
+                1 => Some(test(5_000, 500)),
+                _ => None,
+            };
             wave.gate.approvals =
                 self.random.pick(&[vec![], vec![], vec![Role::Clinical], vec![Role::Clinical, Role::Release]]).clone();
             wave.limits.per_site = *self.random.pick(&[None, None, Some(1)]);
@@ -483,9 +495,10 @@ impl Sim {
                     {
                         Some(Command::Approve { wave })
                     }
-                    WaitingOn::Approval { .. } | WaitingOn::Evidence { .. } | WaitingOn::CheckableEvidence { .. } => {
-                        next_of(&wave).map(|wave| Command::Approve { wave })
-                    }
+                    WaitingOn::Approval { .. }
+                    | WaitingOn::Evidence { .. }
+                    | WaitingOn::CheckableEvidence { .. }
+                    | WaitingOn::GateTest { .. } => next_of(&wave).map(|wave| Command::Approve { wave }),
                     _ => None,
                 };
                 if let Some(command) = answer {

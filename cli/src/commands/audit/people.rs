@@ -192,6 +192,7 @@ mod tests {
             node: None,
             directives: Vec::new(),
             files: files.iter().map(mark).collect(),
+            gate: None,
         }
     }
 

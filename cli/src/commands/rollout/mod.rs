@@ -4,6 +4,7 @@ mod amend;
 pub(crate) mod cosign;
 mod create;
 mod deployments;
+mod gate;
 mod halt;
 mod list;
 pub(crate) mod order;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wardround_proto::v1;
 
+use super::gate::Decision;
 use crate::{
     output::{self, count},
     signed, when,
@@ -81,6 +82,7 @@ pub(crate) struct Wave {
     pub(crate) deployments: BTreeMap<String, u64>,
     pub(crate) waiting: Option<Waiting>,
     pub(crate) gate: String,
+    pub(crate) gate_decision: Option<Decision>,
 }
 
 #[derive(Debug, Serialize)]
@@ -222,13 +224,18 @@ impl Wave {
                 until: when::rfc3339(w.until_ms),
             }),
             gate: w.gate.clone(),
+            gate_decision: w.decision.as_ref().map(Decision::new),
         }
     }
 }
 
 /// Deployments by state, only those that are not zero.
 pub(crate) fn counts(wave: &v1::Wave) -> BTreeMap<String, u64> {
-    wave.deployments.iter().filter(|s| s.count > 0).map(|s| (s.state.clone(), s.count)).collect()
+    by_state(&wave.deployments)
+}
+
+pub(super) fn by_state(counts: &[v1::StateCount]) -> BTreeMap<String, u64> {
+    counts.iter().filter(|s| s.count > 0).map(|s| (s.state.clone(), s.count)).collect()
 }
 
 /// How many deployments of a wave are in any of `states`.
