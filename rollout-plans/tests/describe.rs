@@ -44,6 +44,35 @@ fn every_field_of_a_plan_is_told() {
     insta::assert_snapshot!(describe_rollout(&rollout, &patch(), &members).join("\n"));
 }
 
+/// Each way to choose, in the words that signers read.
+#[test]
+fn every_choice_is_told() {
+    let choices = [
+        "count: 1, regions: [north, south]",
+        "count: 1, by: [site, system]",
+        "percent: 10%, by: [platform, model, region, site_type], labels: { trust: north }",
+        "representative: true",
+        "representative: 2, systems: [pacs, viewer], site_types: [acute]",
+        "systems: [pacs], platforms: [\"cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*\"]",
+    ];
+    let told = choices.map(|choice| {
+        let mut parsed = plan(&format!(
+            "eligible: {{ site_types: [acute], systems: [pacs, viewer] }}\nwaves:\n  - {{ name: one, select: {{ {choice} }}, soak: 8h }}\n  - {{ name: two, select: {{ remaining: true }}, soak: 8h }}\n"
+        ));
+        let chosen = std::mem::take(&mut parsed.plan.waves[0].select);
+        parsed.plan.eligible.systems.clear();
+        parsed.plan.eligible.site_types.clear();
+        parsed.plan.waves[0].select.count = Some(1);
+        let (mut rollout, members) = rollout(&parsed);
+        rollout.plan.waves[0].select = chosen;
+        rollout.plan.eligible.systems = vec!["pacs".to_owned()];
+        rollout.plan.eligible.site_types = vec!["acute".to_owned(), "communi\u{202e}ty".to_owned()];
+        let lines = describe_rollout(&rollout, &patch(), &members);
+        lines.into_iter().filter(|line| line.contains("can be touched") || line.contains("is made of")).collect::<Vec<_>>()
+    });
+    insta::assert_snapshot!(told.map(|lines| format!("{}\n", lines.join("\n"))).join("\n"));
+}
+
 #[test]
 fn members_of_another_document_are_not_passed_off_as_its_own() {
     let (rollout, mut members) = rollout(&standard());

@@ -207,6 +207,32 @@ fn waves() {
     );
 }
 
+#[test]
+fn draws() {
+    golden(
+        "draw_forms",
+        &with_waves(
+            "  - { name: a, select: { count: 0, by: [modell, platform] }, soak: 8h }\n  - { name: b, select: { count: 10%, site_types: acute, systems: [pacs, 7] }, soak: 8h }\n  - { name: c, select: { representative: 101 }, soak: 8h }\n  - { name: d, select: { representative: yes, by: [] }, soak: 8h }\n  - { name: e, select: { remaining: true }, soak: 8h }\n",
+        ),
+    );
+    golden(
+        "draws_that_contradict",
+        &with_waves(
+            "  - { name: a, select: { count: 3, percent: 1% }, soak: 8h }\n  - { name: b, select: { representative: true, count: 3 }, soak: 8h }\n  - { name: c, select: { by: [model] }, soak: 8h }\n  - { name: d, select: { representative: 2, by: [model] }, soak: 8h }\n  - { name: e, select: { count: 1, by: [model, site, model] }, soak: 8h }\n  - { name: f, select: { representative: true }, soak: 8h }\n",
+        ),
+    );
+    golden(
+        "draws_by_share_not_growing",
+        &with_waves(
+            "  - { name: a, select: { percent: 10%, by: [model] }, soak: 8h }\n  - { name: b, select: { percent: 10% }, soak: 8h }\n  - { name: c, select: { percent: 5%, by: [model] }, soak: 8h }\n",
+        ),
+    );
+    golden(
+        "draws_are_not_eligibility",
+        &format!("name: t\neligible: {{ count: 3, representative: true, systems: [pacs] }}\nwaves:\n{GOOD_WAVE}"),
+    );
+}
+
 /// What is allowed, but risky.
 #[test]
 fn warnings() {

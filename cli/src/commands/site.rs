@@ -87,6 +87,8 @@ struct ShownSite {
     id: String,
     display_name: String,
     region: String,
+    /// `None`: the site file does not say.
+    site_type: Option<String>,
     labels: BTreeMap<String, String>,
     devices: u32,
     clinical_systems: u32,
@@ -118,6 +120,8 @@ struct ShownSystem {
     id: String,
     kind: String,
     critical: bool,
+    /// `None`: its node does not say.
+    probes: Option<u32>,
     devices: Vec<String>,
     health: String,
     finding: String,
@@ -227,10 +231,11 @@ impl Show {
             });
         }
         let mut text = format!(
-            "site {} · {} · {}\nnode: {}\nhours: {}\n\n",
+            "site {} · {} · {}{}\nnode: {}\nhours: {}\n\n",
             site.id,
             site.display_name,
             site.region,
+            if site.site_type.is_empty() { String::new() } else { format!(" · {}", site.site_type) },
             link(site),
             hours(site)
         );
@@ -306,6 +311,7 @@ impl ShownSite {
             id: s.id.clone(),
             display_name: s.display_name.clone(),
             region: s.region.clone(),
+            site_type: (!s.site_type.is_empty()).then(|| s.site_type.clone()),
             labels: sorted(&s.labels),
             devices: s.device_count,
             clinical_systems: s.clinical_system_count,
@@ -340,6 +346,7 @@ impl ShownSystem {
             id: s.id.clone(),
             kind: s.kind.clone(),
             critical: s.critical,
+            probes: s.probes,
             devices: s.devices.clone(),
             health: s.health.clone(),
             finding: s.finding.clone(),

@@ -162,6 +162,7 @@ impl Api {
             node_revoked_why: revoked.map(|r| r.text.clone()).unwrap_or_default(),
             time_zone: hours.and_then(|h| h.time_zone.as_ref()).map(ToString::to_string).unwrap_or_default(),
             windows: hours.map(|h| window_words(&h.windows)).unwrap_or_default(),
+            site_type: inventory.map(|i| i.site_type.clone()).unwrap_or_default(),
         }
     }
 }
@@ -192,5 +193,6 @@ fn system(facts: &Facts, system: &ClinicalSystem) -> v1::ClinicalSystem {
         health: health.to_owned(),
         finding: found.map(|f| f.finding.clone()).unwrap_or_default(),
         since_ms: found.map_or(0, |f| f.since.0),
+        probes: system.probes,
     }
 }

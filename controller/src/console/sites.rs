@@ -66,6 +66,7 @@ pub(super) async fn one(State(console): State<Console>, Path(id): Path<String>) 
             (node(&site)) " · last word " (words::ago(site.last_seen_ms, now)) " · directive " (site.directive_counter)
             @if !site.display_name.is_empty() { " · " (site.display_name) }
             @if !site.region.is_empty() { " · region " (site.region) }
+            @if !site.site_type.is_empty() { " · type " (site.site_type) }
             @if !site.labels.is_empty() { " · " (labels(&site.labels)) }
         }
         (systems(&answer.clinical_systems, now))

@@ -106,6 +106,7 @@ mod tests {
             site: site.clone(),
             display_name: String::new(),
             region: String::new(),
+            site_type: String::new(),
             labels: Default::default(),
             groups: Default::default(),
             hours: Default::default(),
@@ -114,6 +115,7 @@ mod tests {
                 id: pacs.clone(),
                 kind: String::new(),
                 critical: true,
+                probes: None,
                 devices: Vec::new(),
             }],
         };

@@ -457,6 +457,7 @@ pub(crate) fn inventory(site: &str, devices: &[(&str, &str)]) -> ReportBody {
         id: SystemId::new(&format!("{site}/pacs")).unwrap(),
         kind: "pacs".to_owned(),
         critical: true,
+        probes: Some(1),
         devices: devices.iter().take(1).map(|d| d.id.clone()).collect(),
     }];
     ReportBody::Inventory {
@@ -464,6 +465,7 @@ pub(crate) fn inventory(site: &str, devices: &[(&str, &str)]) -> ReportBody {
             site: SiteId::new(site).unwrap(),
             display_name: format!("Hospital {site}"),
             region: "north".to_owned(),
+            site_type: "acute".to_owned(),
             labels: Labels::new(),
             groups: Default::default(),
             hours: Default::default(),

@@ -17,6 +17,7 @@ pub(super) struct RawSite {
     pub(super) display_name: String,
     #[serde(default)]
     pub(super) region: String,
+    pub(super) r#type: Option<Text>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default)]

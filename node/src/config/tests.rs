@@ -7,7 +7,7 @@ use super::*;
 const GOOD: &str = r#"site: rx1
 display_name: Royal Example Hospital
 region: north
-labels: { type: acute }
+type: acute
 groups: { pacs: 1 }
 concurrency_max: 8
 devices:
@@ -91,6 +91,7 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("region: north", "regoin: north", &["site.yaml:3:", "regoin"][..]),
         ("site: rx1", "site: RX1", &["site.yaml:1:7: site:", "not a valid site id"]),
         ("name: lab-02", "name: ct-01", &["site.yaml:15:11: devices[1].name:", "twice"]),
+        ("type: acute", "type: \"a\\e[2J\"", &["site.yaml:4:7: type:", "no plain text"]),
         ("group: pacs", "group: ct", &["devices[0].group", "not declared", "groups:"]),
         ("pacs: 1", "pacs: 0", &["site.yaml:5:17: groups.pacs"]),
         ("devices: [ct-01]", "devices: [ct-09]", &["site.yaml:32:15: systems[0].devices", "\"ct-09\" is not declared"]),
@@ -139,7 +140,7 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("port: 104", "port: 70000", &["site.yaml:35:"]),
         ("concurrency_max: 8", "concurrency_max: 0", &["concurrency_max", "1 to 64"]),
         ("site: rx1\n", "site: rx1\nsite: rx1\n", &["site.yaml:2:"]),
-        ("labels: { type: acute }", "labels: &l { type: acute }", &["site.yaml:"]),
+        ("labels: { ring: canary }", "labels: &l { ring: canary }", &["site.yaml:"]),
     ] {
         let text = complaint(from, to);
         for part in wanted {

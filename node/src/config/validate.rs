@@ -9,6 +9,7 @@ use std::{
 
 use base64::Engine as _;
 use serde_saphyr::Spanned;
+use wardround_rollout_plans::language::is_hidden;
 use wardround_rollout_plans::model::{
     ClinicalSystem, Device, DeviceId, DurationMs, GroupId, Platform, SITE_DEVICES_MAX, SiteId, SiteInventory, SystemId,
 };
@@ -22,6 +23,8 @@ use super::{
 
 /// Most arguments, and most bytes of one, of a command that the node runs itself.
 const ARGV_MAX: (usize, usize) = (64, 4096);
+/// Longest type of a site, bytes: as long as a label's value.
+const SITE_TYPE_BYTES_MAX: usize = 63;
 
 /// Knows the file that is complained of and the directory that relative paths begin at.
 pub(super) struct Validator<'a> {
@@ -87,11 +90,16 @@ impl Validator<'_> {
             let message = format!("a site holds at most {SITE_DEVICES_MAX} devices and {SYSTEMS_MAX} clinical systems");
             return self.fail(&raw.site, "site", message, "split the site");
         }
+        let site_type = match &raw.r#type {
+            None => String::new(),
+            Some(text) => self.site_type(text)?,
+        };
         let hours = self.hours(raw.time_zone.as_ref(), raw.windows.as_ref(), raw.freezes.as_ref())?;
         let mut inventory = SiteInventory {
             site: site.clone(),
             display_name: raw.display_name,
             region: raw.region,
+            site_type,
             labels: raw.labels,
             groups,
             hours,
@@ -111,6 +119,16 @@ impl Validator<'_> {
             inventory.systems.push(told);
         }
         Ok(SiteFile { inventory, devices, systems, concurrency_max })
+    }
+
+    /// One short plain line: plans name it, and people read it before they sign.
+    fn site_type(&self, text: &Text) -> Checked<String> {
+        let word = &text.value;
+        if word.trim().is_empty() || word.len() > SITE_TYPE_BYTES_MAX || word.chars().any(is_hidden) {
+            let message = format!("{:?} is no plain text of 1 to {SITE_TYPE_BYTES_MAX} bytes", word);
+            return self.fail(text, "type", message, "a word such as acute or community");
+        }
+        Ok(word.clone())
     }
 
     fn device(&self, raw: RawDevice, index: usize, site: &SiteInventory) -> Checked<(Device, DeviceConfig)> {
@@ -387,7 +405,13 @@ impl Validator<'_> {
             .enumerate()
             .map(|(n, probe)| self.probe(probe, &field(&format!("probes[{n}]"))))
             .collect::<Checked<Vec<_>>>()?;
-        let told = ClinicalSystem { id, kind: raw.kind, critical: raw.critical, devices: needs.into_iter().collect() };
+        let told = ClinicalSystem {
+            id,
+            kind: raw.kind,
+            critical: raw.critical,
+            probes: Some(u32::try_from(probes.len()).unwrap_or(u32::MAX)),
+            devices: needs.into_iter().collect(),
+        };
         Ok((told, SystemConfig { probes }))
     }
 

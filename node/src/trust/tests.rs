@@ -122,6 +122,7 @@ impl Hospital {
             site: SiteId::new("rx1").unwrap(),
             display_name: String::new(),
             region: String::new(),
+            site_type: String::new(),
             labels: BTreeMap::new(),
             groups: BTreeMap::new(),
             hours: Default::default(),

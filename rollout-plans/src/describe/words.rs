@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     language::shown,
-    model::{Member, Patch, Platform, Selector, SiteId, Variant},
+    model::{Axis, Member, Patch, Platform, Selector, SiteId, Variant},
 };
 
 pub(super) fn count(n: usize, what: &str) -> String {
@@ -114,9 +114,56 @@ pub(super) fn selection(selector: &Selector) -> Option<String> {
     list("platform", selector.platforms.iter().map(|p| p.as_str()).collect());
     list("site", selector.sites.iter().map(|s| s.as_str()).collect());
     list("region", selector.regions.iter().map(String::as_str).collect());
+    list("site of type", selector.site_types.iter().map(String::as_str).collect());
+    list("a clinical system of kind", selector.systems.iter().map(String::as_str).collect());
     list("id", selector.devices.iter().map(|d| d.as_str()).collect());
-    parts.extend(selector.percent.map(|percent| format!("a place among the first {percent} of the estate")));
-    (!parts.is_empty()).then(|| format!("devices with {}", parts.join(" and ")))
+    let share = selector.percent.filter(|_| selector.by.is_empty());
+    parts.extend(share.map(|percent| format!("a place among the first {percent} of the estate")));
+    let of = if parts.is_empty() { "devices".to_owned() } else { format!("devices with {}", parts.join(" and ")) };
+    if let Some(drawn) = drawn(selector) {
+        return Some(match selector.percent {
+            Some(_) => format!("{drawn}, out of the {of}; those of earlier waves count as well"),
+            None => format!("{drawn}, out of the {of} that are left"),
+        });
+    }
+    (!parts.is_empty()).then_some(of)
+}
+
+/// How many a selector draws from what its criteria leave; `None` when it takes all of that.
+fn drawn(selector: &Selector) -> Option<String> {
+    let words: Vec<&str> = selector.by.iter().map(|axis| axis_words(*axis)).collect();
+    let strata = match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    };
+    match selector {
+        Selector { representative: Some(each), .. } => Some(format!(
+            "{} of every combination of platform, model and kind of clinical system that later waves have, no two of one redundancy group",
+            count(*each as usize, "device")
+        )),
+        Selector { count: Some(n), by, .. } if by.is_empty() => {
+            Some(format!("the first {} by a fixed order", count(*n as usize, "device")))
+        }
+        Selector { count: Some(n), .. } => {
+            Some(format!("the first {} of each {strata} by a fixed order", count(*n as usize, "device")))
+        }
+        Selector { percent: Some(percent), by, .. } if !by.is_empty() => {
+            Some(format!("the first {percent} of each {strata} by a fixed order, rounded up"))
+        }
+        _ => None,
+    }
+}
+
+fn axis_words(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Platform => "platform",
+        Axis::Model => "model",
+        Axis::Site => "site",
+        Axis::Region => "region",
+        Axis::SiteType => "type of site",
+        Axis::System => "set of kinds of clinical systems",
+    }
 }
 
 #[cfg(test)]

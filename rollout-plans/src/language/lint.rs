@@ -5,7 +5,7 @@ use super::{
     reader::Reader,
     rules,
 };
-use crate::model::{DurationMs, Plan};
+use crate::model::{DurationMs, Plan, REPRESENTATIVE_MAX};
 
 /// What the plan language would refuse in `plan`; empty when it could have been written in it.
 ///
@@ -32,6 +32,8 @@ pub fn lint_plan(plan: &Plan) -> Vec<String> {
     for (index, wave) in plan.waves.iter().enumerate() {
         let at = |field: &str| format!("waves[{index}].{field}");
         durations.push((at("soak"), wave.soak, NONE, QUARTER));
+        counts.push((at("select.count"), wave.select.count, LIMIT_MAX));
+        counts.push((at("select.representative"), wave.select.representative, REPRESENTATIVE_MAX));
         counts.push((at("limits.per_site"), wave.limits.per_site, LIMIT_MAX));
         counts.push((at("limits.per_region"), wave.limits.per_region, LIMIT_MAX));
         counts.push((at("limits.total"), wave.limits.total, LIMIT_MAX));
@@ -68,7 +70,7 @@ mod tests {
     use super::*;
     use crate::{
         language::parse_plan,
-        model::{Freeze, GateTest, Window},
+        model::{Axis, Freeze, GateTest, Window},
     };
 
     type Change = fn(&mut Plan);
@@ -92,6 +94,10 @@ mod tests {
                 let alpha = crate::model::Percent::ALL;
                 p.waves[0].gate.test = Some(GateTest { alpha, ..GateTest::default() });
             }),
+            ("waves[0].select.count", |p| p.waves[0].select.count = Some(0)),
+            ("waves[0].select.count", |p| p.waves[0].select.count = Some(3)),
+            ("waves[0].select.representative", |p| p.waves[0].select.representative = Some(0)),
+            ("waves[0].select.by", |p| p.waves[0].select.by = vec![Axis::Site, Axis::Site]),
             ("health.interval", |p| p.health.interval = DurationMs(0)),
             ("health.failures", |p| p.health.failures = 0),
             ("limits.per_site", |p| p.limits.per_site = Some(0)),

@@ -8,6 +8,7 @@ mod lint;
 mod plan;
 pub(crate) mod reader;
 mod rules;
+mod selector;
 pub(crate) mod tree;
 mod windows;
 

@@ -4,19 +4,16 @@ use wardround_signing::Role;
 
 use super::{
     reader::Reader,
+    selector::{ELIGIBLE_FIELDS, SELECTOR_FIELDS, selector},
     tree::Node,
     windows::{freezes, windows},
 };
-use crate::model::{
-    DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Selector, Timing, WavePlan,
-};
+use crate::model::{DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Timing, WavePlan};
 
 /// Longest name of a plan, bytes.
 pub(super) const NAME_BYTES_MAX: usize = 120;
 /// Longest description, bytes: those who sign must be able to read it.
 pub(crate) const TEXT_BYTES_MAX: usize = 4_000;
-/// Longest region name, bytes.
-const REGION_BYTES_MAX: usize = 120;
 /// Highest limit: one and a half million devices are the design's estate.
 pub(super) const LIMIT_MAX: u32 = 10_000_000;
 
@@ -27,9 +24,6 @@ pub(super) const DAY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 pub(super) const QUARTER: DurationMs = DurationMs::from_secs(90 * 24 * 60 * 60);
 /// Shortest interval between probes: a clinical system must not be troubled by being watched.
 pub(super) const INTERVAL_MIN: DurationMs = DurationMs(100);
-
-const SELECTOR_FIELDS: [&str; 7] = ["labels", "platforms", "sites", "regions", "devices", "percent", "remaining"];
-const ELIGIBLE_FIELDS: [&str; 5] = ["labels", "platforms", "sites", "regions", "devices"];
 
 pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
     let known = [
@@ -93,32 +87,6 @@ fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
         limits: limits.unwrap_or_default(),
         soak: soak?,
         gate: gate.unwrap_or_default(),
-    })
-}
-
-fn selector(reader: &mut Reader, node: &Node, path: &str, known: &[&'static str]) -> Option<Selector> {
-    let fields = reader.fields(node, path, known)?;
-    let platform_hint = "for example cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*";
-    let labels = reader.optional(&fields, "labels", Reader::labels);
-    let platforms =
-        reader.optional(&fields, "platforms", |r, n, p| r.some(n, p, |r, n, p| r.parsed(n, p, platform_hint)));
-    let sites = reader.optional(&fields, "sites", |r, n, p| {
-        r.some(n, p, |r, n, p| r.parsed(n, p, "site ids are codes in small letters, such as rx1"))
-    });
-    let regions = reader.optional(&fields, "regions", |r, n, p| r.some(n, p, |r, n, p| r.line(n, p, REGION_BYTES_MAX)));
-    let devices = reader.optional(&fields, "devices", |r, n, p| {
-        r.some(n, p, |r, n, p| r.parsed(n, p, "device ids are site/name, such as rx1/ct-01"))
-    });
-    let percent = reader.optional(&fields, "percent", Reader::percent);
-    let remaining = reader.optional(&fields, "remaining", Reader::flag);
-    Some(Selector {
-        labels: labels.unwrap_or_default(),
-        platforms: platforms.unwrap_or_default(),
-        sites: sites.unwrap_or_default(),
-        regions: regions.unwrap_or_default(),
-        devices: devices.unwrap_or_default(),
-        percent,
-        remaining: remaining.unwrap_or_default(),
     })
 }
 

@@ -3,15 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{ParsedPlan, Problem, reader::Reader};
-use crate::model::{DurationMs, GateTest, Percent, Plan, Scope, Selector, WAVES_MAX};
+use crate::model::{DurationMs, GateTest, Percent, Plan, Scope, WAVES_MAX};
 
 /// A working day: what a hospital needs to have used a system in earnest.
 const WORKING_DAY: DurationMs = DurationMs::from_secs(8 * 60 * 60);
 /// A first wave that takes a larger share by chance is no canary, basis points.
 const CANARY_SHARE_MAX: u32 = 1_000;
-
-/// Most platform patterns of one selector: each is held against every device.
-const PLATFORMS_MAX: usize = 64;
 
 /// Adds what is wrong.
 pub(super) fn check(reader: &mut Reader, plan: &Plan) {
@@ -22,55 +19,14 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
         let message = format!("the plan has {} waves; at most {WAVES_MAX} are allowed", plan.waves.len());
         reader.problem_at("waves", message, "a person must be able to follow them; join some");
     }
-    let selectors = plan.waves.iter().enumerate().map(|(i, wave)| (format!("waves[{i}].select"), &wave.select));
-    for (path, selector) in selectors.chain([("eligible".to_owned(), &plan.eligible)]) {
-        if selector.platforms.len() > PLATFORMS_MAX {
-            let message = format!("{} platforms; at most {PLATFORMS_MAX} are allowed", selector.platforms.len());
-            reader.problem_at(&format!("{path}.platforms"), message, "use `*` for the parts that differ");
-        }
-    }
+    super::selector::check(reader, plan);
     let mut names = BTreeSet::new();
-    // The largest share that an earlier wave takes of everything by percentage alone.
-    let mut share_taken = Percent::from_basis_points(0).ok();
     for (index, wave) in plan.waves.iter().enumerate() {
         let path = format!("waves[{index}]");
         let last = index + 1 == plan.waves.len();
         if !names.insert(&wave.name) {
             let message = format!("an earlier wave is called {:?} too", wave.name.as_str());
             reader.problem_at(&format!("{path}.name"), message, "give each wave a name of its own");
-        }
-        let select = format!("{path}.select");
-        if wave.select == Selector::default() {
-            reader.problem_at(
-                &select,
-                "no criterion: every device would be chosen",
-                "say `remaining: true` if you mean it",
-            );
-        }
-        if wave.select.remaining {
-            let field = format!("{select}.remaining");
-            if wave.select != (Selector { remaining: true, ..Selector::default() }) {
-                let hint = "remove the other criteria, or `remaining`";
-                reader.problem_at(&field, "`remaining` stands alone: it takes everything that is left", hint);
-            }
-            if !last {
-                let hint = "move this wave to the end";
-                reader.problem_at(&field, "only the last wave may take everything that is left", hint);
-            }
-        }
-        if let Some(percent) = wave.select.percent {
-            let field = format!("{select}.percent");
-            if percent.basis_points() == 0 {
-                reader.problem_at(&field, "0% chooses nothing", "write more than 0%");
-            } else if Some(percent) <= share_taken {
-                let message = format!("an earlier wave already takes the first {}", share_taken.unwrap_or(percent));
-                let hint =
-                    "percentages count from the same start in every wave: write the sum, for example 1%, 10%, 50%";
-                reader.problem_at(&field, message, hint);
-            }
-            if wave.select == (Selector { percent: Some(percent), ..Selector::default() }) {
-                share_taken = share_taken.max(Some(percent));
-            }
         }
         if last && !wave.gate.approvals.is_empty() {
             let hint = "approvals are asked before the next wave: move them to the gate of the wave before";

@@ -24,6 +24,9 @@ pub struct SiteInventory {
     /// Region; empty means none.
     #[serde(default)]
     pub region: String,
+    /// What kind of place it is ("acute", "community"); empty means that the site does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub site_type: String,
     /// Labels of the site; devices inherit them.
     #[serde(default)]
     pub labels: Labels,
@@ -74,6 +77,9 @@ pub struct ClinicalSystem {
     /// One confirmed failure is enough to act.
     #[serde(default)]
     pub critical: bool,
+    /// How many probes watch it; absent where the node does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
     /// Devices of its site that it needs: these are blamed when it fails after their patch.
     pub devices: Vec<DeviceId>,
 }

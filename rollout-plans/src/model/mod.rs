@@ -14,6 +14,7 @@ mod plan;
 mod platform;
 mod report;
 mod rollout;
+mod selector;
 mod time;
 mod window;
 
@@ -36,10 +37,11 @@ pub use order::{
 pub use patch::{
     CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
 };
-pub use plan::{HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Selector, Timing, WAVES_MAX, WavePlan};
+pub use plan::{HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan};
 pub use platform::{InvalidPlatform, Platform};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
 pub use rollout::{ANCESTORS_MAX, Member, Reporter, Reporters, ResolvedWave, Rollout};
+pub use selector::{Axis, REPRESENTATIVE_MAX, Selector};
 pub use time::{DurationMs, Timestamp};
 pub use window::{
     CalendarDate, ClockTime, Day, FREEZE_DAYS_MAX, FREEZE_REASON_BYTES_MAX, FREEZES_MAX, Freeze, SiteHours,

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, DurationMs, Freeze, Gate, Labels, PatchId, Platform, SiteId, WaveName, Window};
+use super::{DurationMs, Freeze, Gate, PatchId, Selector, WaveName, Window};
 
 /// Most waves of a plan: a person must be able to follow them.
 pub const WAVES_MAX: usize = 50;
@@ -74,33 +74,6 @@ pub struct WavePlan {
     /// What must hold before the next wave.
     #[serde(default)]
     pub gate: Gate,
-}
-
-/// A choice of devices: every criterion that is present must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Selector {
-    /// Labels of the device or its site; each must be there with this value.
-    #[serde(default, skip_serializing_if = "Labels::is_empty")]
-    pub labels: Labels,
-    /// Any of these CPE 2.3 patterns.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub platforms: Vec<Platform>,
-    /// Any of these sites.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sites: Vec<SiteId>,
-    /// Any of these regions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub regions: Vec<String>,
-    /// Any of these devices.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub devices: Vec<DeviceId>,
-    /// Of those that the other criteria leave, this share of the *eligible estate*, chosen by a stable hash of the device id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub percent: Option<Percent>,
-    /// Everything that is left; stands alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub remaining: bool,
 }
 
 /// A share in basis points (1/100 of a percent), 0 to 10 000, so that no floating point enters a signed document.

@@ -2,22 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::{
+    combinations::Unrepresented,
+    survey::{Candidate, Survey},
+};
 use crate::{
     estate::Estate,
-    model::{Device, DeviceId, Member, Plan, Scope},
+    model::{Device, DeviceId, Plan, Scope, SiteId, WaveName},
 };
 
 /// Most names that one sentence lists.
 const NAMES_MAX: usize = 5;
 
 /// Warnings, each one sentence.
-pub(super) fn advice(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec<String> {
-    let kinds = kinds_by_device(estate);
-    let mut warnings = unrepresented(plan, waves, estate, &kinds);
-    warnings.extend(shared_groups(plan, waves, estate));
-    warnings.extend(unwatched(waves, &kinds));
-    warnings.extend(systems_without_devices(waves, estate));
-    warnings.extend(super::hours::advice(plan, waves, estate));
+pub(super) fn advice(
+    plan: &Plan,
+    survey: &Survey<'_>,
+    waves: &[Vec<usize>],
+    unrepresented: &[Unrepresented],
+    estate: &Estate,
+) -> Vec<String> {
+    let waves: Vec<Vec<&Candidate<'_>>> =
+        waves.iter().map(|wave| wave.iter().map(|at| &survey.candidates[*at]).collect()).collect();
+    let mut warnings = untried(plan, unrepresented);
+    warnings.extend(shared_groups(plan, &waves));
+    warnings.extend(unwatched(&waves, survey));
+    warnings.extend(systems_without_devices(&waves, estate));
+    warnings.extend(super::hours::advice(plan, &waves));
     if plan.rollback.scope == Scope::Device {
         let critical = estate.sites().flat_map(|s| &s.systems).filter(|s| s.critical).count();
         if critical > 0 {
@@ -29,57 +40,19 @@ pub(super) fn advice(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec
     warnings
 }
 
-/// Kinds of the clinical systems that need each device.
-type Kinds<'e> = BTreeMap<&'e DeviceId, BTreeSet<&'e str>>;
-
-fn kinds_by_device(estate: &Estate) -> Kinds<'_> {
-    let mut kinds = Kinds::new();
-    for system in estate.sites().flat_map(|site| &site.systems) {
-        for device in &system.devices {
-            kinds.entry(device).or_default().insert(&system.kind);
-        }
-    }
-    kinds
+fn untried(plan: &Plan, unrepresented: &[Unrepresented]) -> Vec<String> {
+    let of_wave = |name: &WaveName| unrepresented.iter().filter(|new| new.wave == *name).map(words).collect::<Vec<_>>();
+    let waves = plan.waves.iter().map(|wave| (&wave.name, of_wave(&wave.name))).filter(|(_, new)| !new.is_empty());
+    waves
+        .map(|(name, new)| format!("wave {name} meets combinations that no earlier wave has tried: {}", names(&new)))
+        .collect()
 }
 
-/// Combinations of platform, model and kind of clinical system that no earlier wave has tried (DESIGN, "Canaries that
-/// represent").
-fn unrepresented(plan: &Plan, waves: &[Vec<Member>], estate: &Estate, kinds: &Kinds<'_>) -> Vec<String> {
-    let none = BTreeSet::new();
-    let mut seen: BTreeSet<(&str, &str, &str)> = BTreeSet::new();
-    let mut warnings = Vec::new();
-    for (index, members) in waves.iter().enumerate() {
-        let mut here: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
-        for (_, device) in members.iter().filter_map(|m| estate.device(&m.device)) {
-            let mut add = |kind| *here.entry((device.platform.as_str(), device.model.as_str(), kind)).or_default() += 1;
-            let kinds = kinds.get(&device.id).unwrap_or(&none);
-            if kinds.is_empty() {
-                add("");
-            }
-            kinds.iter().for_each(|kind| add(kind));
-        }
-        if index > 0 {
-            let new: Vec<String> = here
-                .iter()
-                .filter(|((platform, model, kind), _)| match *kind {
-                    "" => !seen.iter().any(|(p, m, _)| p == platform && m == model),
-                    kind => !seen.contains(&(*platform, *model, kind)),
-                })
-                .map(|((platform, model, kind), count)| {
-                    let model = if model.is_empty() { "unknown model" } else { model };
-                    let kind = if kind.is_empty() { String::new() } else { format!(" for {kind}") };
-                    format!("{} on {model}{kind} ({count})", short_platform(platform))
-                })
-                .collect();
-            if !new.is_empty() {
-                let name = &plan.waves[index].name;
-                warnings
-                    .push(format!("wave {name} meets combinations that no earlier wave has tried: {}", names(&new)));
-            }
-        }
-        seen.extend(here.into_keys());
-    }
-    warnings
+/// "windows_xp sp3 x86 on ScanMaker CT for pacs (3)".
+fn words(new: &Unrepresented) -> String {
+    let model = if new.model.is_empty() { "unknown model" } else { &new.model };
+    let kind = if new.kind.is_empty() { String::new() } else { format!(" for {}", new.kind) };
+    format!("{} on {model}{kind} ({})", short_platform(&new.platform), new.count)
 }
 
 /// "windows_xp sp3 x86" out of a CPE name: the parts that are neither `*` nor `-`, without the vendor.
@@ -88,7 +61,7 @@ fn short_platform(cpe: &str) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-fn shared_groups(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec<String> {
+fn shared_groups(plan: &Plan, waves: &[Vec<&Candidate<'_>>]) -> Vec<String> {
     let mut warnings = Vec::new();
     for (wave, members) in plan.waves.iter().zip(waves) {
         let per_site = match (plan.per_site(), wave.limits.per_site) {
@@ -99,7 +72,7 @@ fn shared_groups(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec<Str
             continue;
         }
         let mut groups: BTreeMap<String, usize> = BTreeMap::new();
-        for (site, device) in members.iter().filter_map(|m| estate.device(&m.device)) {
+        for Candidate { site, device, .. } in members {
             if let Some(group) = &device.group {
                 *groups.entry(format!("{}/{group}", site.site)).or_default() += 1;
             }
@@ -116,13 +89,14 @@ fn shared_groups(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec<Str
     warnings
 }
 
-fn unwatched(waves: &[Vec<Member>], kinds: &Kinds<'_>) -> Option<String> {
-    let unwatched: Vec<String> = waves
-        .iter()
-        .flatten()
-        .filter(|member| !kinds.contains_key(&member.device))
-        .map(|member| member.device.to_string())
-        .collect();
+fn unwatched(waves: &[Vec<&Candidate<'_>>], survey: &Survey<'_>) -> Option<String> {
+    let mut unwatched: Vec<&DeviceId> = Vec::new();
+    for wave in waves {
+        let mut here: Vec<&DeviceId> =
+            wave.iter().filter(|c| survey.kinds_of(c).is_empty()).map(|c| &c.device.id).collect();
+        here.sort_unstable();
+        unwatched.extend(here);
+    }
     (!unwatched.is_empty()).then(|| {
         format!(
             "nothing watches {} of the devices: no clinical system says that it needs {}",
@@ -132,8 +106,8 @@ fn unwatched(waves: &[Vec<Member>], kinds: &Kinds<'_>) -> Option<String> {
     })
 }
 
-fn systems_without_devices(waves: &[Vec<Member>], estate: &Estate) -> Option<String> {
-    let sites: BTreeSet<_> = waves.iter().flatten().map(|member| member.device.site()).collect();
+fn systems_without_devices(waves: &[Vec<&Candidate<'_>>], estate: &Estate) -> Option<String> {
+    let sites: BTreeSet<&SiteId> = waves.iter().flatten().map(|c| &c.site.site).collect();
     let known = |devices: &[Device], id: &DeviceId| devices.iter().any(|d| d.id == *id);
     let lonely: Vec<String> = estate
         .sites()
@@ -151,8 +125,8 @@ fn systems_without_devices(waves: &[Vec<Member>], estate: &Estate) -> Option<Str
 }
 
 /// The first few, and how many more.
-pub(super) fn names(all: &[String]) -> String {
-    let shown = all.iter().take(NAMES_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+pub(super) fn names<T: ToString>(all: &[T]) -> String {
+    let shown = all.iter().take(NAMES_MAX).map(T::to_string).collect::<Vec<_>>().join(", ");
     match all.len().saturating_sub(NAMES_MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -1,10 +1,13 @@
 //! The next version of a rollout: the signed plan against today's estate, without touching what has been done.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 
 use wardround_signing::{Digest, merkle::Tree};
 
-use super::place;
+use super::{
+    place::{Before, Ground, place},
+    survey::Survey,
+};
 use crate::{
     estate::Estate,
     model::{ANCESTORS_MAX, DeviceId, Member, Patch, Reporter, Reporters, ResolvedWave, Rollout, Timestamp, WaveName},
@@ -53,7 +56,8 @@ fn cannot<T>(why: impl Into<String>, hint: impl Into<String>) -> Result<T, Canno
 }
 
 /// Resolves the plan of `former` anew. New devices go to the first wave that takes them and is not over; untouched devices
-/// that no wave takes any more are left out; everything else stays. `patch` is the patch of the former version.
+/// that no wave takes any more are left out; everything else stays. A wave that draws keeps the devices that it has, and
+/// draws new ones only for places that became free or that the plan asks for besides. `patch` is the patch of the former version.
 ///
 /// # Errors
 /// [`CannotAmend`] when nothing would change, when a wave would be left without the devices that its gate needs, or when
@@ -65,17 +69,28 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
         return cannot(why, "cancel it, and make a new rollout for what is left");
     }
     let position: HashMap<&WaveName, usize> = rollout.waves.iter().map(|w| &w.name).zip(0..).collect();
-    let passed = |wave: &WaveName| position.get(wave).is_some_and(|w| former.passed.get(*w) == Some(&true));
-    let fixed = |(member, touched): &(&Member, &bool)| **touched || passed(&member.wave);
-    let stays: Vec<&Member> = members.iter().zip(former.touched).filter(fixed).map(|(member, _)| member).collect();
-    let staying: HashSet<&DeviceId> = stays.iter().map(|member| &member.device).collect();
-    let open = |wave: usize| former.passed.get(wave) != Some(&true);
-    let (mut waves, left_out) = place(&rollout.plan, patch, estate, |device| staying.contains(device), open);
-    for member in stays {
-        if let Some(wave) = position.get(&member.wave) {
-            waves[*wave].push(member.clone());
+    let passed = |wave: usize| former.passed.get(wave) == Some(&true);
+    let mut ground = Ground { before: HashMap::new(), passed: former.passed };
+    let mut stays: Vec<Vec<Member>> = vec![Vec::new(); rollout.waves.len()];
+    for (member, touched) in members.iter().zip(former.touched) {
+        let Some(wave) = position.get(&member.wave).copied() else { continue };
+        let fixed = *touched || passed(wave);
+        ground.before.insert(&member.device, Before { wave, fixed });
+        if fixed {
+            stays[wave].push(member.clone());
         }
     }
+    let survey = Survey::new(&rollout.plan, patch, estate);
+    let placed = place(&rollout.plan, &survey, &ground);
+    let of_wave = |(at, stays): (usize, Vec<Member>)| {
+        [stays, super::place::members(&rollout.plan, &survey, at, &placed.waves[at])].concat()
+    };
+    let mut waves: Vec<Vec<Member>> = stays.into_iter().enumerate().map(of_wave).collect();
+    // One that stays is not left out, whatever today's site files say of it.
+    let stays = |(device, _): &(DeviceId, String)| ground.before.get(device).is_some_and(|before| before.fixed);
+    let mut left_out = [survey.left_out, placed.left_out].concat();
+    left_out.retain(|left| !stays(left));
+    left_out.sort_unstable();
     let mut next = Rollout {
         version: rollout.version + 1,
         ancestors: rollout.ancestors.iter().copied().chain([former.digest]).collect(),
@@ -84,7 +99,7 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
     };
     for (index, wave) in waves.iter_mut().enumerate() {
         wave.sort_unstable_by(|a, b| a.device.cmp(&b.device));
-        check_size(rollout, index, wave.len(), open(index))?;
+        check_size(rollout, index, wave.len(), !passed(index))?;
         let tree = Tree::new(wave.iter().map(Member::leaf));
         let before = &rollout.waves[index];
         if (tree.root(), tree.size()) != (before.root, before.count) {
@@ -97,7 +112,7 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
         let why = format!("the plan of rollout {} takes the same devices of today's estate as before", rollout.id);
         return cannot(why, hint_of_left_out(&left_out));
     }
-    Ok(Amended { rollout: next, members: waves.concat(), left_out: left_out.into_iter().collect() })
+    Ok(Amended { rollout: next, members: waves.concat(), left_out })
 }
 
 /// A wave without the devices that its gate needs could never pass.
@@ -115,8 +130,8 @@ fn check_size(rollout: &Rollout, wave: usize, count: usize, open: bool) -> Resul
     Ok(())
 }
 
-fn hint_of_left_out(left_out: &BTreeMap<DeviceId, String>) -> String {
-    match left_out.iter().next() {
+fn hint_of_left_out(left_out: &[(DeviceId, String)]) -> String {
+    match left_out.first() {
         Some((device, why)) => {
             format!("{} of today's devices are left out, for example {device}: {why}", left_out.len())
         }

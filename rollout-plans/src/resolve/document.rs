@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_signing::{Digest, merkle::Tree};
 
-use super::{Resolution, select::Chooser};
-use crate::model::{Member, Patch, Plan, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Timestamp};
+use super::{Resolution, select::Chooser, survey::Rank};
+use crate::model::{
+    Axis, Member, Patch, Plan, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, SiteId, Timestamp, WavePlan,
+};
 
 /// The document that people of both roles sign. `patch_digest` is that of the patch document's bytes; `nodes` are the
 /// enrolled nodes, in the order of their sites.
@@ -82,21 +84,58 @@ pub fn check_members(rollout: &Rollout, members: &[Member]) -> Result<(), String
     }
     match rest.first() {
         Some(member) => Err(format!("device {} is in wave {}, out of place or unknown", member.device, member.wave)),
-        None => check_choice(&rollout.plan, members),
+        None => check_choice(rollout, members),
     }
 }
 
-/// `members` stand in waves of the plan.
-fn check_choice(plan: &Plan, members: &[Member]) -> Result<(), String> {
+/// `members` stand in waves of the plan, wave by wave.
+///
+/// What the id of a device does not tell is not claimed: labels, platforms, regions, types of sites and clinical systems,
+/// and with them who is drawn by stratum or by combination.
+fn check_choice(rollout: &Rollout, members: &[Member]) -> Result<(), String> {
+    let plan = &rollout.plan;
     let eligible = Chooser::new(&plan.eligible);
-    let waves: BTreeMap<_, _> = plan.waves.iter().map(|wave| (&wave.name, Chooser::new(&wave.select))).collect();
-    for member in members {
-        if let Err(why) = eligible.check_id(&member.device) {
-            return Err(format!("device {} is not eligible by the plan: {why}", member.device));
+    if let Some((member, why)) = members.iter().find_map(|m| Some((m, eligible.check_id(&m.device).err()?))) {
+        return Err(format!("device {} is not eligible by the plan: {why}", member.device));
+    }
+    let mut rest = members;
+    for wave in &plan.waves {
+        let chooser = Chooser::new(&wave.select);
+        let here = rest.iter().take_while(|member| member.wave == wave.name).count();
+        let (here, later) = rest.split_at(here);
+        rest = later;
+        if let Some((member, why)) = here.iter().find_map(|m| Some((m, chooser.check_id(&m.device).err()?))) {
+            return Err(format!("device {} is not one that wave {} chooses: {why}", member.device, wave.name));
         }
-        if let Some(Err(why)) = waves.get(&member.wave).map(|wave| wave.check_id(&member.device)) {
-            return Err(format!("device {} is not one that wave {} chooses: {why}", member.device, member.wave));
+        let Some(count) = wave.select.count else { continue };
+        check_count(wave, count, here)?;
+        // An amendment keeps whom it has, so a device that comes later may stand before them in the order.
+        if wave.select.by.is_empty() && chooser.goes_by_id() && rollout.version == 1 {
+            let last = here.iter().map(|m| (Rank::of(&m.device), &m.device)).max();
+            let passed_over = |m: &&Member| {
+                last.is_some_and(|last| (Rank::of(&m.device), &m.device) < last) && chooser.check_id(&m.device).is_ok()
+            };
+            if let Some(member) = later.iter().find(passed_over) {
+                return Err(format!("device {} should have been drawn for wave {}", member.device, wave.name));
+            }
         }
     }
     Ok(())
+}
+
+/// Never more than the plan says, in the wave or at each site.
+fn check_count(wave: &WavePlan, count: u32, here: &[Member]) -> Result<(), String> {
+    let (name, most) = (&wave.name, count as usize);
+    match wave.select.by.as_slice() {
+        [] if here.len() > most => Err(format!("wave {name} has {} devices; its plan chooses {count}", here.len())),
+        [Axis::Site] => {
+            let mut sites: BTreeMap<SiteId, usize> = BTreeMap::new();
+            here.iter().for_each(|member| *sites.entry(member.device.site()).or_default() += 1);
+            match sites.iter().find(|(_, n)| **n > most) {
+                Some((site, n)) => Err(format!("wave {name} has {n} devices of site {site}; its plan chooses {count}")),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }

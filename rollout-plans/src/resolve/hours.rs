@@ -2,22 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::advice::names;
+use super::{advice::names, survey::Candidate};
 use crate::{
-    estate::Estate,
-    model::{Member, Plan, SiteInventory, WavePlan},
+    model::{DeviceId, Plan, SiteId, WavePlan},
     window::{Calendar, SOME_MONDAY},
 };
 
 /// Warnings, each one sentence.
-pub(super) fn advice(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec<String> {
+pub(super) fn advice(plan: &Plan, waves: &[Vec<&Candidate<'_>>]) -> Vec<String> {
     let mut warnings = Vec::new();
     let timed =
         !plan.freezes.is_empty() || !plan.windows.is_empty() || plan.waves.iter().any(|w| !w.windows.is_empty());
     if timed {
-        let sites: BTreeSet<_> = waves.iter().flatten().map(|member| member.device.site()).collect();
-        let unsaid = |site: &&SiteInventory| sites.contains(&site.site) && site.hours.time_zone.is_none();
-        let unsaid: Vec<String> = estate.sites().filter(unsaid).map(|site| site.site.to_string()).collect();
+        let unsaid = waves.iter().flatten().map(|c| c.site).filter(|site| site.hours.time_zone.is_none());
+        let unsaid: BTreeSet<&SiteId> = unsaid.map(|site| &site.site).collect();
+        let unsaid: Vec<&SiteId> = unsaid.into_iter().collect();
         if !unsaid.is_empty() {
             warnings.push(format!(
                 "the plan's windows go by UTC at {} of the sites, since their site files name no time_zone: {}",
@@ -26,13 +25,13 @@ pub(super) fn advice(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec
             ));
         }
     }
-    let never: Vec<String> = plan
-        .waves
-        .iter()
-        .zip(waves)
-        .flat_map(|(wave, members)| members.iter().filter(move |member| never_open(plan, wave, member, estate)))
-        .map(|member| member.device.to_string())
-        .collect();
+    let mut never: Vec<&DeviceId> = Vec::new();
+    for (wave, candidates) in plan.waves.iter().zip(waves) {
+        let mut here: Vec<&DeviceId> =
+            candidates.iter().filter(|c| never_open(plan, wave, c)).map(|c| &c.device.id).collect();
+        here.sort_unstable();
+        never.extend(here);
+    }
     if !never.is_empty() {
         warnings.push(format!(
             "no install may ever begin on {} of the devices: the windows of plan, site and device are never open together for {}, which it may take: {}",
@@ -45,8 +44,8 @@ pub(super) fn advice(plan: &Plan, waves: &[Vec<Member>], estate: &Estate) -> Vec
 }
 
 /// In an ordinary week, freezes aside.
-fn never_open(plan: &Plan, wave: &WavePlan, member: &Member, estate: &Estate) -> bool {
-    let Some((site, device)) = estate.device(&member.device) else { return false };
+fn never_open(plan: &Plan, wave: &WavePlan, candidate: &Candidate<'_>) -> bool {
+    let Candidate { site, device, .. } = candidate;
     if [&plan.windows, &wave.windows, &site.hours.windows, &device.windows].into_iter().all(Vec::is_empty) {
         return false;
     }

@@ -21,6 +21,8 @@ pub(super) fn unknown(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Ve
     let selectors = std::iter::once(("eligible".to_owned(), &parsed.plan.eligible)).chain(
         parsed.plan.waves.iter().enumerate().map(|(index, wave)| (format!("waves[{index}].select"), &wave.select)),
     );
+    let types: BTreeSet<&str> = estate.sites().map(|s| s.site_type.as_str()).filter(|t| !t.is_empty()).collect();
+    let kinds: BTreeSet<&str> = estate.sites().flat_map(|s| &s.systems).map(|s| s.kind.as_str()).collect();
     let regions: BTreeSet<&str> = estate.sites().map(|s| s.region.as_str()).filter(|r| !r.is_empty()).collect();
     for (path, selector) in selectors {
         let at = |list: &str, index: usize| format!("{path}.{list}[{index}]");
@@ -30,11 +32,16 @@ pub(super) fn unknown(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Ve
             let meant = did_you_mean(site.as_str(), estate.sites().map(|s| s.site.as_str()));
             problems.push(unknown_name(parsed, &at("sites", index), "site", site.as_str(), meant));
         }
-        for (index, region) in
-            selector.regions.iter().enumerate().filter(|(_, r)| !regions.contains(r.as_str())).take(PROBLEMS_MAX)
-        {
-            let meant = did_you_mean(region, regions.iter().copied());
-            problems.push(unknown_name(parsed, &at("regions", index), "region", region, meant));
+        for (list, what, named, known) in [
+            ("regions", "region", &selector.regions, &regions),
+            ("site_types", "site type", &selector.site_types, &types),
+            ("systems", "kind of clinical system", &selector.systems, &kinds),
+        ] {
+            let strange = named.iter().enumerate().filter(|(_, name)| !known.contains(name.as_str()));
+            for (index, name) in strange.take(PROBLEMS_MAX) {
+                let meant = did_you_mean(name, known.iter().copied());
+                problems.push(unknown_name(parsed, &at(list, index), what, name, meant));
+            }
         }
         for (index, id) in
             selector.devices.iter().enumerate().filter(|(_, id)| estate.device(id).is_none()).take(PROBLEMS_MAX)

@@ -284,6 +284,7 @@ pub(crate) fn inventory(
         site: site(id),
         display_name: String::new(),
         region: String::new(),
+        site_type: String::new(),
         labels: Labels::new(),
         groups: groups.iter().map(|(g, n)| (GroupId::new(g).unwrap(), *n)).collect(),
         hours: Default::default(),
@@ -307,6 +308,7 @@ pub(crate) fn inventory(
                 id: SystemId::new(&format!("{id}/{name}")).unwrap(),
                 kind: String::new(),
                 critical: false,
+                probes: None,
                 devices: needs.iter().map(|n| named(n)).collect(),
             })
             .collect(),

@@ -59,12 +59,14 @@ pub(super) fn inventory() -> SiteInventory {
         id: system(name),
         kind: name.to_owned(),
         critical,
+        probes: None,
         devices: devices.iter().map(|d| device(d)).collect(),
     };
     SiteInventory {
         site,
         display_name: String::new(),
         region: String::new(),
+        site_type: String::new(),
         labels: BTreeMap::new(),
         groups: BTreeMap::from([(group.clone(), 2)]),
         hours: Default::default(),
