@@ -31,6 +31,7 @@ fn help_names_every_command_with_an_example() {
         &["patch", "show"],
         &["plan", "lint"],
         &["plan", "preview"],
+        &["plan", "simulate"],
         &["rollout", "create"],
         &["rollout", "sign"],
         &["rollout", "start"],

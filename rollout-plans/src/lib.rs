@@ -11,4 +11,5 @@ pub mod model;
 pub mod patch_file;
 pub mod proofs;
 pub mod resolve;
+pub mod simulate;
 pub mod window;

@@ -1,5 +1,9 @@
 //! `wardround plan`: look at a plan before anything is signed.
 
+mod estate;
+mod simulate;
+mod simulated;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -34,6 +38,7 @@ pub(crate) struct Plan {
 enum PlanCommand {
     Lint(Lint),
     Preview(Preview),
+    Simulate(Box<simulate::Simulate>),
 }
 
 /// Check a plan file without a controller; exit 1 when it has problems
@@ -111,6 +116,7 @@ impl Plan {
         match &self.command {
             PlanCommand::Lint(lint) => lint.run(session),
             PlanCommand::Preview(preview) => preview.run(session).await,
+            PlanCommand::Simulate(simulate) => simulate.run(session).await,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! | `regions` | limits per region: whose turn they allow |
 //! | `windows` | whose window is open, as far as the engine goes by that |
 //! | `silence` | silent sites, and what time alone changes |
+//! | `glance` | cheap looks, for whoever drives millions of events |
 //! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
 //! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
 //!
@@ -30,6 +31,7 @@ mod directive;
 mod event;
 mod failures;
 mod gate;
+mod glance;
 mod link;
 mod offers;
 mod orders;
@@ -52,6 +54,7 @@ mod windows;
 
 pub use amend::Progress;
 pub use event::{Effect, Event, Refusal};
+pub use glance::{Glance, Wish};
 pub use reason::{Waiting, WaitingOn};
 pub use view::{
     AmendmentView, DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, WaveState, WaveView,

@@ -161,7 +161,7 @@ impl State {
     }
 
     /// Why a pending deployment of a wave under way has not been offered.
-    fn pending_waiting(&self, r: usize, d: u32, since: Timestamp) -> Option<Waiting> {
+    pub(super) fn pending_waiting(&self, r: usize, d: u32, since: Timestamp) -> Option<Waiting> {
         let at = self.deployment(r, d).site;
         let waiting = |on| Waiting { on, since, until: None };
         let window = || self.window_waiting(r, d, since);

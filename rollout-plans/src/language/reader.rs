@@ -392,7 +392,7 @@ fn shown_path(path: &str) -> String {
 }
 
 /// "2.5%" as 250.
-fn basis_points(text: &str) -> Option<u32> {
+pub(crate) fn basis_points(text: &str) -> Option<u32> {
     let number = text.strip_suffix('%')?.trim_end();
     let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
     let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());

@@ -90,6 +90,11 @@ impl Percent {
         Self(if whole < 100 { whole * 100 } else { 10_000 })
     }
 
+    /// For constants in basis points; more than all is all.
+    pub(crate) const fn basis(points: u32) -> Self {
+        Self(if points > 10_000 { 10_000 } else { points })
+    }
+
     /// From basis points.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ impl Platform {
     }
 
     /// The eleven parts.
-    fn parts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
         split(self.0.strip_prefix("cpe:2.3:").unwrap_or(""))
     }
 

@@ -78,7 +78,7 @@ fn standing(patch: &v1::Patch) -> String {
 }
 
 /// The document as fetched, with the digest that the controller names checked against it.
-fn document(patch: &v1::Patch) -> Result<model::Patch, Failure> {
+pub(crate) fn document(patch: &v1::Patch) -> Result<model::Patch, Failure> {
     let wrong = |why: String| {
         Failure::refused(format!("patch {} can't be trusted: {why}", patch.id))
             .hint("the controller shows something else than it holds: tell its operators")
