@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{BadPatch, Model};
+use super::model::Model;
 use crate::{
     estate::Estate,
     model::{
@@ -25,7 +25,9 @@ pub struct Shape {
 const REGIONS: [&str; 4] = ["east", "north", "south", "west"];
 /// Models of devices; every platform has each.
 const MODELS: [&str; 3] = ["model-a", "model-b", "model-c"];
-/// Kinds of clinical systems.
+/// The type of sites, beside those that a plan names.
+const SITE_TYPE: &str = "acute";
+/// Kinds of clinical systems, beside those that a plan names.
 const KINDS: [&str; 4] = ["lab", "pacs", "pharmacy", "viewer"];
 /// Devices that one clinical system needs.
 const DEVICES_OF_SYSTEM: usize = 3;
@@ -47,6 +49,14 @@ pub fn modelled_estate(plan: &Plan, patch: &Patch, model: &Model, shape: Shape) 
         regions.extend(REGIONS);
     }
     let regions: Vec<&str> = regions.into_iter().collect();
+    let mut types: BTreeSet<&str> = selectors().flat_map(|s| &s.site_types).map(String::as_str).collect();
+    types.insert(SITE_TYPE);
+    let types: Vec<&str> = types.into_iter().collect();
+    let bad = model.bad_patch.as_ref();
+    let mut kinds: BTreeSet<&str> = selectors().flat_map(|s| &s.systems).map(String::as_str).collect();
+    kinds.extend(KINDS);
+    kinds.extend(bad.map(|b| b.system.as_str()).filter(|kind| !kind.is_empty()));
+    let kinds: Vec<&str> = kinds.into_iter().collect();
     let named: BTreeSet<SiteId> =
         selectors().flat_map(|s| s.sites.iter().cloned().chain(s.devices.iter().map(DeviceId::site))).collect();
     let wanted: BTreeSet<&DeviceId> = selectors().flat_map(|s| &s.devices).collect();
@@ -61,9 +71,17 @@ pub fn modelled_estate(plan: &Plan, patch: &Patch, model: &Model, shape: Shape) 
     let mut inventories = Vec::with_capacity(sites.len());
     for (s, id) in sites.into_iter().enumerate() {
         let named: Vec<DeviceId> = wanted.iter().filter(|d| d.site() == id).map(|d| (*d).clone()).collect();
-        let maker =
-            Maker { s, id, platforms: &platforms, bad: model.bad_patch.as_ref(), labels: &plan.eligible.labels };
-        inventories.push(maker.site(regions[s % regions.len()], &model.people.zone, shape.devices_each, named)?);
+        let maker = Maker {
+            s,
+            id,
+            platforms: &platforms,
+            kinds: &kinds,
+            model: bad.map_or("", |b| &b.device_model),
+            labels: &plan.eligible.labels,
+        };
+        // The whole cycle of types comes in every region.
+        let (region, site_type) = (regions[s % regions.len()], types[(s / regions.len()) % types.len()]);
+        inventories.push(maker.site(region, site_type, &model.people.zone, shape.devices_each, named)?);
     }
     label(plan, &mut inventories);
     let mut estate = Estate::default();
@@ -113,13 +131,22 @@ struct Maker<'a> {
     s: usize,
     id: SiteId,
     platforms: &'a [Platform],
-    bad: Option<&'a BadPatch>,
+    kinds: &'a [&'a str],
+    /// That the bad patch names; empty means none.
+    model: &'a str,
     /// That every eligible device has.
     labels: &'a Labels,
 }
 
 impl Maker<'_> {
-    fn site(self, region: &str, zone: &str, count: usize, named: Vec<DeviceId>) -> Result<SiteInventory, String> {
+    fn site(
+        self,
+        region: &str,
+        site_type: &str,
+        zone: &str,
+        count: usize,
+        named: Vec<DeviceId>,
+    ) -> Result<SiteInventory, String> {
         let mut ids = named;
         for n in 1.. {
             if ids.len() >= count {
@@ -135,6 +162,7 @@ impl Maker<'_> {
             site: self.id.clone(),
             display_name: String::new(),
             region: region.to_owned(),
+            site_type: site_type.to_owned(),
             labels: self.labels.clone(),
             groups: BTreeMap::from([(twins, 1)]),
             hours: SiteHours { time_zone: zone.parse().ok(), ..SiteHours::default() },
@@ -144,8 +172,7 @@ impl Maker<'_> {
     }
 
     fn device(&self, d: usize, id: DeviceId, twins: &GroupId) -> Device {
-        let models: Vec<&str> =
-            MODELS.into_iter().chain(self.bad.map(|b| b.device_model.as_str()).filter(|m| !m.is_empty())).collect();
+        let models: Vec<&str> = MODELS.into_iter().chain(Some(self.model).filter(|m| !m.is_empty())).collect();
         let at = self.s + d;
         Device {
             id,
@@ -159,15 +186,13 @@ impl Maker<'_> {
     }
 
     fn systems(&self, ids: &[DeviceId]) -> Result<Vec<ClinicalSystem>, String> {
-        let kinds: BTreeSet<&str> =
-            KINDS.into_iter().chain(self.bad.map(|b| b.system.as_str()).filter(|k| !k.is_empty())).collect();
-        let kinds: Vec<&str> = kinds.into_iter().collect();
         let named = |(n, devices): (usize, &[DeviceId])| {
-            let kind = kinds[(self.s + n) % kinds.len()];
+            let kind = self.kinds[(self.s + n) % self.kinds.len()];
             Ok(ClinicalSystem {
                 id: SystemId::new(&format!("{}/s{n}", self.id)).map_err(wrong)?,
                 kind: kind.to_owned(),
                 critical: false,
+                probes: Some(1),
                 devices: devices.to_vec(),
             })
         };
@@ -208,6 +233,9 @@ fn own((key, value): (&String, &String)) -> (String, String) {
 fn fits(select: &Selector, site: &SiteInventory, device: &Device) -> bool {
     (select.sites.is_empty() || select.sites.contains(&site.site))
         && (select.regions.is_empty() || select.regions.contains(&site.region))
+        && (select.site_types.is_empty() || select.site_types.contains(&site.site_type))
+        && (select.systems.is_empty()
+            || site.systems.iter().any(|s| select.systems.contains(&s.kind) && s.devices.contains(&device.id)))
         && (select.devices.is_empty() || select.devices.contains(&device.id))
         && (select.platforms.is_empty() || select.platforms.iter().any(|p| p.matches(&device.platform)))
 }

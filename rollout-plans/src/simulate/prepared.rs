@@ -222,7 +222,8 @@ impl Prepared {
                     self.windows.insert(*d, device.windows.clone());
                 }
             }
-            for system in &site.systems {
+            // What no probe watches tells nothing.
+            for system in site.systems.iter().filter(|s| s.probes != Some(0)) {
                 let here: Vec<u32> = system.devices.iter().filter_map(|d| at.get(d).copied()).collect();
                 if here.is_empty() {
                     continue;
@@ -300,6 +301,7 @@ fn lean(site: &SiteInventory) -> SiteInventory {
         site: site.site.clone(),
         display_name: String::new(),
         region: site.region.clone(),
+        site_type: String::new(),
         labels: Labels::new(),
         groups: site.groups.clone(),
         hours: site.hours.clone(),

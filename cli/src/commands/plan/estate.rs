@@ -25,6 +25,7 @@ pub(super) async fn fetch(controller: &Controller) -> Result<Estate, Failure> {
             site: id,
             display_name: site.display_name,
             region: site.region,
+            site_type: site.site_type,
             labels: site.labels.into_iter().collect(),
             groups: BTreeMap::new(),
             hours,
@@ -54,7 +55,8 @@ pub(super) async fn fetch(controller: &Controller) -> Result<Estate, Failure> {
         let id: SystemId = system.id.parse().map_err(|e| wrong(&e))?;
         let Some(site) = sites.get_mut(id.site().as_str()) else { continue };
         let devices = system.devices.iter().map(|id| id.parse().map_err(|e| wrong(&e))).collect::<Result<_, _>>()?;
-        site.systems.push(ClinicalSystem { id, kind: system.kind, critical: system.critical, devices });
+        let v1::ClinicalSystem { kind, critical, probes, .. } = system;
+        site.systems.push(ClinicalSystem { id, kind, critical, probes, devices });
     }
     let mut estate = Estate::default();
     sites.into_values().for_each(|site| estate.put(site));
