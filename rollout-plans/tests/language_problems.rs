@@ -208,6 +208,22 @@ fn waves() {
 }
 
 #[test]
+fn accepted_risks() {
+    golden(
+        "accept_forms",
+        &with_hours(
+            "accept:\n  - no_canary\n  - { rule: no_canray, reason: x }\n  - { rule: unused_acceptance, reason: x }\n  - { rule: single_wave }\n  - { rule: single_wave, reason: \"\" }\n  - { rule: soak_short, reason: x, wave: fll }\n  - { rule: soak_short, reason: x, combinations: [{ model: CT }] }\n  - { rule: unrepresented, reason: x, combinations: [{}, { platform: xp, modell: CT }, { model: 5 }] }\n  - { rule: unrepresented, reason: x, combinations: [] }\non_call: []\n",
+        ),
+    );
+    golden(
+        "accept_needs_rules_that_are_known",
+        &with_hours(
+            "accept:\n  - { rule: no_canray, reason: x }\n  - { rule: unused_acceptance, reason: x }\n  - { rule: soak_short, reason: x, wave: fll }\n  - { rule: soak_short, reason: x, combinations: [{ model: CT }, {}] }\n  - { rule: what, reason: x }\n",
+        ),
+    );
+}
+
+#[test]
 fn draws() {
     golden(
         "draw_forms",
@@ -242,7 +258,7 @@ fn warnings() {
     };
     insta::assert_snapshot!(warnings(yaml));
     assert!(!warnings(&yaml.replace("10.01%", "10%")).contains("no canary"));
-    assert!(warnings(&with_waves(GOOD_WAVE)).contains("no canary"));
+    assert!(warnings(&with_waves(GOOD_WAVE)).contains("danger[single_wave]"));
 }
 
 #[test]

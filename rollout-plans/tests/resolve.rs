@@ -20,7 +20,8 @@ fn show(resolution: &Resolution) -> String {
         text += &format!("left out: {device}: {why}\n");
     }
     for warning in &resolution.warnings {
-        text += &format!("warning: {warning}\n");
+        let word = if warning.accepted.is_some() { "accepted" } else { warning.rule.weight().word() };
+        text += &format!("{word}[{}]: {}\n", warning.rule.word(), warning.problem.message);
     }
     text
 }
@@ -46,7 +47,8 @@ fn advice_names_what_the_hours_of_sites_do_to_a_plan() {
     let warned = |rest: &str| {
         let parsed = plan(&format!("{rest}waves:\n  - {{ name: all, select: {{ remaining: true }}, soak: 8h }}\n"));
         let warnings = resolve(&parsed, &patch(), &known).unwrap().warnings;
-        warnings.into_iter().filter(|w| w.contains("window")).collect::<Vec<_>>()
+        let warnings = warnings.into_iter().map(|finding| finding.problem.message);
+        warnings.filter(|w| w.contains("window")).collect::<Vec<_>>()
     };
     assert_eq!(warned(""), [""; 0]);
     assert_eq!(

@@ -11,6 +11,7 @@ pub(crate) mod node;
 pub(crate) mod operator;
 pub(crate) mod patch;
 pub(crate) mod plan;
+pub(crate) mod risk;
 pub(crate) mod rollout;
 pub(crate) mod root;
 pub(crate) mod sign;

@@ -15,6 +15,7 @@ use wardround_rollout_plans::{
     model::PatchId,
 };
 
+use super::risk::{Risk, risks};
 use crate::{
     client::call,
     failure::{Exit, Failure},
@@ -41,12 +42,23 @@ enum PlanCommand {
     Simulate(Box<simulate::Simulate>),
 }
 
-/// Check a plan file without a controller; exit 1 when it has problems
+/// Check a plan file; exit 1 when it has problems. Without --estate or --patch this needs no controller
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wardround plan lint plan.yaml")]
+#[command(
+    after_help = "Example:\n  wardround plan lint plan.yaml\n  wardround plan lint plan.yaml --patch KB4500331 --strict"
+)]
 struct Lint {
     /// The plan
     file: PathBuf,
+    /// Also ask the controller what the plan meets in the present estate
+    #[arg(long)]
+    estate: bool,
+    /// As --estate, with the devices that this patch is for
+    #[arg(long, value_name = "ID")]
+    patch: Option<PatchId>,
+    /// Exit 1 for every risk that the plan does not accept
+    #[arg(long)]
+    strict: bool,
 }
 
 /// See which devices each wave would take, against the present estate; nothing is stored
@@ -79,7 +91,10 @@ struct Linted<'a> {
     /// When installs may begin, in words.
     windows: Vec<String>,
     problems: Vec<ShownProblem<'a>>,
-    warnings: Vec<ShownProblem<'a>>,
+    /// Risks that the plan does not accept.
+    warnings: Vec<&'a Risk>,
+    /// Risks that it accepts.
+    accepted: Vec<&'a Risk>,
 }
 
 #[derive(Serialize)]
@@ -88,6 +103,7 @@ struct Previewed {
     windows: Vec<String>,
     left_out: Vec<LeftOut>,
     warnings: Vec<String>,
+    findings: Vec<Risk>,
 }
 
 #[derive(Serialize)]
@@ -114,7 +130,7 @@ struct LeftOut {
 impl Plan {
     pub(crate) async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         match &self.command {
-            PlanCommand::Lint(lint) => lint.run(session),
+            PlanCommand::Lint(lint) => lint.run(session).await,
             PlanCommand::Preview(preview) => preview.run(session).await,
             PlanCommand::Simulate(simulate) => simulate.run(session).await,
         }
@@ -122,43 +138,50 @@ impl Plan {
 }
 
 impl Lint {
-    fn run(&self, session: &Session) -> Result<Exit, Failure> {
+    async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let name = self.file.display().to_string();
         let yaml = read_text_max(&self.file, PLAN_BYTES_MAX)?;
-        match parse_plan(&yaml, &name) {
-            Ok(parsed) => {
-                let linted = Linted {
-                    ok: true,
-                    windows: window_lines(&parsed.plan),
-                    problems: Vec::new(),
-                    warnings: shown(&parsed.warnings),
-                };
-                output::emit(session.format(), &linted, || good(&name, &parsed))?;
-                Ok(Exit::Ok)
-            }
+        let parsed = match parse_plan(&yaml, &name) {
+            Ok(parsed) => parsed,
             Err(problems) if session.format() == Format::Json => {
                 output::json(&Linted {
                     ok: false,
                     windows: Vec::new(),
                     problems: shown(&problems),
                     warnings: Vec::new(),
+                    accepted: Vec::new(),
                 })?;
-                Ok(Exit::Failure)
+                return Ok(Exit::Failure);
             }
-            Err(problems) => Err(failure(&name, &problems)),
-        }
+            Err(problems) => return Err(failure(&name, &problems)),
+        };
+        let risks = if self.estate || self.patch.is_some() {
+            let controller = session.connect().await?;
+            let patch = self.patch.as_ref().map(ToString::to_string).unwrap_or_default();
+            let request = v1::PreviewPlanRequest { plan_yaml: yaml, file_name: name.clone(), patch };
+            let preview = controller.rollouts().preview_plan(call(request)).await?.into_inner();
+            preview.findings.iter().map(|finding| Risk::told(&name, finding)).collect()
+        } else {
+            risks(&parsed)
+        };
+        let (accepted, warnings): (Vec<&Risk>, Vec<&Risk>) = risks.iter().partition(|risk| risk.accepted.is_some());
+        let strict = self.strict && !warnings.is_empty();
+        let linted =
+            Linted { ok: !strict, windows: window_lines(&parsed.plan), problems: Vec::new(), warnings, accepted };
+        output::emit(session.format(), &linted, || good(&name, &parsed, &risks))?;
+        Ok(if strict { Exit::Failure } else { Exit::Ok })
     }
 }
 
-fn good(name: &str, parsed: &ParsedPlan) -> String {
+fn good(name: &str, parsed: &ParsedPlan, risks: &[Risk]) -> String {
     let plan = &parsed.plan;
     let waves: Vec<&str> = plan.waves.iter().map(|w| w.name.as_str()).collect();
     let mut text = format!("{name}: plan {:?} is well formed; waves: {}", plan.name, waves.join(" → "));
     for line in window_lines(plan) {
         text += &format!("\n{line}");
     }
-    for warning in &parsed.warnings {
-        text += &format!("\nwarning: {}", problem_line(warning));
+    for risk in risks {
+        text += &format!("\n{}", risk.words());
     }
     text
 }
@@ -170,7 +193,8 @@ impl Preview {
         let request =
             v1::PreviewPlanRequest { plan_yaml: plan.yaml, file_name: plan.name, patch: self.patch.to_string() };
         let preview = controller.rollouts().preview_plan(call(request)).await?.into_inner();
-        output::emit(session.format(), &Previewed::new(&preview), || self.human(&preview))?;
+        let file = self.file.display().to_string();
+        output::emit(session.format(), &Previewed::new(&file, &preview), || self.human(&preview))?;
         Ok(Exit::Ok)
     }
 
@@ -200,15 +224,15 @@ impl Preview {
                 text += &format!("\n  {}: {}", left.device, left.reason);
             }
         }
-        for warning in &preview.warnings {
-            text += &format!("\nwarning: {warning}");
+        for finding in &preview.findings {
+            text += &format!("\n{}", Risk::told(&self.file.display().to_string(), finding).words());
         }
         text
     }
 }
 
 impl Previewed {
-    fn new(preview: &v1::PreviewPlanResponse) -> Self {
+    fn new(file: &str, preview: &v1::PreviewPlanResponse) -> Self {
         let device = |m: &v1::Member| PreviewedDevice { device: m.device.clone(), variant: m.variant.clone() };
         Self {
             waves: preview
@@ -229,6 +253,7 @@ impl Previewed {
                 .map(|l| LeftOut { device: l.device.clone(), reason: l.reason.clone() })
                 .collect(),
             warnings: preview.warnings.clone(),
+            findings: preview.findings.iter().map(|finding| Risk::told(file, finding)).collect(),
         }
     }
 }
@@ -238,14 +263,14 @@ pub(crate) struct PlanFile {
     pub(crate) yaml: String,
     /// For messages.
     pub(crate) name: String,
-    warnings: Vec<Problem>,
+    risks: Vec<Risk>,
 }
 
 impl PlanFile {
     /// Tells a person what a careful reader would ask about.
     pub(crate) fn warn(&self) {
-        for warning in &self.warnings {
-            eprintln!("warning: {}", problem_line(warning));
+        for risk in self.risks.iter().filter(|risk| risk.accepted.is_none()) {
+            eprintln!("{}", risk.words());
         }
     }
 }
@@ -255,7 +280,7 @@ pub(crate) fn read_plan(path: &Path) -> Result<PlanFile, Failure> {
     let name = path.display().to_string();
     let yaml = read_text_max(path, PLAN_BYTES_MAX)?;
     match parse_plan(&yaml, &name) {
-        Ok(parsed) => Ok(PlanFile { yaml, name, warnings: parsed.warnings }),
+        Ok(parsed) => Ok(PlanFile { yaml, name, risks: risks(&parsed) }),
         Err(problems) => Err(failure(&name, &problems)),
     }
 }

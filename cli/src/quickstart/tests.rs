@@ -56,7 +56,7 @@ fn the_waves_are_as_told_and_the_planner_sees_the_gap() {
         let resolved = resolve(&plan, &patch(&written), &whole).unwrap();
         let counts: Vec<usize> = resolved.waves.iter().map(Vec::len).collect();
         assert_eq!((counts.as_slice(), resolved.left_out.len()), ([2, 4, 8].as_slice(), 0));
-        assert!(resolved.warnings.iter().any(|w| w.contains("2003")), "{:?}", resolved.warnings);
+        assert!(resolved.warnings.iter().any(|w| w.problem.message.contains("2003")), "{:?}", resolved.warnings);
         let server = DeviceId::new("rx2/archive").unwrap();
         assert!(resolved.waves[1].iter().any(|m| m.device == server && m.variant.as_str() == "server-2003"));
     }

@@ -7,7 +7,7 @@ use wardround_proto::v1;
 use wardround_rollout_plans::{
     describe::{at_once, gate_words, window_lines},
     engine::Event,
-    language::{ParsedPlan, parse_plan},
+    language::{Finding, ParsedPlan, Problem, parse_plan},
     model::{
         Installer, Interpreter, Member, Patch, PatchId, Payload, Plan, Platform, RolloutId, Severity, Variant,
         VariantId, WavePlan,
@@ -53,8 +53,12 @@ impl Api {
             }
         };
         let (parsed, _, resolution) = self.resolve(parsed, patch).await?;
-        let mut warnings: Vec<String> = parsed.warnings.iter().map(warning).collect();
-        warnings.extend(resolution.warnings.iter().cloned());
+        let of_day = parsed.warnings_on(clock::now());
+        let open = |finding: &&Finding| finding.accepted.is_none();
+        let own = parsed.warnings.iter().chain(&of_day);
+        let mut warnings: Vec<String> = own.clone().filter(open).map(|finding| warning(&finding.problem)).collect();
+        warnings.extend(resolution.warnings.iter().filter(open).map(|finding| finding.problem.message.clone()));
+        let findings = own.chain(&resolution.warnings).map(|found| finding(&parsed.plan, found)).collect();
         let total: usize = resolution.waves.iter().map(Vec::len).sum();
         if total > PREVIEW_MAX || resolution.left_out.len() > PREVIEW_MAX {
             warnings.push(format!("only the first {PREVIEW_MAX} of {total} devices are listed"));
@@ -73,6 +77,7 @@ impl Api {
                 .collect(),
             warnings,
             windows: window_lines(&parsed.plan),
+            findings,
         })
     }
 
@@ -136,7 +141,23 @@ impl Api {
     }
 }
 
-fn warning(problem: &wardround_rollout_plans::language::Problem) -> String {
+fn finding(plan: &Plan, found: &Finding) -> v1::Finding {
+    let problem = &found.problem;
+    let reason = found.accepted.and_then(|at| plan.accept.get(at)).map(|accepted| accepted.reason.clone());
+    v1::Finding {
+        rule: found.rule.word().to_owned(),
+        weight: found.rule.weight().word().to_owned(),
+        wave: found.wave.as_ref().map(ToString::to_string).unwrap_or_default(),
+        line: problem.line,
+        column: problem.column,
+        field: problem.field.clone(),
+        message: problem.message.clone(),
+        hint: problem.hint.clone(),
+        accepted: reason.unwrap_or_default(),
+    }
+}
+
+fn warning(problem: &Problem) -> String {
     format!("{}: {}", status::place(problem), status::sentence(problem))
 }
 

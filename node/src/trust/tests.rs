@@ -156,6 +156,8 @@ impl Hospital {
                 eligible: Selector::default(),
                 windows: Vec::new(),
                 freezes: Vec::new(),
+                on_call: Vec::new(),
+                accept: Vec::new(),
                 waves: vec![wave(&waves[0], &[Role::Clinical, Role::OnCall]), wave(&waves[1], &[])],
                 limits: Limits::default(),
                 health: HealthPolicy::default(),

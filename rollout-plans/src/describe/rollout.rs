@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::{
     patch::{describe_patch, headline},
     unusual::unusual,
-    windows::window_lines,
-    words::{article, by_site, count, kinds, paragraph, selection, sites, some},
+    windows::{window_lines, window_words},
+    words::{article, by_site, count, kinds, paragraph, platform_words, selection, sites, some},
 };
 use crate::{
-    language::shown,
-    model::{Gate, GateTest, Limits, Member, Patch, Plan, Rollout, Scope},
+    language::{Rule, shown},
+    model::{Acceptance, Combined, Gate, GateTest, Limits, Member, Patch, Plan, Rollout, Scope},
     resolve::check_members,
 };
 
@@ -42,6 +42,7 @@ pub fn describe_rollout(rollout: &Rollout, patch: &Patch, members: &[Member]) ->
         lines.push("UNUSUAL, read this first".to_owned());
         lines.extend(unusual.iter().map(|line| format!("  ! {line}")));
     }
+    section(&mut lines, "ACCEPTED RISKS", accepted(&rollout.plan));
     section(&mut lines, "WHY", paragraph("", &rollout.plan.description));
     section(&mut lines, "WHERE", place(patch, members));
     section(&mut lines, "WHEN", window_lines(&rollout.plan));
@@ -57,6 +58,32 @@ fn section(lines: &mut Vec<String>, title: &str, content: Vec<String>) {
         lines.extend([String::new(), title.to_owned()]);
         lines.extend(content.into_iter().map(|line| format!("  {line}")));
     }
+}
+
+/// What the plan goes against knowingly, a line each.
+fn accepted(plan: &Plan) -> Vec<String> {
+    let words = |accepted: &Acceptance| {
+        // An unknown word is refused before anybody signs; it is told all the same.
+        let risk = Rule::from_word(&accepted.rule).map_or("a risk that this program does not know", Rule::summary);
+        let wave = accepted.wave.as_ref().map(|wave| format!(" in wave {wave}")).unwrap_or_default();
+        let which: Vec<String> = accepted.combinations.iter().map(combination).collect();
+        let which = if which.is_empty() { String::new() } else { format!(" ({})", some(&which, NAMES_MAX)) };
+        let (rule, reason) = (shown(&accepted.rule), shown(&accepted.reason));
+        format!("accepted risk {rule}{wave}: {risk}{which}, because {reason:?}")
+    };
+    plan.accept.iter().map(words).collect()
+}
+
+fn combination(one: &Combined) -> String {
+    let platform = one.platform.as_ref().map_or_else(|| "any platform".to_owned(), platform_words);
+    let named = |text: &Option<String>, none: &str, any: &str| match text.as_deref() {
+        None => any.to_owned(),
+        Some("") => none.to_owned(),
+        Some(text) => shown(text),
+    };
+    let model = named(&one.model, "unknown model", "any model");
+    let system = named(&one.system, "no clinical system", "any clinical system");
+    format!("{platform} on {model} for {system}")
 }
 
 fn place(patch: &Patch, members: &[Member]) -> Vec<String> {
@@ -199,7 +226,12 @@ fn policies(plan: &Plan, members: &[Member]) -> Vec<String> {
         Scope::Rollout => format!("every device of the rollout: at most {}", count(members.len(), "device")),
     };
     let timing = &plan.timing;
+    let on_call = match plan.on_call.as_slice() {
+        [] => "The plan does not say when anybody is on call.".to_owned(),
+        hours => format!("Somebody is on call {}, by the clock of each site.", window_words(hours)),
+    };
     vec![
+        on_call,
         format!(
             "When a clinical system that was healthy before fails, the patch is taken back by itself from {scope}."
         ),

@@ -3,22 +3,28 @@
 //! A file is read into a tree of values with their places (`tree`), walked field by field (`reader`, `plan`) so
 //! that *all* problems are found in one pass, and then looked at as a whole (`rules`).
 
+mod accept;
 mod distance;
 mod lint;
+mod on_call;
 mod plan;
 pub(crate) mod reader;
+mod rule;
 mod rules;
 mod selector;
 pub(crate) mod tree;
+mod warnings;
 mod windows;
 
 use std::{collections::BTreeMap, fmt};
 
-use crate::model::Plan;
+use crate::model::{Plan, Timestamp};
 
+pub(crate) use accept::settle;
 pub(crate) use distance::did_you_mean;
 pub use lint::lint_plan;
 pub(crate) use reader::shown;
+pub use rule::{Finding, Needs, Rule, Weight};
 pub use wardround_signing::is_hidden;
 
 /// A plan with what is needed to point at its lines later.
@@ -32,11 +38,17 @@ pub struct ParsedPlan {
     pub wave_lines: Vec<u32>,
     /// Line and column of every field that was written, by its path ("waves[1].select.sites[0]").
     pub positions: BTreeMap<String, (u32, u32)>,
-    /// What a careful reader should know ("no canary").
-    pub warnings: Vec<Problem>,
+    /// What the plan alone shows to be risky, by line; those that it accepts are marked.
+    pub warnings: Vec<Finding>,
 }
 
 impl ParsedPlan {
+    /// What depends on the day besides: change freezes that are over.
+    #[must_use]
+    pub fn warnings_on(&self, now: Timestamp) -> Vec<Finding> {
+        warnings::of_day(self, now)
+    }
+
     /// A problem that points at `field`, or at the nearest field around it that was written.
     #[must_use]
     pub fn problem_at(&self, field: &str, message: String, hint: String) -> Problem {
@@ -103,6 +115,6 @@ pub fn parse_plan(yaml: &str, file_name: &str) -> Result<ParsedPlan, Vec<Problem
     let wave_lines =
         (0..plan.waves.len()).map(|i| positions.get(&format!("waves[{i}]")).map_or(0, |(line, _)| *line)).collect();
     let mut parsed = ParsedPlan { plan, file_name: file_name.to_owned(), wave_lines, positions, warnings: Vec::new() };
-    parsed.warnings = rules::warnings(&parsed);
+    parsed.warnings = warnings::of_plan(&parsed);
     Ok(parsed)
 }

@@ -3,6 +3,7 @@
 use wardround_signing::Role;
 
 use super::{
+    accept::accept,
     reader::Reader,
     selector::{ELIGIBLE_FIELDS, SELECTOR_FIELDS, selector},
     tree::Node,
@@ -33,6 +34,8 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         "eligible",
         "windows",
         "freezes",
+        "on_call",
+        "accept",
         "limits",
         "health",
         "rollback",
@@ -46,8 +49,10 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         reader.optional(&fields, "patch", |r, n, p| r.parsed(n, p, "the id under which the patch was imported"));
     let eligible =
         reader.optional(&fields, "eligible", |r, n, p| r.unless_problems(|r| selector(r, n, p, &ELIGIBLE_FIELDS)));
+    let on_call = reader.optional(&fields, "on_call", windows);
     let windows = reader.optional(&fields, "windows", windows);
     let freezes = reader.optional(&fields, "freezes", freezes);
+    let accept = reader.optional(&fields, "accept", accept);
     let limits = reader.optional(&fields, "limits", limits);
     let health = reader.optional(&fields, "health", |r, n, p| r.unless_problems(|r| health(r, n, p)));
     let rollback = reader.optional(&fields, "rollback", rollback);
@@ -61,6 +66,8 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         waves: waves?,
         windows: windows.unwrap_or_default(),
         freezes: freezes.unwrap_or_default(),
+        on_call: on_call.unwrap_or_default(),
+        accept: accept.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         health: health.unwrap_or_default(),
         rollback: rollback.unwrap_or_default(),

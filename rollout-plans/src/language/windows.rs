@@ -12,7 +12,10 @@ use crate::{
 pub(super) fn windows(reader: &mut Reader, node: &Node, path: &str) -> Option<Vec<Window>> {
     // Without an item it would read as "never" and mean "always".
     if matches!(&node.value, Value::List(items) if items.is_empty()) {
-        let hint = "add one, or remove the line: without windows installs may begin at any time";
+        let hint = match path {
+            "on_call" => "add one, or remove the line",
+            _ => "add one, or remove the line: without windows installs may begin at any time",
+        };
         reader.problem(node.at, path, "no window is named", hint);
         return None;
     }
@@ -48,6 +51,7 @@ pub(super) fn freezes(reader: &mut Reader, node: &Node, path: &str) -> Option<Ve
 pub(super) fn check(reader: &mut Reader, plan: &Plan) {
     let before = reader.count_problems();
     check_windows(reader, "windows", &plan.windows);
+    check_windows(reader, "on_call", &plan.on_call);
     if plan.freezes.len() > FREEZES_MAX {
         let message = format!("the plan has {} freezes; at most {FREEZES_MAX} are allowed", plan.freezes.len());
         reader.problem_at("freezes", message, "join those that follow upon each other");

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a serialised form is a contract; fields are only added, with a default.
 
+mod accept;
 mod audit;
 mod deployment;
 mod directive;
@@ -18,6 +19,7 @@ mod selector;
 mod time;
 mod window;
 
+pub use accept::{ACCEPT_REASON_BYTES_MAX, ACCEPTED_MAX, Acceptance, COMBINATIONS_MAX, Combined};
 pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey};
 pub use deployment::DeploymentState;
 pub use directive::{

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DurationMs, Freeze, Gate, PatchId, Selector, WaveName, Window};
+use super::{Acceptance, DurationMs, Freeze, Gate, PatchId, Selector, WaveName, Window};
 
 /// Most waves of a plan: a person must be able to follow them.
 pub const WAVES_MAX: usize = 50;
@@ -32,6 +32,13 @@ pub struct Plan {
     /// When none may begin.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freezes: Vec<Freeze>,
+    /// When somebody is on call for this rollout, on each site's clock; none means that the plan does not say. It binds
+    /// nobody: the lint says what happens outside of these hours, and signers read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_call: Vec<Window>,
+    /// Risks that the lint names and that are taken knowingly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accept: Vec<Acceptance>,
     /// Over the whole rollout.
     #[serde(default)]
     pub limits: Limits,

@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 use jiff::civil;
 use serde::{Deserialize, Serialize};
 
+use super::Timestamp;
+
 /// Most windows of one list: a week has seven nights.
 pub const WINDOWS_MAX: usize = 32;
 /// Most freezes of one list.
@@ -119,6 +121,13 @@ pub struct CalendarDate(civil::Date);
 impl CalendarDate {
     pub(crate) fn civil(self) -> civil::Date {
         self.0
+    }
+
+    /// The day that the clock of UTC shows at this moment; `None` when no calendar reaches so far.
+    #[must_use]
+    pub fn in_utc(at: Timestamp) -> Option<Self> {
+        let instant = jiff::Timestamp::from_millisecond(at.0).ok()?;
+        Some(Self(jiff::tz::TimeZone::UTC.to_datetime(instant).date()))
     }
 }
 

@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, HashSet};
 use serde::Serialize;
 
 use super::{draw::Combination, survey::Survey};
-use crate::model::{DeviceId, Plan, WaveName};
+use crate::model::{Device, DeviceId, Plan, Platform, WaveName};
 
 /// What a wave meets for the first time, although other waves came before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Unrepresented {
     /// The wave.
     pub wave: WaveName,
-    /// CPE 2.3 name.
-    pub platform: String,
+    /// Platform.
+    pub platform: Platform,
     /// Maker's model; empty means unknown.
     pub model: String,
     /// Kind of clinical system; empty means that none needs these devices.
@@ -31,22 +31,24 @@ pub(super) fn unrepresented(plan: &Plan, survey: &Survey<'_>, waves: &[Vec<usize
     let mut found = Vec::new();
     for (index, wave) in waves.iter().enumerate() {
         let here = || wave.iter().map(|at| &survey.candidates[*at]);
-        let mut new: BTreeMap<Combination<'_>, (u64, &DeviceId)> = BTreeMap::new();
+        let mut new: BTreeMap<Combination<'_>, (u64, &Device)> = BTreeMap::new();
         for candidate in here().filter(|_| index > 0) {
-            let id = &candidate.device.id;
+            let device = candidate.device;
             for combination in survey.asks(candidate).filter(|combination| !seen.contains(combination)) {
-                let (count, example) = new.entry(combination).or_insert((0, id));
+                let (count, example) = new.entry(combination).or_insert((0, device));
                 *count += 1;
-                *example = (*example).min(id);
+                if device.id < example.id {
+                    *example = device;
+                }
             }
         }
-        found.extend(new.into_iter().map(|((platform, model, kind), (count, example))| Unrepresented {
+        found.extend(new.into_iter().map(|((_, model, kind), (count, example))| Unrepresented {
             wave: plan.waves[index].name.clone(),
-            platform: platform.to_owned(),
+            platform: example.platform.clone(),
             model: model.to_owned(),
             kind: kind.to_owned(),
             count,
-            example: example.clone(),
+            example: example.id.clone(),
         }));
         seen.extend(here().flat_map(|candidate| survey.shows(candidate)));
     }

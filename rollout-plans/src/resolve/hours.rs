@@ -2,29 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::{advice::names, survey::Candidate};
+use super::{
+    advice::{Advice, Waves, names},
+    survey::Candidate,
+};
 use crate::{
+    language::Rule,
     model::{DeviceId, Plan, SiteId, WavePlan},
     window::{Calendar, SOME_MONDAY},
 };
 
-/// Warnings, each one sentence.
-pub(super) fn advice(plan: &Plan, waves: &[Vec<&Candidate<'_>>]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let timed =
-        !plan.freezes.is_empty() || !plan.windows.is_empty() || plan.waves.iter().any(|w| !w.windows.is_empty());
-    if timed {
-        let unsaid = waves.iter().flatten().map(|c| c.site).filter(|site| site.hours.time_zone.is_none());
-        let unsaid: BTreeSet<&SiteId> = unsaid.map(|site| &site.site).collect();
-        let unsaid: Vec<&SiteId> = unsaid.into_iter().collect();
-        if !unsaid.is_empty() {
-            warnings.push(format!(
-                "the plan's windows go by UTC at {} of the sites, since their site files name no time_zone: {}",
-                unsaid.len(),
-                names(&unsaid)
-            ));
-        }
-    }
+/// Sites without a time zone, and devices on which nothing could ever be installed.
+pub(super) fn advise(advice: &mut Advice<'_>, waves: Waves<'_, '_>) {
+    let plan = advice.plan();
+    let timed = !plan.freezes.is_empty()
+        || !plan.windows.is_empty()
+        || !plan.on_call.is_empty()
+        || plan.waves.iter().any(|w| !w.windows.is_empty());
     let mut never: Vec<&DeviceId> = Vec::new();
     for (wave, candidates) in plan.waves.iter().zip(waves) {
         let mut here: Vec<&DeviceId> =
@@ -32,15 +26,26 @@ pub(super) fn advice(plan: &Plan, waves: &[Vec<&Candidate<'_>>]) -> Vec<String> 
         here.sort_unstable();
         never.extend(here);
     }
-    if !never.is_empty() {
-        warnings.push(format!(
-            "no install may ever begin on {} of the devices: the windows of plan, site and device are never open together for {}, which it may take: {}",
-            never.len(),
-            plan.timing.room(),
-            names(&never)
-        ));
+    let room = plan.timing.room();
+    let unsaid = waves.iter().flatten().map(|c| c.site).filter(|site| timed && site.hours.time_zone.is_none());
+    let unsaid: BTreeSet<&SiteId> = unsaid.map(|site| &site.site).collect();
+    let unsaid: Vec<&SiteId> = unsaid.into_iter().collect();
+    if !unsaid.is_empty() {
+        let message = format!(
+            "the plan's windows go by UTC at {} of the sites, since their site files name no time_zone: {}",
+            unsaid.len(),
+            names(&unsaid)
+        );
+        advice.add(Rule::NoTimeZone, None, "windows", message, "name it in their site files");
     }
-    warnings
+    if !never.is_empty() {
+        let message = format!(
+            "no install may ever begin on {} of the devices: the windows of plan, site and device are never open together for {room}, which it may take: {}",
+            never.len(),
+            names(&never)
+        );
+        advice.add(Rule::NeverOpen, None, "windows", message, "widen one of them, or leave the devices out");
+    }
 }
 
 /// In an ordinary week, freezes aside.

@@ -9,6 +9,7 @@ mod hours;
 mod names;
 mod place;
 mod select;
+mod sizes;
 mod survey;
 
 pub use amend::{Amended, CannotAmend, Former, amend};
@@ -21,7 +22,7 @@ use survey::Survey;
 
 use crate::{
     estate::Estate,
-    language::{ParsedPlan, Problem},
+    language::{Finding, ParsedPlan, Problem},
     model::{DeviceId, Member, Patch, Selector},
 };
 
@@ -34,8 +35,9 @@ pub struct Resolution {
     pub left_out: Vec<(DeviceId, String)>,
     /// Combinations that a wave meets first, although waves came before it: wave by wave, and sorted.
     pub unrepresented: Vec<Unrepresented>,
-    /// What a careful reader should know.
-    pub warnings: Vec<String>,
+    /// What the plan against this estate shows to be risky; those that it accepts are marked. What the plan alone shows is
+    /// in [`ParsedPlan::warnings`].
+    pub warnings: Vec<Finding>,
 }
 
 impl Resolution {
@@ -80,7 +82,7 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
         return Err(problems);
     }
     let unrepresented = combinations::unrepresented(plan, &survey, &placed.waves);
-    let warnings = advice::advice(plan, &survey, &placed.waves, &unrepresented, estate);
+    let warnings = advice::advice(parsed, &survey, &placed.waves, &unrepresented, estate);
     let waves = placed.waves.iter().enumerate().map(|(at, placed)| members(plan, &survey, at, placed)).collect();
     let mut left_out = [survey.left_out, placed.left_out].concat();
     left_out.sort_unstable();

@@ -75,6 +75,8 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
         eligible: Selector::default(),
         windows: Vec::new(),
         freezes: Vec::new(),
+        on_call: Vec::new(),
+        accept: Vec::new(),
         waves: waves
             .iter()
             .map(|w| WavePlan {
