@@ -8,7 +8,9 @@ use std::time::Duration;
 use wardround_journal::Log;
 use wardround_rollout_plans::{
     engine::{Effect, Event, Refusal, State},
-    model::{AuditEntry, DirectiveMark, Member, Patch, Report, Reporter, Rollout, RolloutId, SiteId, Timestamp},
+    model::{
+        AuditEntry, DeviceId, DirectiveMark, Member, Patch, Report, Reporter, Rollout, RolloutId, SiteId, Timestamp,
+    },
     resolve::{Former, amend},
 };
 use wardround_signing::{
@@ -63,6 +65,19 @@ pub enum NotWritten {
     Full(String),
     /// What is on disk is unknown: the process must end.
     Broken(String),
+}
+
+/// An alarm as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaisedAlarm {
+    /// Machine word.
+    pub code: String,
+    /// One sentence.
+    pub text: String,
+    /// Rollout, if any.
+    pub rollout: Option<RolloutId>,
+    /// Device, if any.
+    pub device: Option<DeviceId>,
 }
 
 /// The state, which is the fold of the journal.
@@ -241,6 +256,18 @@ impl Ledger {
         let (rollout, members) = (Box::new(next.rollout.clone()), next.members.clone());
         let event = Event::RolloutAmended { rollout, digest, members, reporters };
         Ok((next.rollout, next.members, Wish(Change::from(drafted).and(event))))
+    }
+
+    /// The alarms from this number on, with what they are about; and the number of the next.
+    #[must_use]
+    pub fn alarms(&self, from: u64) -> (Vec<RaisedAlarm>, u64) {
+        let raised = |alarm: &crate::registry::Alarm| RaisedAlarm {
+            code: alarm.code.clone(),
+            text: alarm.text.clone(),
+            rollout: alarm.rollout.clone(),
+            device: alarm.device.clone(),
+        };
+        (self.0.alarms.since(from).map(raised).collect(), self.0.alarms.next())
     }
 
     /// All present nodes.

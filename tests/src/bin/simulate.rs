@@ -13,7 +13,7 @@ use std::{
 use clap::Parser;
 use serde_json::json;
 use wardround_signing::Digest;
-use wardround_tests::sim::{Fault, Outcome, Setting, reproduction, run, shrink};
+use wardround_tests::sim::{Fault, Outcome, Setting, reproduction, shrink, trace};
 
 /// Runs seeds of the deterministic simulation of controller, journal, nodes and network.
 #[derive(Debug, Parser)]
@@ -46,6 +46,9 @@ struct Args {
     /// Stop at the first violation, and do not make it smaller.
     #[arg(long)]
     quick: bool,
+    /// Tell each event of each run, on standard error.
+    #[arg(long)]
+    trace: bool,
 }
 
 fn main() -> ExitCode {
@@ -95,7 +98,7 @@ fn run_all(args: &Args, setting: &Setting) -> Vec<Outcome> {
                     if at >= args.seeds || (args.quick && at > failed.load(Ordering::Relaxed)) {
                         return;
                     }
-                    let outcome = run(args.from_seed.wrapping_add(at), setting);
+                    let outcome = trace(args.from_seed.wrapping_add(at), setting, args.trace);
                     if outcome.violation.is_some() {
                         failed.fetch_min(at, Ordering::Relaxed);
                         eprintln!("seed {} breaks the contract", outcome.seed);

@@ -32,14 +32,14 @@ pub struct Answered {
 }
 
 /// What a call led to.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Called {
-    /// The answer, or why there is none.
-    pub answer: Result<Answered, String>,
+    /// The answer, or why there is none; absent when the power went.
+    pub answer: Option<Result<Answered, String>>,
     /// What was committed on the way.
     pub committed: Vec<Committed>,
-    /// Reports that are on disk now, of those that came.
-    pub taken: Vec<(Report, Envelope)>,
+    /// The reports that came, verified.
+    pub came: Vec<Report>,
 }
 
 /// The machine.
@@ -150,54 +150,47 @@ impl Tower {
     }
 
     /// A node's call, as the production service takes it.
-    ///
-    /// # Errors
-    /// [`PowerCut`].
-    pub fn check_in(
+    pub fn check_in(&mut self, site: &SiteId, reports: Vec<Envelope>, at: Timestamp, wall: Timestamp) -> Called {
+        let mut called = Called::default();
+        called.answer = self.take_call(site, reports, at, wall, &mut called).ok();
+        called
+    }
+
+    fn take_call(
         &mut self,
         site: &SiteId,
         reports: Vec<Envelope>,
         at: Timestamp,
         wall: Timestamp,
-    ) -> Result<Called, PowerCut> {
-        let mut called = Called { answer: Err(String::new()), committed: Vec::new(), taken: Vec::new() };
-        let Some(ledger) = &self.ledger else { return Err(PowerCut) };
-        let before = ledger.engine().acked_seq(site);
+        called: &mut Called,
+    ) -> Result<Result<Answered, String>, PowerCut> {
+        let ledger = self.ledger.as_ref().ok_or(PowerCut)?;
         let read: Result<Vec<_>, String> =
             reports.into_iter().map(|envelope| ledger.read_report(site, envelope)).collect();
         let read = match read {
             Ok(read) => read,
-            Err(why) => {
-                called.answer = Err(why);
-                return Ok(called);
-            }
+            Err(why) => return Ok(Err(why)),
         };
-        let came: Vec<(Report, Envelope)> = read.iter().map(|(r, _, e)| (r.clone(), e.clone())).collect();
+        called.came = read.iter().map(|(report, ..)| report.clone()).collect();
         let news = ledger.news(site, read);
         if !news.is_empty() {
             let committed = self.commit(vec![news], at)?;
             let full = matches!(&committed.answers[..], [Answer::Full(_)]);
             called.committed.push(committed);
             if full {
-                called.answer = Err("the disk is full".to_owned());
-                return Ok(called);
+                return Ok(Err("the disk is full".to_owned()));
             }
         }
         self.heard.insert(site.clone(), wall);
-        let Some(ledger) = &self.ledger else { return Err(PowerCut) };
-        let issued = self.issue(ledger, site, wall);
-        let (directive, mark) = issued.map_err(|_| PowerCut)?;
+        let ledger = self.ledger.as_ref().ok_or(PowerCut)?;
+        let (directive, mark) = self.issue(ledger, site, wall).map_err(|_| PowerCut)?;
         if let Some(mark) = mark {
             called.committed.push(self.commit(vec![vec![directive_issued(mark)]], at)?);
         }
-        let Some(ledger) = &self.ledger else { return Err(PowerCut) };
+        let ledger = self.ledger.as_ref().ok_or(PowerCut)?;
         let acked = ledger.engine().acked_seq(site);
-        let mut next = before + 1;
-        called.taken =
-            came.into_iter().filter(|(r, _)| r.seq <= acked && (r.seq == next).then(|| next += 1).is_some()).collect();
         let timestamp = self.published.as_ref().map_or(0, |p| p.version);
-        called.answer = Ok(Answered { acked, directive, timestamp });
-        Ok(called)
+        Ok(Ok(Answered { acked, directive, timestamp }))
     }
 
     fn issue(

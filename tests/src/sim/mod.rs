@@ -37,6 +37,6 @@ pub use invariants::{Invariant, Seen, Signed, Truth, Version};
 pub use node::{Clock, Host, PowerCut, Read, Taken};
 pub use people::Act;
 pub use random::Random;
-pub use run::{Outcome, converge, reproduction, run, shrink};
+pub use run::{Outcome, converge, reproduction, run, shrink, trace};
 pub use wire::Line;
 pub use world::{BEGIN, Began, EVENTS_MAX, Violation, What, World};

@@ -109,7 +109,13 @@ impl World {
     /// Signs an order and sends it to the controller.
     pub fn send_order(&mut self, order: &Order, by: &[Person], delay: Ms) {
         let envelope = hospital::order(order, by);
-        let signed = Signed { order: order.clone(), digest: envelope.digest(), by: by.to_vec(), accepted: None };
+        let signed = Signed {
+            order: order.clone(),
+            digest: envelope.digest(),
+            by: by.to_vec(),
+            accepted: None,
+            uncertain: false,
+        };
         self.truth.orders.push(signed);
         self.say(&format!("{by:?} sign order {}: {}", order.counter, order.command.sentence()));
         self.sent_orders.push(envelope.clone());
@@ -126,13 +132,21 @@ impl World {
             let engine = world.ledger()?.engine();
             Some(engine.waiting_order(&order.rollout, envelope).is_some())
         };
-        let Some(committed) = self.commit(vec![vec![wish]]) else { return };
+        let signed = |p: &Person| envelope.signatures.iter().any(|s| s.keyid == p.key().public().id());
+        let digest = envelope.digest();
+        let known = self.truth.orders.iter().position(|o| o.digest == digest && o.by.iter().all(signed));
+        let Some(committed) = self.commit(vec![vec![wish]]) else {
+            // Nobody knows whether it is on the disk.
+            if let Some(known) = known {
+                self.truth.orders[known].uncertain = true;
+            }
+            return self.see(&Seen::OrderUncertain { order: &order });
+        };
         match committed.answers.first() {
             Some(Answer::Outcomes(outcomes)) if outcomes.first().is_some_and(Result::is_ok) => {
-                let (digest, now) = (envelope.digest(), self.now());
+                let now = self.now();
                 let complete = waits(self) == Some(false);
-                let signed = |p: &Person| envelope.signatures.iter().any(|s| s.keyid == p.key().public().id());
-                let known = self.truth.orders.iter_mut().find(|o| o.digest == digest && o.by.iter().all(signed));
+                let known = known.map(|known| &mut self.truth.orders[known]);
                 let again = known.as_ref().is_some_and(|known| known.accepted.is_some());
                 if let Some(known) = known.filter(|_| complete) {
                     known.accepted.get_or_insert(now);

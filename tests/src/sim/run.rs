@@ -34,7 +34,14 @@ pub struct Outcome {
 /// Runs a seed: a safety phase with faults, then everything is mended and must converge.
 #[must_use]
 pub fn run(seed: u64, setting: &Setting) -> Outcome {
+    trace(seed, setting, false)
+}
+
+/// As [`run`]; with `aloud` each event goes to standard error.
+#[must_use]
+pub fn trace(seed: u64, setting: &Setting, aloud: bool) -> Outcome {
     let mut world = World::new(setting.clone(), Random::new(seed));
+    world.aloud = aloud;
     world.populate();
     let until = world.setting.until;
     while world.now() < BEGIN + SAFETY_MS && until.is_none_or(|until| world.events < until) {
@@ -58,7 +65,7 @@ pub fn converge(world: &mut World) {
         world.run_until(next);
         let shown = shown(world);
         // Twice in a row, so that what is on its way has come.
-        quiet = if shown.as_ref().is_some_and(|shown| has_ended(shown)) { quiet + 1 } else { 0 };
+        quiet = if shown.as_ref().is_some_and(|shown| has_ended(shown, world)) { quiet + 1 } else { 0 };
         if let Some(rollouts) = shown.filter(|_| quiet == 3) {
             world.say("all has ended");
             return world.see(&Seen::Converged { rollouts: &rollouts });
@@ -78,10 +85,16 @@ fn shown(world: &World) -> Option<Shown> {
     engine.rollouts().into_iter().map(of).collect()
 }
 
-fn has_ended(shown: &Shown) -> bool {
+fn has_ended(shown: &Shown, world: &World) -> bool {
     use wardround_rollout_plans::model::DeploymentState::Pending;
-    let over = |d: &DeploymentView| d.state.is_terminal() || d.state == Pending;
-    !shown.is_empty() && shown.iter().all(|(rollout, all)| rollout.state.is_ended() && all.iter().all(over))
+    let liars = &world.truth.liars;
+    // What a liar has said of its devices, or not said, is its own; the others must end all the same.
+    let over = |d: &DeploymentView| d.state.is_terminal() || d.state == Pending || liars.contains(&d.device.site());
+    let all_over = |(rollout, all): &(RolloutView, Vec<DeploymentView>)| {
+        (rollout.state.is_ended() || !liars.is_empty()) && all.iter().all(over)
+    };
+    let at_work = world.truth.devices.values().any(|device| device.is_disrupted(world.now()));
+    !at_work && !shown.is_empty() && shown.iter().all(all_over)
 }
 
 fn open(world: &World) -> String {

@@ -129,22 +129,20 @@ impl World {
         if self.tower.ledger.is_none() || self.tower.published.is_none() {
             return;
         }
-        let Ok(called) = self.tower.check_in(site, reports, at, wall) else { return self.controller_falls() };
-        let lost = self.setting.has(Fault::Crashes) && !self.healing && self.random.chance(3);
-        if lost {
-            // Between what is on disk and what is said of it.
-            return self.controller_falls();
+        let called = self.tower.check_in(site, reports, at, wall);
+        for report in called.came {
+            self.arrived.insert((site.clone(), report.seq), report);
         }
+        // Between what is on disk and what is said of it.
+        let lost = self.setting.has(Fault::Crashes) && !self.healing && self.random.chance(3);
+        let Some(answer) = called.answer.filter(|_| !lost) else { return self.controller_falls() };
         for committed in &called.committed {
             self.perform(committed);
         }
-        for (report, _) in &called.taken {
-            self.say(&format!("taken in: {site} {}: {}", report.seq, Self::line_of(&report.body)));
-            self.see(&Seen::ReportTaken { report });
-        }
+        self.tell_taken(site);
         self.controller_sleeps();
         self.people_look();
-        match called.answer {
+        match answer {
             Ok(answer) => {
                 self.see(&Seen::Acknowledged { site, seq: answer.acked });
                 if let Ok(directive) = answer.directive.peek_unverified::<Directive>() {
@@ -154,6 +152,29 @@ impl World {
                 self.send(site, false, What::AnswerComes { site: site.clone(), call, answer });
             }
             Err(why) => self.say(&format!("the call of {site} is refused: {why}")),
+        }
+    }
+
+    /// Says which reports are on the controller's disk by now.
+    pub(super) fn tell_taken(&mut self, site: &SiteId) {
+        let Some(acked) = self.ledger().map(|ledger| ledger.engine().acked_seq(site)) else { return };
+        let known = self.taken.insert(site.clone(), acked).unwrap_or(0);
+        for seq in known + 1..=acked {
+            if let Some(report) = self.arrived.remove(&(site.clone(), seq)) {
+                self.say(&format!("taken in: {site} {seq}: {}", Self::line_of(&report.body)));
+                self.see(&Seen::ReportTaken { report: &report });
+            }
+        }
+    }
+
+    /// Says which alarms people see by now.
+    pub(super) fn tell_alarms(&mut self) {
+        let Some((alarms, next)) = self.ledger().map(|ledger| ledger.alarms(self.alarms_seen)) else { return };
+        self.alarms_seen = next;
+        for alarm in alarms {
+            self.say(&format!("alarm {}: {}", alarm.code, alarm.text));
+            let (device, rollout) = (alarm.device.as_ref(), alarm.rollout.as_ref());
+            self.see(&Seen::Alarm { code: &alarm.code, device, rollout });
         }
     }
 
@@ -276,14 +297,11 @@ impl World {
         for effect in &committed.effects {
             match effect {
                 Effect::SiteChanged { site } => self.send(site, false, What::NudgeComes(site.clone(), None)),
-                Effect::Alarm { code, text, rollout, device, .. } => {
-                    self.say(&format!("alarm {code}: {text}"));
-                    self.see(&Seen::Alarm { code, device: device.as_ref(), rollout: rollout.as_ref() });
-                }
                 Effect::Audit { kind, text, .. } if kind == "wave_decision" => self.say(text),
                 _ => {}
             }
         }
+        self.tell_alarms();
     }
 
     pub(super) fn look_for_silence(&mut self) {

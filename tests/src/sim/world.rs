@@ -142,12 +142,18 @@ pub struct World {
     pub digest: Digest,
     /// Nothing goes wrong any more, and people answer what is asked.
     pub healing: bool,
+    /// Each event goes to standard error.
+    pub aloud: bool,
     pub(super) random: Random,
     pub(super) queue: BTreeMap<(Ms, u64), What>,
     pub(super) sequence: u64,
     pub(super) calls: u64,
     /// A directive that its node is just taking in, with the view by which it was judged.
     pub(super) pending_obeyed: Option<(SiteId, Box<wardround_rollout_plans::model::Directive>, u64)>,
+    /// Reports that came and of which nobody knows yet whether they are on disk.
+    pub(super) arrived: BTreeMap<(SiteId, u64), wardround_rollout_plans::model::Report>,
+    pub(super) taken: BTreeMap<SiteId, u64>,
+    pub(super) alarms_seen: u64,
     pub(super) sent_orders: Vec<Envelope>,
     pub(super) old_messages: VecDeque<What>,
     /// Of each wave's state as people saw it last, so that they can act at the worst moments.
@@ -171,11 +177,15 @@ impl World {
             events: 0,
             digest: Digest::of(b"wardround simulation 1"),
             healing: false,
+            aloud: false,
             random,
             queue: BTreeMap::new(),
             sequence: 0,
             calls: 0,
             pending_obeyed: None,
+            arrived: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            alarms_seen: 0,
             sent_orders: Vec::new(),
             old_messages: VecDeque::new(),
             seen_waves: Vec::new(),
@@ -205,6 +215,13 @@ impl World {
         let mut chained = self.digest.as_bytes().to_vec();
         chained.extend_from_slice(text.as_bytes());
         self.digest = Digest::of(&chained);
+        if self.aloud {
+            eprintln!("{text}");
+        }
+        // Calls with nothing to say are no story.
+        if line.contains(" calls with 0 reports") {
+            return;
+        }
         if self.story.len() == STORY_LINES {
             self.story.pop_front();
         }
@@ -324,6 +341,10 @@ impl World {
             self.see(&Seen::ControllerBack { ledger: &ledger });
             self.tower.ledger = Some(ledger);
         }
+        // What was on disk, and not said any more.
+        let sites: Vec<SiteId> = self.hosts.keys().cloned().collect();
+        sites.iter().for_each(|site| self.tell_taken(site));
+        self.tell_alarms();
         if let Some(published) = self.tower.published.clone() {
             let wishes = self.tower.ledger.as_ref().map_or_else(Vec::new, |l| l.recognise(&published.images));
             if !wishes.is_empty() {

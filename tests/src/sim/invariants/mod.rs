@@ -64,6 +64,8 @@ pub struct Signed {
     pub by: Vec<Person>,
     /// When the controller said that it counts.
     pub accepted: Option<Ms>,
+    /// The power went while it was being written down: it may count.
+    pub uncertain: bool,
 }
 
 /// What is so.
@@ -182,6 +184,11 @@ pub enum Seen<'a> {
         /// What it does has begun: no second signature is waited for.
         complete: bool,
     },
+    /// The power went while an order was being written down: it may count.
+    OrderUncertain {
+        /// The order.
+        order: &'a Order,
+    },
     /// The controller is back after a power cut.
     ControllerBack {
         /// What it read from its disk.
@@ -254,15 +261,16 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn take(&mut self, report: &Report) {
+    pub(super) fn take(&mut self, report: &Report, truth: &Truth) {
         let ReportBody::Deployment { rollout, device, state, .. } = &report.body else { return };
         if device.site() != report.site {
             return;
         }
         let known = self.states.entry((rollout.clone(), device.clone())).or_insert(*state);
-        use DeploymentState::{Failed, RolledBack, Skipped};
-        // Ends are final, whatever comes after them.
-        if !matches!(*known, Failed | RolledBack | Skipped) {
+        use DeploymentState::{Failed, RolledBack, Skipped, Succeeded};
+        // Ends are final, whatever comes after them. What a liar once claimed nobody can tell from what is so.
+        let claimed = *known == Succeeded && truth.liars.contains(&report.site);
+        if !claimed && !matches!(*known, Failed | RolledBack | Skipped) {
             *known = *state;
         }
     }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardround_rollout_plans::model::{
-    Command, DeploymentState, DeviceId, GoalAction, Report, ReportBody, RolloutId, WaveName,
-};
+use wardround_rollout_plans::model::{Command, DeploymentState, DeviceId, GoalAction, ReportBody, RolloutId, WaveName};
 use wardround_signing::{Digest, tuf::RoleName};
 
 use super::{Invariant, Seen, Told, Truth, Version};
@@ -32,7 +30,7 @@ impl Invariant for S2 {
 
     fn see(&mut self, seen: &Seen<'_>, truth: &Truth) -> Result<(), String> {
         match seen {
-            Seen::ReportTaken { report } => self.take(report),
+            Seen::ReportTaken { report } => self.told.take(report, truth),
             Seen::ReportLeaves { report } => {
                 if let ReportBody::Deployment { rollout, device, state, .. } = &report.body
                     && matches!(state, DeploymentState::Succeeded | DeploymentState::Skipped)
@@ -81,10 +79,6 @@ impl Invariant for S2 {
 }
 
 impl S2 {
-    fn take(&mut self, report: &Report) {
-        self.told.take(report);
-    }
-
     /// The first goal of a wave leaves the controller: is the gate before it through?
     fn may_begin(&self, truth: &Truth, version: &Version, digest: Digest, device: &DeviceId) -> Result<(), String> {
         let Some(wave) = version.wave_of(device).filter(|w| *w > 0) else { return Ok(()) };
@@ -164,7 +158,7 @@ fn approvals<'a>(
     let orders = truth.orders.iter().filter(move |o| {
         matches!(&o.order.command, Command::Approve { wave } if wave == name)
             && version.rollout.approval_counts(digest, o.order.digest, name)
-            && (!heard || o.accepted.is_some())
+            && (!heard || o.accepted.is_some() || o.uncertain)
     });
     orders.flat_map(|o| o.by.iter()).filter(move |p| people.insert(**p)).map(|p| p.role())
 }

@@ -26,14 +26,10 @@ impl Invariant for S3 {
                 Command::Halt if !again => {
                     self.accepted.entry(order.rollout.clone()).or_default().insert(*digest, order.counter);
                 }
-                Command::Resume { lifts } if *complete => {
-                    let counter = order.counter;
-                    let lifted = |halt: &Digest, of: u64| lifts.contains(halt) || of < counter;
-                    let halts = self.accepted.entry(order.rollout.clone()).or_default();
-                    halts.retain(|halt, of| !lifted(halt, *of));
-                }
+                Command::Resume { .. } if *complete => self.resumed(order),
                 _ => {}
             },
+            Seen::OrderUncertain { order } => self.resumed(order),
             Seen::DirectiveLeaves { site, directive } => {
                 for part in &directive.rollouts {
                     let halts = self.accepted.get(&part.rollout).is_some_and(|halts| !halts.is_empty());
@@ -68,6 +64,12 @@ impl Invariant for S3 {
 }
 
 impl S3 {
+    fn resumed(&mut self, order: &Order) {
+        let Command::Resume { lifts } = &order.command else { return };
+        let halts = self.accepted.entry(order.rollout.clone()).or_default();
+        halts.retain(|halt, counter| !lifts.contains(halt) && *counter >= order.counter);
+    }
+
     fn obeyed(&mut self, site: &SiteId, directive: &Directive) {
         for part in &directive.rollouts {
             let orders: Vec<(Digest, Order)> =

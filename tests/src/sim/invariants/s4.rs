@@ -22,7 +22,7 @@ impl Invariant for S4 {
 
     fn see(&mut self, seen: &Seen<'_>, truth: &Truth) -> Result<(), String> {
         match seen {
-            Seen::ReportTaken { report } => self.told.take(report),
+            Seen::ReportTaken { report } => self.told.take(report, truth),
             Seen::DirectiveLeaves { site, directive } => {
                 let known = self.counters.entry((*site).clone()).or_default();
                 if directive.counter < *known {

@@ -25,7 +25,7 @@ impl Invariant for S9 {
 
     fn see(&mut self, seen: &Seen<'_>, truth: &Truth) -> Result<(), String> {
         match seen {
-            Seen::ReportTaken { report } => self.told.take(report),
+            Seen::ReportTaken { report } => self.told.take(report, truth),
             Seen::InstallBegins { device, rollout, .. } => {
                 let key = ((*rollout).clone(), (*device).clone());
                 if self.taken_back.contains(&key) {
@@ -61,6 +61,7 @@ impl Invariant for S9 {
                     }
                 }
             }
+            Seen::OrderUncertain { order } => self.uninstalls.retain(|(rollout, _), _| *rollout != order.rollout),
             Seen::OrderAccepted { order, again, .. } => match order.command {
                 Command::Halt => {}
                 _ if *again => {
