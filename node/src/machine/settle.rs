@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wardround_rollout_plans::model::{
-    DeploymentState, Detected, DeviceId, Evidence, ProbeAnswer, RebootNeed, RolloutId, SystemId, Timestamp,
+    DeploymentState, Detected, DeviceId, DurationMs, Evidence, ProbeAnswer, RebootNeed, RolloutId, SystemId, Timestamp,
 };
 
 use super::{
@@ -15,6 +15,8 @@ use super::{
 const CORRUPT_TRIES_MAX: u32 = 3;
 /// How often the uninstaller is run before a person is called.
 const UNINSTALL_RUNS_MAX: u32 = 3;
+/// Between two runs of it.
+const UNINSTALL_PAUSE: DurationMs = DurationMs::from_secs(1);
 /// How often the removal of left-overs is tried; they do no harm.
 const CLEANUP_TRIES_MAX: u32 = 3;
 /// Failures of a reboot command, other than a device that stays away, before the patch is taken back.
@@ -347,7 +349,8 @@ impl Deployment {
         }
         self.uninstall_run += 1;
         self.go(Phase::Uninstall, env.now);
-        self.again(env.now);
+        // Another run, which has not begun: it waits for its turn in the redundancy group anew.
+        self.retry_at = Some(env.now.after(UNINSTALL_PAUSE));
     }
 
     fn fault(&mut self, env: &mut Env<'_>, fault: &Fault, held: Option<&Cause>) {

@@ -229,3 +229,29 @@ fn a_rollback_waits_for_work_on_its_group_from_step_to_step() {
     rig.done("ct-02", Found::Rebooted);
     assert_eq!(rig.verb("ct-01"), "uninstall");
 }
+
+#[test]
+fn another_run_of_the_uninstaller_waits_for_its_turn_in_the_group_anew() {
+    let mut rig = Rig::new(Scope::Site);
+    let mut inventory = super::rig::inventory();
+    inventory.groups.values_mut().for_each(|most| *most = 1);
+    rig.declare(inventory);
+    rig.wish(|w| w.goals = ["ct-01", "ct-02"].iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
+    rig.soak("ct-01");
+    rig.pass(super::rig::SOAK);
+    rig.done("ct-01", checked(present(), super::rig::ready("ct-01").probes));
+    rig.soak("ct-02");
+    for _ in 0..super::rig::FAILURES {
+        rig.probe("pacs", false);
+    }
+    rig.done("ct-01", uninstalled(false));
+    assert_eq!((rig.verb("ct-01"), rig.verb("ct-02")), ("check", "uninstall"));
+    // The patch is still there: its second run may not begin while the other device is at work.
+    rig.done("ct-01", checked(present(), Vec::new()));
+    rig.pass(DurationMs::from_secs(5));
+    assert_eq!((rig.verb("ct-01"), rig.verb("ct-02")), ("nothing", "uninstall"));
+    assert_eq!(rig.code("ct-01"), "redundancy_group");
+    rig.done("ct-02", uninstalled(false));
+    rig.pass(DurationMs::from_secs(5));
+    assert_eq!(rig.verb("ct-01"), "uninstall");
+}
