@@ -15,6 +15,7 @@ e2fsprogs                    # file systems for the power-cut tests
 softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
 python3 python3-venv
+python3-jsonschema           # judges plans by the published schema
 "
 wanted=$(printf '%s\n' "$packages" | sed 's/#.*//' | tr -s ' \n' ' ')
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
     describe::window_lines,
-    language::{ParsedPlan, Problem, parse_plan},
+    language::{ParsedPlan, Problem, parse_plan, plan_schema},
     model::PatchId,
 };
 
@@ -39,6 +39,7 @@ pub(crate) struct Plan {
 enum PlanCommand {
     Lint(Lint),
     Preview(Preview),
+    Schema(Schema),
     Simulate(Box<simulate::Simulate>),
 }
 
@@ -60,6 +61,11 @@ struct Lint {
     #[arg(long)]
     strict: bool,
 }
+
+/// Print the JSON Schema of plans, for editors
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround plan schema > plan.schema.json")]
+struct Schema {}
 
 /// See which devices each wave would take, against the present estate; nothing is stored
 #[derive(Debug, Args)]
@@ -132,6 +138,11 @@ impl Plan {
         match &self.command {
             PlanCommand::Lint(lint) => lint.run(session).await,
             PlanCommand::Preview(preview) => preview.run(session).await,
+            PlanCommand::Schema(Schema {}) => {
+                // By line, so that a change of the published file can be read.
+                output::text(&format!("{:#}", plan_schema()))?;
+                Ok(Exit::Ok)
+            }
             PlanCommand::Simulate(simulate) => simulate.run(session).await,
         }
     }

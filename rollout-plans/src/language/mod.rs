@@ -11,6 +11,7 @@ mod plan;
 pub(crate) mod reader;
 mod rule;
 mod rules;
+mod schema;
 mod selector;
 pub(crate) mod tree;
 mod warnings;
@@ -25,6 +26,7 @@ pub(crate) use distance::did_you_mean;
 pub use lint::lint_plan;
 pub(crate) use reader::shown;
 pub use rule::{Finding, Needs, Rule, Weight};
+pub use schema::plan_schema;
 pub use wardround_signing::is_hidden;
 
 /// A plan with what is needed to point at its lines later.

@@ -24,6 +24,11 @@ pub(crate) struct Reader {
     file: String,
     problems: Vec<Problem>,
     positions: BTreeMap<String, (u32, u32)>,
+    /// Which groups were read, with the fields that they may have and must have: the schema is held against it.
+    #[cfg(test)]
+    pub(super) groups: BTreeMap<String, Vec<&'static str>>,
+    #[cfg(test)]
+    pub(super) required: Vec<(String, &'static str)>,
 }
 
 /// The fields of one group.
@@ -47,7 +52,15 @@ impl Fields<'_> {
 
 impl Reader {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), problems: Vec::new(), positions: BTreeMap::new() }
+        Self {
+            file: file.to_owned(),
+            problems: Vec::new(),
+            positions: BTreeMap::new(),
+            #[cfg(test)]
+            groups: BTreeMap::new(),
+            #[cfg(test)]
+            required: Vec::new(),
+        }
     }
 
     /// The places and the problems, by line.
@@ -99,6 +112,8 @@ impl Reader {
     /// A group of known fields; unknown and repeated ones are problems.
     pub(crate) fn fields<'n>(&mut self, node: &'n Node, path: &str, known: &[&'static str]) -> Option<Fields<'n>> {
         self.positions.insert(path.to_owned(), (node.at.line, node.at.column));
+        #[cfg(test)]
+        self.groups.insert(path.to_owned(), known.to_vec());
         let Value::Map(entries) = &node.value else {
             let hint = match node.value {
                 Value::Null => "remove the line, or write the fields indented below it",
@@ -144,10 +159,12 @@ impl Reader {
     pub(crate) fn required<'n, T>(
         &mut self,
         fields: &Fields<'n>,
-        name: &str,
+        name: &'static str,
         example: &str,
         read: impl FnOnce(&mut Self, &'n Node, &str) -> Option<T>,
     ) -> Option<T> {
+        #[cfg(test)]
+        self.required.push((fields.path.clone(), name));
         if !fields.has(name) {
             let message = format!("the field `{name}` is missing");
             self.problem(fields.at, &fields.path, message, format!("add `{name}: {example}`"));
