@@ -197,3 +197,30 @@ fn a_failed_rollback_of_a_device_that_was_given_up_is_tried_again() {
     ward.attempt("r1", "ct", 2, DeploymentState::RolledBack);
     assert_eq!(ward.see("r1", "ct").state, DeploymentState::RolledBack);
 }
+
+/// A device was given up, then a site that no document pins blames the rollout: nothing shows its node that a rollback is
+/// due. When the node says that it had begun, it is not taken for one that goes back: nobody has asked it to.
+#[test]
+fn what_was_given_up_and_had_begun_is_not_thought_to_go_back_when_nothing_shows_it() {
+    let mut ward = Ward::new();
+    ward.step(&Event::NodeEnrolled { site: site("rx2"), node_key: key("k2") });
+    let body = ReportBody::Inventory { inventory: inventory("rx2", &["x".to_owned()], &[], &[]) };
+    elsewhere(&mut ward, 1, body);
+    let waves = [WaveSpec::new("canary", &["rx1/ct"]), WaveSpec::new("full", &["rx2/x"])];
+    let r1 = ward.start_waves("r1", &waves, 1, Scope::Rollout);
+    ward.order(&r1, RELEASE, Command::Cancel);
+    let blame = ReportBody::Health {
+        system: SystemId::new("rx2/pacs").unwrap(),
+        health: Health::Unhealthy,
+        blames: Some(rollout_id("r1")),
+        document: None,
+        probes: Vec::new(),
+    };
+    elsewhere(&mut ward, 2, blame);
+    assert_eq!(ward.goal(), GoalAction::Withdraw);
+    ward.moves("r1", "ct", Soaking);
+    assert_eq!(ward.see("r1", "ct").state, Soaking);
+    ward.now = ward.now.after(DurationMs::from_secs(600));
+    ward.moves("r1", "ct", DeploymentState::Succeeded);
+    assert_eq!(ward.see("r1", "ct").state, DeploymentState::Succeeded);
+}

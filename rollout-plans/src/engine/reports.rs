@@ -167,8 +167,13 @@ impl State {
             known && now.after(SOAK_TOLERANCE) >= at.soak_end(plan)
         };
         let deployment = self.deployment(r, d);
-        // It had begun before its node knew that it was given up: then it goes on.
-        let began = deployment.is_withdrawn()
+        let withdrawn = deployment.is_withdrawn();
+        // Nothing shows its node that it is to be taken back, so the node was only asked to begin nothing.
+        let unshown = deployment.back == Back::Told
+            && !deployment.last_known().may_be_installed()
+            && !self.rollouts[r].is_shown(d);
+        // It had begun before its node knew that it was given up: then it goes on. What is wanted back waits for people.
+        let began = (withdrawn || unshown)
             && deployment.back != Back::No
             && to.may_be_installed()
             && !matches!(to, DeploymentState::RollingBack | DeploymentState::RollbackFailed);
@@ -177,7 +182,7 @@ impl State {
         self.change(out, r, d, |at| {
             at.keep(seen);
             if began {
-                at.back = Back::No;
+                at.back = if withdrawn { Back::No } else { Back::Waiting };
                 at.note().withdrawn = false;
             }
             let target = match (step, to) {

@@ -77,6 +77,7 @@ const FOLD: Rules = Rules {
         ("Wave", "gate", Rule::Drop),
         ("Wave", "short_since", Rule::Presence),
         ("Wave", "soak_began", Rule::Drop),
+        ("GateDecision", "at", Rule::Drop),
         ("Wave", "reporters", Rule::Drop),
         ("Approval", "at", Rule::Drop),
         ("Pending", "since", Rule::Drop),
@@ -97,7 +98,7 @@ const FOLD: Rules = Rules {
         ("Past", "soaking", Rule::Age(PARTS)),
     ],
     unit: (UNIT.0 / PARTS as u64) as i64,
-    blind: None,
+    blind: &[],
 };
 
 /// Time passes in steps of this part of a unit.
@@ -213,7 +214,7 @@ pub(crate) struct Engine {
     /// To see that the exploration finds what is wrong.
     pub(crate) mistake: Option<Mistake>,
     /// Leaves something out of the fold that decides.
-    pub(crate) blind: Option<(&'static str, &'static str)>,
+    pub(crate) blind: &'static [(&'static str, &'static str)],
 }
 
 /// Device or system, state, machine word, attempt.
@@ -247,7 +248,7 @@ impl Engine {
             sealed: RefCell::default(),
             digest,
             mistake: None,
-            blind: None,
+            blind: &[],
         }
     }
 
@@ -439,7 +440,7 @@ impl Machine for Engine {
     fn fold(&self, at: &Moment) -> Vec<u8> {
         let rules = Rules { blind: self.blind, ..FOLD };
         let mut fold = rules.fold(&at.engine, at.now.0);
-        fold.extend(FOLD.fold(&at.past, at.now.0));
+        fold.extend(rules.fold(&at.past, at.now.0));
         fold
     }
 

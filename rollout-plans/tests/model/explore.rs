@@ -135,7 +135,7 @@ pub(crate) fn explore<M: Machine>(machine: &M, bounds: Bounds) -> Result<Explore
             let to = match space.known.get(&fold) {
                 Some(to) => {
                     merged += 1;
-                    if *to != at && merged.is_multiple_of(stride) {
+                    if merged.is_multiple_of(stride) {
                         twins.push((*to, (at, n), after));
                         if twins.len() > bounds.twins {
                             let mut keep = false;
@@ -230,11 +230,19 @@ impl<M: Machine> Space<'_, M> {
             }
             let first = &self.next[*known as usize];
             if *first != leads {
-                let differs = first.iter().zip(&leads).position(|(a, b)| a != b);
-                let event = differs.and_then(|n| self.machine.events(state).into_iter().nth(n));
+                let differs = first.iter().zip(&leads).position(|(a, b)| a != b).unwrap_or_default();
+                let event = self.machine.events(state).into_iter().nth(differs);
                 let event = event.map_or("the number of events".to_owned(), |e| e.to_string());
-                let mut text =
-                    format!("the fold merges what differs: another way to the same state is told apart by: {event}\n");
+                let after = |state: &M::State| {
+                    let event = self.machine.events(state).into_iter().nth(differs)?;
+                    let after = self.machine.step(state, &event).ok()??;
+                    Some(String::from_utf8_lossy(&self.machine.fold(&after)).into_owned())
+                };
+                let (one, other) = (after(&self.replay(*known)).unwrap_or_default(), after(state).unwrap_or_default());
+                let mut text = format!(
+                    "the fold merges what differs: two ways to the same state are told apart by: {event}\n{}\n",
+                    apart(&one, &other)
+                );
                 let _ = write!(text, "the first way:\n{}", self.story(*known, None, ""));
                 return Err(self.story(*at, Some(*n), &text));
             }
@@ -242,8 +250,8 @@ impl<M: Machine> Space<'_, M> {
         Ok(twins.len())
     }
 
-    /// The shortest way to a state, and the event by which the contract was broken there.
-    fn story(&self, at: u32, last: Option<u32>, why: &str) -> String {
+    /// The events of the first way to a state.
+    fn way(&self, at: u32, last: Option<u32>) -> Vec<u32> {
         let mut way: Vec<u32> = last.into_iter().collect();
         let mut place = at;
         while place != 0 {
@@ -251,9 +259,26 @@ impl<M: Machine> Space<'_, M> {
             way.push(n);
             place = before;
         }
+        way.reverse();
+        way
+    }
+
+    fn replay(&self, at: u32) -> M::State {
+        let mut state = self.machine.first();
+        for n in self.way(at, None) {
+            let event = self.machine.events(&state).into_iter().nth(n as usize);
+            if let Some(Ok(Some(after))) = event.map(|event| self.machine.step(&state, &event)) {
+                state = after;
+            }
+        }
+        state
+    }
+
+    /// The shortest way to a state, and the event by which the contract was broken there.
+    fn story(&self, at: u32, last: Option<u32>, why: &str) -> String {
         let mut state = self.machine.first();
         let mut text = format!("{why}\n    {}\n", self.machine.show(&state));
-        for (step, n) in way.into_iter().rev().enumerate() {
+        for (step, n) in self.way(at, last).into_iter().enumerate() {
             let events = self.machine.events(&state);
             let Some(event) = events.get(n as usize) else { break };
             let _ = writeln!(text, "{:>3}. {event}", step + 1);
@@ -266,4 +291,11 @@ impl<M: Machine> Space<'_, M> {
         }
         text
     }
+}
+
+/// Where two folds begin to differ.
+fn apart(one: &str, other: &str) -> String {
+    let same = one.bytes().zip(other.bytes()).take_while(|(a, b)| a == b).count();
+    let part = |text: &str| text.chars().skip(same.saturating_sub(80)).take(200).collect::<String>();
+    format!("one leads to   …{}…\nthe other to   …{}…", part(one), part(other))
 }

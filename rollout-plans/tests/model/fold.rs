@@ -31,13 +31,13 @@ pub(crate) struct Rules {
     pub(crate) fields: &'static [(&'static str, &'static str, Rule)],
     /// A unit of time, milliseconds.
     pub(crate) unit: i64,
-    /// A field that is left out though it decides: to see that it is missed.
-    pub(crate) blind: Option<(&'static str, &'static str)>,
+    /// Fields that are left out though they decide: to see that they are missed.
+    pub(crate) blind: &'static [(&'static str, &'static str)],
 }
 
 impl Rules {
     fn of(&self, of: &str, field: &str) -> Option<Rule> {
-        if self.blind.is_some_and(|blind| blind == (of, field)) {
+        if self.blind.iter().any(|blind| *blind == (of, field)) {
             return Some(Rule::Drop);
         }
         self.fields.iter().find(|(s, f, _)| *s == of && *f == field).map(|(_, _, rule)| *rule)
