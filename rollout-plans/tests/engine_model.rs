@@ -149,12 +149,6 @@ fn two_devices_of_a_redundancy_group() {
 
 #[test]
 #[ignore = "minutes, unless it is optimised; its figures stand in docs/model-checking.md"]
-fn two_waves_whatever_happens() {
-    explored("two waves", two_waves(), 500_000);
-}
-
-#[test]
-#[ignore = "minutes, unless it is optimised; its figures stand in docs/model-checking.md"]
 fn two_waves_at_two_sites() {
     explored("two waves at two sites", two_sites(), 500_000);
 }

@@ -37,7 +37,8 @@ pub(crate) struct Rules {
 
 impl Rules {
     fn of(&self, of: &str, field: &str) -> Option<Rule> {
-        if self.blind.iter().any(|blind| *blind == (of, field)) {
+        let blind: &[(&str, &str)] = self.blind;
+        if blind.contains(&(of, field)) {
             return Some(Rule::Drop);
         }
         self.fields.iter().find(|(s, f, _)| *s == of && *f == field).map(|(_, _, rule)| *rule)
