@@ -41,77 +41,6 @@ fn all_goes_well() {
     insta::assert_snapshot!(story.end());
 }
 
-/// Nothing is safe before its soak is over: the canary breaks the PACS in the last minute.
-#[test]
-fn the_canary_fails_in_the_last_minute_of_its_soak() {
-    let waves = [WaveSpec::new("canary", &["rx1/ct"]), WaveSpec::new("full", &["rx2/ct", "rx3/ct"])];
-    let mut story = Story::new("The canary fails in the last minute of its soak.", &waves, Scope::Wave);
-    story.fate("rx1/ct", Fate::Breaks("pacs".to_owned(), minutes(9)));
-    story.order("Ann", &[Role::Release], Command::Start, "");
-    story.pass(minutes(20));
-    insta::assert_snapshot!(story.end());
-}
-
-/// On-call halts at the very moment at which the pilot begins: its devices have been offered, none is installed.
-/// Ann resumes later, and everything goes on where it stood.
-#[test]
-fn a_halt_races_the_start_of_a_wave() {
-    let mut waves = three_waves();
-    waves[0].gate.approvals.clear();
-    let mut story = Story::new("A halt races the start of a wave.", &waves, Scope::Wave);
-    story.order("Ann", &[Role::Release], Command::Start, "");
-    let canary = |s: &Story| s.state.rollout(&s.document.id).unwrap().waves[0].state;
-    while canary(&story) != wardround_rollout_plans::engine::WaveState::Passed {
-        story.pass(DurationMs::from_secs(10));
-    }
-    // The order was signed before the start of the wave was known: its counter is stale, and it counts all the same.
-    let counter = story.counter();
-    story.order_with(counter - 1, "Olu", &[Role::OnCall], Command::Halt, "theatre 3 reports a frozen console");
-    story.order_with(counter - 1, "Olu", &[Role::OnCall], Command::Halt, "theatre 3 reports a frozen console");
-    story.pass(minutes(10));
-    story.look();
-    story.resume("Ann", &[Role::Release], "the console was not ours");
-    story.pass(minutes(40));
-    insta::assert_snapshot!(story.end());
-}
-
-/// The pilot fails. Ann wants to go on; she can't, and reads what she can do. She cancels: what the canary has stays.
-#[test]
-fn the_release_manager_resumes_too_early() {
-    let mut waves = three_waves();
-    waves[0].gate.approvals.clear();
-    let mut story = Story::new("The release manager resumes too early.", &waves, Scope::Wave);
-    story.fate("rx2/ct", Fate::InstallFails);
-    story.order("Ann", &[Role::Release], Command::Start, "");
-    story.pass(minutes(13));
-    story.look();
-    story.resume("Olu", &[Role::OnCall], "");
-    story.resume("Ann", &[Role::Release], "it was only one");
-    story.pass(minutes(5));
-    story.resume("Ann", &[Role::Release], "now it is back");
-    story.order("Ann", &[Role::Release], Command::Cancel, "we look into exit code 1603 first");
-    story.pass(minutes(5));
-    insta::assert_snapshot!(story.end());
-}
-
-/// A site is cut off in the pilot. Nobody takes its silence for success; when it is back, its reports decide.
-#[test]
-fn a_site_falls_silent_in_the_pilot() {
-    let mut waves = three_waves();
-    waves[0].gate.approvals.clear();
-    let mut story = Story::new("A site falls silent in the pilot.", &waves, Scope::Wave);
-    story.order("Ann", &[Role::Release], Command::Start, "");
-    story.pass(minutes(13));
-    story.cut("rx2", true);
-    story.pass(minutes(60));
-    story.look();
-    story.cut("rx2", false);
-    story.pass(minutes(5));
-    story.look();
-    story.pass(minutes(60));
-    insta::assert_snapshot!(story.end());
-}
-
 /// The PACS of rx2 stops answering in the pilot: the whole pilot is taken back, the canary stays as it is.
 #[test]
 fn a_clinical_system_is_blamed_in_the_pilot() {
@@ -158,19 +87,6 @@ fn not_enough_evidence() {
     insta::assert_snapshot!(story.end());
 }
 
-/// A device is in use for longer than the plan has patience: it is given up, its node confirms that nothing was begun.
-#[test]
-fn a_device_is_never_free() {
-    let waves = [WaveSpec::new("canary", &["rx1/ct", "rx1/lab"]).success(50), WaveSpec::new("full", &["rx3/ct"])];
-    let mut story = Story::new("A device is never free.", &waves, Scope::Wave);
-    story.fate("rx1/ct", Fate::InUse(minutes(60 * 48)));
-    story.order("Ann", &[Role::Release], Command::Start, "");
-    story.pass(minutes(60));
-    story.look();
-    story.pass(minutes(60 * 24));
-    insta::assert_snapshot!(story.end());
-}
-
 /// On-call takes one hospital back while the wave runs elsewhere; its next devices are left alone.
 #[test]
 fn one_hospital_is_taken_back() {
@@ -199,4 +115,37 @@ fn the_canary_is_taken_back_while_the_pilot_waits() {
     story.order("Carl", &[Role::Clinical], approve("pilot"), "");
     story.pass(minutes(10));
     insta::assert_snapshot!(story.end());
+}
+
+/// The scripts: each tells its story as the text beside it says.
+#[test]
+fn scripts_tell_their_stories() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut scripts: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.retain(|path| path.extension().is_some_and(|e| e == "txt"));
+    scripts.sort();
+    assert!(scripts.len() >= 6, "{scripts:?}");
+    for path in scripts {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let script = std::fs::read_to_string(&path).unwrap();
+        let story = engine_support::script::tell(&name, &script).unwrap_or_else(|why| panic!("{why}"));
+        insta::assert_snapshot!(name.trim_end_matches(".txt"), story);
+    }
+}
+
+/// A script that can't be read, or does not come true, says where and what would be right.
+#[test]
+fn a_wrong_script_names_its_line() {
+    let begin = "wave canary: rx1/ct\n";
+    for (script, says) in [
+        ("Ann strats", "x.txt:2: a person: starts"),
+        ("wait 5x", "x.txt:2: \"5x\" is not a duration"),
+        ("dance", "x.txt:2: a line begins with one of"),
+        ("fate rx1/ct explodes", "x.txt:2: a fate is one of"),
+        ("expect rollout is running", "x.txt:2: this is not so"),
+        ("# only a comment", "x.txt: nothing happens"),
+    ] {
+        let why = engine_support::script::tell("x.txt", &format!("{begin}{script}")).unwrap_err();
+        assert!(why.starts_with(says), "{why}");
+    }
 }

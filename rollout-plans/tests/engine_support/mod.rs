@@ -9,6 +9,7 @@
 pub(crate) mod invariants;
 pub(crate) mod node;
 pub(crate) mod random;
+pub(crate) mod script;
 pub(crate) mod sim;
 pub(crate) mod ward;
 
@@ -398,6 +399,11 @@ impl Story {
             Ok(effects) => self.tell(&effects),
             Err(refusal) => self.line(&format!("    refused: {refusal}")),
         }
+    }
+
+    /// Something that is no event of the engine.
+    pub(crate) fn remark(&mut self, text: &str) {
+        self.line(&format!("> {text}"));
     }
 
     fn quietly(&mut self, event: &Event) {
