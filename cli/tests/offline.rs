@@ -45,6 +45,8 @@ fn help_names_every_command_with_an_example() {
         &["rollout", "resume"],
         &["rollout", "halt"],
         &["rollout", "rollback"],
+        &["rollout", "hold"],
+        &["rollout", "release"],
         &["rollout", "cosign"],
         &["rollout", "withdraw"],
         &["rollout", "cancel"],

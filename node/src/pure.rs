@@ -5,9 +5,9 @@
 pub use crate::{
     executor::{Absorbed, Batch, absorb, install_outcome, record},
     machine::{
-        Action, CheckFound, Fault, FaultKind, Found, GoalWish, Input, InstallFound, InstallOutcome, Monitored,
-        NodeState, OrderMark, Outbox, PreflightFound, RolloutPolicy, RolloutWish, SiteView, UninstallFound, Verb,
-        Version, WavePolicy, Wishes,
+        Action, CheckFound, Fault, FaultKind, Found, GoalWish, HoldMark, Input, InstallFound, InstallOutcome,
+        Monitored, NodeState, OrderMark, Outbox, PreflightFound, ReleaseMark, RolloutPolicy, RolloutWish, SiteView,
+        UninstallFound, Verb, Version, WavePolicy, Wishes,
     },
     trust::{
         Floor, Genuine, Listed, Paper, Papers, Reader, Refusal, admit, agreement, expired, halt, judge, open, paper,

@@ -33,7 +33,7 @@ fn every_field_of_a_plan_is_told() {
         "windows: [{ days: [mon, tue, wed, thu, fri], from: \"22:00\", to: \"05:00\" }, { days: [sat, sun], from: \"00:00\", to: \"24:00\" }]\n",
         "freezes: [{ from: 2026-12-20, to: 2027-01-04, reason: year end }, { from: 2027-02-01, to: 2027-02-01, reason: \"new PACS goes live\" }]\n",
         "limits: { per_site: 3, per_region: 20, total: 50 }\n",
-        "health: { interval: 5s, failures: 1, grace: 2m }\n",
+        "health: { interval: 5s, failures: 1, grace: 2m, control: { wait_max: 7m } }\n",
         "rollback: { scope: rollout }\n",
         "waves:\n",
         "  - { name: one, select: { devices: [rx1/ct-01] }, windows: [{ days: [tue], from: \"22:00\", to: \"24:00\" }], soak: 1h, limits: { per_site: 2, per_region: 3, total: 4 } }\n",

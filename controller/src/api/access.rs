@@ -73,11 +73,13 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.RolloutService/ApproveWave", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/ResumeRollout", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/CancelRollout", Operator([Y, N, N, N, N]), false),
+    ("wardround.v1.RolloutService/ReleaseWave", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/WithdrawOrder", Operator([Y, Y, Y, N, N]), false),
     ("wardround.v1.RolloutService/RollBackRollout", Operator([Y, Y, Y, N, N]), false),
     // What makes less happen is open to everybody who works here: a signed halt in a site engineer's hand must not fail for
     // want of a certificate. The auditor stands outside.
     ("wardround.v1.RolloutService/PauseRollout", Operator([Y, Y, Y, Y, N]), false),
+    ("wardround.v1.RolloutService/HoldWave", Operator([Y, Y, Y, Y, N]), false),
     ("wardround.v1.RolloutService/HaltRollout", Operator([Y, Y, Y, Y, N]), false),
     // Looking.
     ("wardround.v1.EstateService/GetSite", Operator(READ), false),

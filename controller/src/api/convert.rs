@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tonic::Status;
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    engine::{DeploymentView, HaltView, PendingView, RolloutView, Waiting, WaveView},
+    engine::{DeploymentView, HaltView, HoldView, PendingView, RolloutView, Waiting, WaveView},
     model::{ApprovedBy, Compared, GateDecision, Member, PatchId, RolloutId, TestFound, Timestamp},
 };
 use wardround_signing::{Digest, Envelope, KeyId, Role, SIGNATURES_MAX, Signature};
@@ -165,6 +165,17 @@ fn wave(view: &WaveView) -> v1::Wave {
         waiting: view.waiting.as_ref().map(waiting),
         gate: view.gate.clone(),
         decision: view.decision.as_ref().map(decision),
+        holds: view.holds.iter().map(hold).collect(),
+    }
+}
+
+fn hold(view: &HoldView) -> v1::Hold {
+    v1::Hold {
+        order: view.order.as_bytes().to_vec(),
+        counter: view.counter,
+        by: view.by.clone(),
+        reason: view.reason.clone(),
+        at_ms: view.at.0,
     }
 }
 

@@ -55,7 +55,10 @@ impl Api {
         let people = self.people()?;
         let waiting = self.core.read(|facts| facts.engine.waiting_order(&draft.rollout, &envelope));
         let event = read_order(&mut envelope, waiting, &people).map_err(|e| status::verify("this order", &e))?;
-        if matches!(draft.command, Command::Start | Command::Approve { .. } | Command::Resume { .. }) {
+        if matches!(
+            draft.command,
+            Command::Start | Command::Approve { .. } | Command::Resume { .. } | Command::Release { .. }
+        ) {
             self.counts(&draft.rollout).await?;
         }
         let rollout = draft.rollout;

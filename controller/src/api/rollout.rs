@@ -194,6 +194,21 @@ impl RolloutService for Service {
         Ok(Response::new(v1::CancelRolloutResponse { rollout: Some(rollout) }))
     }
 
+    async fn hold_wave(&self, request: Request<v1::HoldWaveRequest>) -> Result<Response<v1::HoldWaveResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Hold { .. });
+        let rollout = self.0.order("HoldWave", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::HoldWaveResponse { rollout: Some(rollout) }))
+    }
+
+    async fn release_wave(
+        &self,
+        request: Request<v1::ReleaseWaveRequest>,
+    ) -> Result<Response<v1::ReleaseWaveResponse>, Status> {
+        let is_meant = |c: &Command| matches!(c, Command::Release { .. });
+        let rollout = self.0.order("ReleaseWave", is_meant, request.into_inner().order).await?;
+        Ok(Response::new(v1::ReleaseWaveResponse { rollout: Some(rollout) }))
+    }
+
     async fn withdraw_order(
         &self,
         request: Request<v1::WithdrawOrderRequest>,

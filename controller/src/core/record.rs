@@ -156,7 +156,11 @@ impl Entry {
                 Event::Order { order, .. } => {
                     matches!(
                         order.command,
-                        Command::Halt | Command::Pause | Command::RollBack { .. } | Command::Withdraw { .. }
+                        Command::Halt
+                            | Command::Pause
+                            | Command::Hold { .. }
+                            | Command::RollBack { .. }
+                            | Command::Withdraw { .. }
                     )
                 }
                 Event::Report { .. } | Event::SiteSilent { .. } | Event::SiteHeard { .. } => true,

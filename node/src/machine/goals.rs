@@ -45,6 +45,7 @@ impl NodeState {
             Taken::No => return,
         }
         self.learn_orders(&wish.halts, &wish.resumes, wish.mode, wish, now);
+        self.learn_holds(wish);
         let (acked, counter) = (self.outbox.acked(), self.counter);
         let state = self.rollouts.entry(wish.rollout.clone()).or_insert_with(|| RolloutState {
             digest: wish.digest,
@@ -55,6 +56,7 @@ impl NodeState {
             cancelled: false,
             active: true,
             block: None,
+            trouble: Default::default(),
             goals: Default::default(),
             deployments: Default::default(),
         });
@@ -185,6 +187,7 @@ impl NodeState {
         for (_, id) in past.into_iter().take(surplus) {
             self.rollouts.remove(&id);
             self.halts.remove(&id);
+            self.holds.remove(&id);
         }
     }
 }

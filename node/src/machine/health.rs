@@ -23,20 +23,23 @@ pub type Monitored = BTreeMap<SystemId, DurationMs>;
 /// A system as last seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SystemState {
-    health: Health,
+    pub(super) health: Health,
     /// Consecutive failures.
     failures: u32,
+    /// Since when it has failed, where it was healthy before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failing_since: Option<Timestamp>,
 }
 
 impl Default for SystemState {
     fn default() -> Self {
-        Self { health: Health::Unknown, failures: 0 }
+        Self { health: Health::Unknown, failures: 0, failing_since: None }
     }
 }
 
 impl Deployment {
     /// Its patch is on the device, and the systems that need the device are watched for it.
-    fn is_watched(&self, rollout: &RolloutState) -> bool {
+    pub(super) fn is_watched(&self, rollout: &RolloutState) -> bool {
         self.phase.is_watched()
             || (rollout.active && self.phase == Phase::Done && self.state == DeploymentState::Succeeded)
     }
@@ -47,20 +50,21 @@ impl NodeState {
     #[must_use]
     pub fn monitored(&self) -> Monitored {
         let systems = self.site.inventory.iter().flat_map(|i| &i.systems);
+        let peers = self.peer_interval();
         systems
             .map(|system| {
                 let watched = self
                     .rollouts
                     .values()
                     .filter(|r| system.devices.iter().any(|d| r.deployments.get(d).is_some_and(|x| x.is_watched(r))));
-                let interval = watched.map(|r| r.policy.health.interval).min().unwrap_or(IDLE_INTERVAL);
+                let interval = watched.map(|r| r.policy.health.interval).chain(peers).min().unwrap_or(IDLE_INTERVAL);
                 (system.id.clone(), interval.clamp(INTERVAL_MIN, IDLE_INTERVAL))
             })
             .collect()
     }
 
     /// Devices that a system needs.
-    fn devices_of(&self, system: &SystemId) -> &[DeviceId] {
+    pub(super) fn devices_of(&self, system: &SystemId) -> &[DeviceId] {
         let mut systems = self.site.inventory.iter().flat_map(|i| &i.systems);
         systems.find(|s| s.id == *system).map_or(&[], |s| &s.devices)
     }
@@ -77,7 +81,7 @@ impl NodeState {
     }
 
     /// Rollouts that would be blamed for this system, with the device that is watched.
-    fn blamable(&self, system: &SystemId) -> Vec<(RolloutId, DeviceId)> {
+    pub(super) fn blamable(&self, system: &SystemId) -> Vec<(RolloutId, DeviceId)> {
         let devices = self.devices_of(system);
         let of = |id: &RolloutId, r: &RolloutState| {
             let watched = devices.iter().filter(|device| {
@@ -116,11 +120,16 @@ impl NodeState {
             return;
         }
         let watched = self.blamable(system);
+        self.end_trouble(system, &watched, ok, now);
         if ok {
             for (rollout, device) in &watched {
                 self.with(rollout, device, now, |d, _| d.failures.remove(system));
             }
             return self.set_health(system, Health::Healthy, answers, now);
+        }
+        let state = self.systems.entry(system.clone()).or_default();
+        if state.health == Health::Healthy {
+            state.failing_since.get_or_insert(now);
         }
         // One failure of a critical system is enough to act (model, `ClinicalSystem::critical`).
         let critical = self.site.inventory.iter().flat_map(|i| &i.systems).any(|s| s.id == *system && s.critical);
@@ -132,11 +141,12 @@ impl NodeState {
                     *failures = failures.saturating_add(1);
                     *failures >= if critical { 1 } else { env.policy.health.failures.max(1) }
                 });
-                if reached == Some(true) && !blamed.contains(rollout) {
+                if (reached == Some(true) || self.has_waited(rollout, system, now)) && !blamed.contains(rollout) {
                     blamed.push(rollout.clone());
                 }
             }
         }
+        blamed.retain(|rollout| !self.is_excused(rollout, system, now));
         for rollout in &blamed {
             self.blame(system, rollout, answers, now);
         }
@@ -149,6 +159,7 @@ impl NodeState {
         let state = self.systems.entry(system.clone()).or_default();
         if health == Health::Healthy {
             state.failures = 0;
+            state.failing_since = None;
         }
         if state.health != health {
             state.health = health;
@@ -176,7 +187,10 @@ impl NodeState {
 
     /// The system was healthy before the install and is not after: tell it, and take back what the plan's scope says.
     fn blame(&mut self, system: &SystemId, rollout: &RolloutId, answers: &[ProbeAnswer], now: Timestamp) {
-        self.systems.insert(system.clone(), SystemState { health: Health::Unhealthy, failures: IDLE_FAILURES });
+        self.systems.insert(
+            system.clone(),
+            SystemState { health: Health::Unhealthy, failures: IDLE_FAILURES, ..SystemState::default() },
+        );
         let document = self.rollouts.get(rollout).map(|state| state.digest);
         let report = self.outbox.push(
             now,

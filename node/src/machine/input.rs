@@ -9,7 +9,7 @@ use wardround_rollout_plans::model::{
 };
 use wardround_signing::Digest;
 
-use super::Version;
+use super::{HoldMark, ReleaseMark, Version};
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +113,12 @@ pub struct RolloutWish {
     /// Halts that a verified resume names: by their digests.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lifted: BTreeSet<Digest>,
+    /// Verified holds on gates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HoldMark>,
+    /// Verified releases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<ReleaseMark>,
     /// Verified goals.
     pub goals: Vec<GoalWish>,
 }

@@ -10,12 +10,14 @@ mod deployment;
 mod goals;
 mod halts;
 mod health;
+mod holds;
 mod input;
 mod outbox;
 mod pump;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod versions;
 mod windows;
 
@@ -31,12 +33,15 @@ pub(crate) use deployment::{Cause, Deployment, Phase};
 use halts::Halts;
 pub use health::Monitored;
 use health::SystemState;
+use holds::Holds;
+pub use holds::{HoldMark, ReleaseMark};
 pub use input::{
     CheckFound, Fault, FaultKind, Found, GoalWish, Input, InstallFound, InstallOutcome, OrderMark, PreflightFound,
     RolloutPolicy, RolloutWish, SiteView, UninstallFound, WavePolicy, Wishes,
 };
 pub use outbox::Outbox;
 pub(crate) use outbox::clip;
+use trouble::Trouble;
 pub use versions::Version;
 
 /// Most distinct refusals that are reported; a controller that sends rubbish for ever must not fill the disk.
@@ -56,6 +61,9 @@ pub struct NodeState {
     wishes: Option<Digest>,
     rollouts: BTreeMap<RolloutId, RolloutState>,
     halts: BTreeMap<RolloutId, Halts>,
+    /// People's holds on gates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    holds: BTreeMap<RolloutId, Holds>,
     /// Floors: the newest version accepted of each rollout that was amended.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     versions: BTreeMap<RolloutId, u32>,
@@ -81,6 +89,9 @@ pub(crate) struct RolloutState {
     pub(crate) active: bool,
     /// The node has blamed it: nothing new until the controller has heard of that and still wants to go on.
     pub(crate) block: Option<Block>,
+    /// Systems that are not blamed yet, since unpatched ones of the site fail too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    trouble: BTreeMap<SystemId, Trouble>,
     pub(crate) goals: BTreeMap<DeviceId, GoalWish>,
     pub(crate) deployments: BTreeMap<DeviceId, Deployment>,
 }
@@ -106,6 +117,7 @@ impl NodeState {
             wishes: None,
             rollouts: BTreeMap::new(),
             halts: BTreeMap::new(),
+            holds: BTreeMap::new(),
             versions: BTreeMap::new(),
             systems: BTreeMap::new(),
             refusals: BTreeSet::new(),
@@ -193,6 +205,10 @@ impl NodeState {
             for deployment in self.rollouts.values_mut().flat_map(|r| r.deployments.values_mut()) {
                 deployment.set_back(back);
             }
+            let by = i64::try_from(back.0).unwrap_or(i64::MAX);
+            let excused = self.rollouts.values_mut().flat_map(|r| r.trouble.values_mut()).map(|t| &mut t.since);
+            let failing = self.systems.values_mut().filter_map(|s| s.failing_since.as_mut());
+            excused.chain(failing).for_each(|at| at.0 = at.0.saturating_sub(by));
             self.forget_windows();
         }
     }

@@ -35,6 +35,9 @@ impl NodeState {
             Mode::Proceed if state.block.is_some() => {
                 ("clinical_system", "a clinical system failed after this patch; the controller must decide")
             }
+            Mode::Proceed if self.is_in_trouble() => {
+                ("site_trouble", "unpatched clinical systems of the site fail too; nothing begins until they are well")
+            }
             Mode::Proceed if now >= self.expires_at => {
                 ("expired", "the controller's directive has expired; the node waits for a new one")
             }
@@ -116,7 +119,7 @@ impl NodeState {
     }
 
     fn pump_one(&mut self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) -> Option<Action> {
-        let may_begin = self.hold(rollout, now).is_none();
+        let may_begin = self.hold_of(rollout, device, now).is_none();
         let known = self.rollouts.get_mut(rollout)?.deployments.get_mut(device)?;
         known.excuse(!may_begin && known.phase.is_untouched(), now);
         if known.retry_at.is_some_and(|at| at > now) {

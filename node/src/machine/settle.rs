@@ -31,7 +31,8 @@ struct Standing {
 
 impl NodeState {
     pub(super) fn settle(&mut self, rollout: &RolloutId, device: &DeviceId, task: u64, found: &Found, now: Timestamp) {
-        let held = self.hold(rollout, now).or_else(|| self.shut(rollout, device, now).map(|shut| shut.cause));
+        let held =
+            self.hold_of(rollout, device, now).or_else(|| self.shut(rollout, device, now).map(|shut| shut.cause));
         let standing = self.standing_of(device, now);
         let settled = self.with(rollout, device, now, |d, env| {
             if !d.busy || d.task != task {

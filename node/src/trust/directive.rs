@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::{
     model::{
-        Command, Directive, Goal, GoalAction, Order, Patch, Reporter, Rollout, Signatory, SiteId, SiteInventory,
-        SiteRollout, Timestamp, WaveName,
+        Command, Directive, Goal, GoalAction, Lacking, Order, Patch, Reporter, Rollout, Signatory, SiteId,
+        SiteInventory, SiteRollout, Timestamp, WaveName,
     },
     proofs::{Failures, Passages},
 };
@@ -19,7 +19,9 @@ use super::{
     documents::{Genuine, agreement},
     floor::Floor,
 };
-use crate::machine::{GoalWish, OrderMark, RolloutPolicy, RolloutWish, Version, WavePolicy, Wishes};
+use crate::machine::{
+    GoalWish, HoldMark, OrderMark, ReleaseMark, RolloutPolicy, RolloutWish, Version, WavePolicy, Wishes,
+};
 
 /// Something that is not obeyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,6 +237,8 @@ fn rollout_wish(
         halts: marks(&Command::Halt),
         resumes: resumes.iter().map(|(counter, _)| *counter).collect(),
         lifted: resumes.iter().flat_map(|(_, lifts)| lifts.iter().copied()).collect(),
+        holds: orders.iter().filter_map(|o| hold_mark(o, rollout.document())).collect(),
+        releases: orders.iter().filter_map(release_mark).collect(),
         goals,
     }
 }
@@ -263,6 +267,8 @@ fn person_order(envelope: &Envelope, anchor: &TrustAnchor) -> Result<Verified<Or
     let signers: Vec<Signatory> = verified.signers().iter().map(Signatory::from).collect();
     match command.needs().met_by(&signers) {
         Ok(()) => Ok(verified),
+        // One person lifts their own hold; whose it is, the machine knows.
+        Err(Lacking::Person { .. }) if matches!(command, Command::Release { .. }) => Ok(verified),
         Err(lacking) => Err(format!("a {} order does not count: {lacking}", command.word().replace('_', " "))),
     }
 }
@@ -287,6 +293,24 @@ fn mark(order: &Verified<Order>) -> OrderMark {
         counter: order.document().counter,
         order: order.digest(),
     }
+}
+
+fn people_of(order: &Verified<Order>) -> BTreeSet<String> {
+    order.signers().iter().map(|s| same_person(&s.holder)).collect()
+}
+
+fn hold_mark(order: &Verified<Order>, rollout: &Rollout) -> Option<HoldMark> {
+    let Command::Hold { wave } = &order.document().command else { return None };
+    let at = rollout.waves.iter().position(|w| w.name == *wave)?;
+    let bars = rollout.waves.iter().skip(at + 1).map(|w| w.name.clone()).collect();
+    Some(HoldMark { order: order.digest(), people: people_of(order), bars })
+}
+
+fn release_mark(order: &Verified<Order>) -> Option<ReleaseMark> {
+    let Command::Release { lifts, .. } = &order.document().command else { return None };
+    let signers: Vec<Signatory> = order.signers().iter().map(Signatory::from).collect();
+    let by_two = order.document().command.needs().met_by(&signers).is_ok();
+    Some(ReleaseMark { lifts: lifts.clone(), people: people_of(order), by_two })
 }
 
 fn goal_wish(

@@ -36,7 +36,9 @@ pub fn describe_order(order: &Order, rollout: &Rollout, patch: &Patch, members: 
             lines.push(format!("  {}", some(&devices, NAMES_MAX)));
         }
     }
-    if order.command.needs().people > 1 {
+    if let Command::Release { .. } = order.command {
+        lines.push("  It counts with the signature of whoever put the hold, or of two people.".to_owned());
+    } else if order.command.needs().people > 1 {
         lines.push("  It counts only with the signatures of two people.".to_owned());
     }
     let reason =
@@ -78,6 +80,17 @@ fn effect(command: &Command, rollout: &Rollout, members: &[Member]) -> (&'static
             format!("Order {order}, which waits for a second signature, will not count."),
             None,
         ),
+        Command::Hold { wave } => {
+            let effect = format!("Nothing follows wave {wave} until the hold is lifted; what runs goes on.");
+            ("HOLD A GATE OF", effect, None)
+        }
+        Command::Release { wave, lifts } => {
+            let effect = format!(
+                "It lifts {} of wave {wave}. When none stands any more, the next wave may begin.",
+                count(lifts.len(), "hold")
+            );
+            ("LIFT A HOLD OF", effect, None)
+        }
         Command::Halt => plain(
             "HALT",
             "It stops everywhere at once: no install begins; one that has begun is finished or taken back.",

@@ -225,12 +225,19 @@ fn policies(plan: &Plan, members: &[Member]) -> Vec<String> {
         }
         Scope::Rollout => format!("every device of the rollout: at most {}", count(members.len(), "device")),
     };
+    let control = plan.health.control.as_ref().map(|control| {
+        format!(
+            "While unpatched clinical systems of the same site fail at the same time, the blame waits for them, but no longer \
+             than {}; meanwhile nothing new begins there.",
+            control.wait_max
+        )
+    });
     let timing = &plan.timing;
     let on_call = match plan.on_call.as_slice() {
         [] => "The plan does not say when anybody is on call.".to_owned(),
         hours => format!("Somebody is on call {}, by the clock of each site.", window_words(hours)),
     };
-    vec![
+    let mut lines = vec![
         on_call,
         format!(
             "When a clinical system that was healthy before fails, the patch is taken back by itself from {scope}."
@@ -247,7 +254,9 @@ fn policies(plan: &Plan, members: &[Member]) -> Vec<String> {
             "After {} without word from a site its devices are unknown, which never counts as success.",
             timing.unknown_after
         ),
-    ]
+    ];
+    lines.splice(3..3, control);
+    lines
 }
 
 fn details(rollout: &Rollout) -> Vec<String> {

@@ -267,9 +267,9 @@ impl State {
 
     /// What was found out about a wave was found out about other devices.
     fn after_change(&mut self, out: &mut Out, r: usize, w: u16) {
-        let wave = &mut self.rollouts[r].waves[usize::from(w)];
-        if wave.state.is_under_way() {
-            wave.short_since = None;
+        if self.rollouts[r].waves[usize::from(w)].state.is_under_way() {
+            self.begin_control(r, w, out.now);
+            self.rollouts[r].waves[usize::from(w)].short_since = None;
             if let Some(following) = self.rollouts[r].waves.get_mut(usize::from(w) + 1) {
                 following.approvals.unknow();
             }

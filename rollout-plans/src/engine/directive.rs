@@ -66,6 +66,7 @@ impl Record {
         for wave in &self.waves[..seen] {
             orders.extend(wave.approvals.envelopes().cloned());
         }
+        orders.extend(self.hold_envelopes().cloned());
         orders.extend(self.orders.stop_or_go.iter().chain(&self.orders.cancel).cloned());
         let concerns = |wave: &WaveName| {
             let w = self.wave_position(wave).map(usize::from);

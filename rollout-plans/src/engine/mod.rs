@@ -11,6 +11,8 @@
 //! | `reports`, `transition` | nodes' reports, which moves the state diagram has |
 //! | `offers` | who is next within the limits, for installs and rollbacks |
 //! | `waves`, `gate` | when a wave passes, fails, and what follows |
+//! | `holds` | people's holds on gates |
+//! | `control` | unpatched systems that are watched beside a wave |
 //! | `proofs` | nodes' signed words that show other nodes which waves have passed |
 //! | `rollback` | what is taken back and when that is done |
 //! | `regions` | limits per region: whose turn they allow |
@@ -25,6 +27,7 @@
 
 mod amend;
 mod approvals;
+mod control;
 mod create;
 mod deployment;
 mod directive;
@@ -32,6 +35,7 @@ mod event;
 mod failures;
 mod gate;
 mod glance;
+mod holds;
 mod link;
 mod offers;
 mod orders;
@@ -57,7 +61,8 @@ pub use event::{Effect, Event, Refusal};
 pub use glance::{Glance, Wish};
 pub use reason::{Waiting, WaitingOn};
 pub use view::{
-    AmendmentView, DeploymentView, HaltSpread, HaltView, PendingView, RolloutState, RolloutView, WaveState, WaveView,
+    AmendmentView, DeploymentView, HaltSpread, HaltView, HoldView, PendingView, RolloutState, RolloutView, WaveState,
+    WaveView,
 };
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

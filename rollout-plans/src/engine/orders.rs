@@ -44,8 +44,13 @@ pub(super) enum Standing {
 }
 
 impl Signed<'_> {
-    fn standing(&self) -> Result<Standing, Refusal> {
+    fn standing(&self, record: &Record) -> Result<Standing, Refusal> {
         let needs = self.order.command.needs();
+        if let (Command::Release { wave, lifts }, Some(signers)) = (&self.order.command, self.signers)
+            && record.are_own_holds(wave, lifts, signers)
+        {
+            return Ok(Standing::Counts);
+        }
         let Some(signers) = self.signers else {
             let one = people(self.holders) > 0 && needs.roles.iter().any(|r| self.roles.contains(r));
             return if one { Ok(Standing::Counts) } else { Err(self.not_permitted(needs.roles)) };
@@ -77,7 +82,7 @@ impl State {
             let why = format!("the reason has {} bytes; at most {REASON_BYTES_MAX} are kept", order.reason.len());
             return Err(Refusal::Invalid { why });
         }
-        let standing = given.standing()?;
+        let standing = given.standing(record)?;
         if let Some(pending) = record.pending(envelope) {
             // A full disk stops the ticks, so its end is looked at here too.
             if now >= pending.until {
@@ -107,9 +112,9 @@ impl State {
     }
 
     pub(super) fn order(&mut self, out: &mut Out, given: &Signed<'_>) {
-        let Signed { order, roles, holders, envelope, .. } = *given;
+        let Signed { order, holders, envelope, .. } = *given;
         let Some(r) = self.by_id.get(&order.rollout).copied() else { return };
-        let Ok(standing) = given.standing() else { return };
+        let Ok(standing) = given.standing(&self.rollouts[r]) else { return };
         let waited = self.rollouts[r].pending(envelope).is_some();
         let record = &mut self.rollouts[r];
         if !waited {
@@ -139,22 +144,13 @@ impl State {
             Standing::Counts if self.rollouts[r].is_for_next(order) => self.approve_early(out, r, given),
             Standing::Counts => {
                 self.take_pending(r, envelope);
-                self.carry_out(out, r, order, roles, holders, envelope, &why);
+                self.carry_out(out, r, given, &why);
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one order, taken apart by its only caller")]
-    fn carry_out(
-        &mut self,
-        out: &mut Out,
-        r: usize,
-        order: &Order,
-        roles: &BTreeSet<Role>,
-        holders: &[String],
-        envelope: &Envelope,
-        why: &str,
-    ) {
+    fn carry_out(&mut self, out: &mut Out, r: usize, given: &Signed<'_>, why: &str) {
+        let Signed { order, roles, holders, envelope, .. } = *given;
         let record = &mut self.rollouts[r];
         match &order.command {
             Command::Start => {
@@ -172,6 +168,8 @@ impl State {
             }
             Command::Pause => self.set_rollout(out, r, RolloutState::Paused, why),
             Command::Withdraw { .. } => {}
+            Command::Hold { wave } => self.hold(out, r, order, wave, given),
+            Command::Release { wave, lifts } => self.release(out, r, wave, lifts, envelope),
             Command::Resume { .. } => {
                 record.orders.stop_or_go = Some(envelope.clone());
                 record.halts_in_force.clear();
@@ -344,6 +342,11 @@ impl Record {
                     _ => refuse("resume", "only a paused or halted rollout can be resumed".to_owned()),
                 }
             }
+            Command::Hold { .. } | Command::Release { .. } if self.state == Draft || self.state.is_ended() => {
+                refuse(order.command.word(), "nothing of it is going to begin".to_owned())
+            }
+            Command::Hold { wave } => self.allows_hold(wave),
+            Command::Release { wave, lifts } => self.allows_release(wave, lifts),
             Command::Halt => match self.state {
                 Running | Paused | Halted | RollingBack => Ok(()),
                 Draft | Signed => refuse("halt", "nothing has started; cancel it, so that nothing will".to_owned()),

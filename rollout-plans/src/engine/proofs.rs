@@ -12,8 +12,8 @@ use super::{
     record::Record,
 };
 use crate::model::{
-    ControlCounts, DeploymentState, DeviceId, Evidence, GateAnswer, GateDecision, GateRule, GoalAction,
-    PASSAGE_BYTES_MAX, PROOFS_MAX, Passage, Proven, Timestamp,
+    DeploymentState, DeviceId, Evidence, GateAnswer, GateDecision, GateRule, GoalAction, PASSAGE_BYTES_MAX, PROOFS_MAX,
+    Passage, Proven, Timestamp,
 };
 
 #[cfg(doc)]
@@ -89,7 +89,7 @@ impl Record {
     pub(super) fn verdict(&self, w: u16) -> Verdict {
         let index = &self.index.waves[usize::from(w)];
         let gate = &self.wave_plan(w).gate;
-        let control = ControlCounts::default();
+        let control = self.control_counts(w);
         let verdict = judge(&Seen { counts: &index.counts, wanting: index.wanting, control }, gate);
         // Nothing follows the last wave.
         let last = usize::from(w) + 1 == self.waves.len();
@@ -119,10 +119,10 @@ impl Record {
             early: finding.early,
             let_pass,
             deployments: DeploymentState::ALL.into_iter().map(of).filter(|(_, n)| *n > 0).collect(),
-            control: None,
+            control: self.wave_plan(w).gate.test.as_ref().map(|_| self.control_counts(w)),
             test: finding.test,
             approvals: self.waves.get(usize::from(w) + 1).map(|next| next.approvals.given()).unwrap_or_default(),
-            held_by: Vec::new(),
+            held_by: self.held_by(w),
         }
     }
 

@@ -78,6 +78,17 @@ pub enum WaitingOn {
         /// The gate's sentence.
         finding: String,
     },
+    /// People who hold the gate of the wave in front.
+    Hold {
+        /// That wave.
+        wave: WaveName,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// How many further holds stand.
+        more: u64,
+    },
     /// A person who resumes.
     Resume {
         /// Why it was paused or halted.
@@ -148,6 +159,7 @@ impl WaitingOn {
             Self::Evidence { .. } => "evidence",
             Self::CheckableEvidence { .. } => "checkable_evidence",
             Self::GateTest { .. } => "gate_test",
+            Self::Hold { .. } => "hold",
             Self::Resume { .. } => "resume",
             Self::SecondSignature { .. } => "second_signature",
             Self::Decision { .. } => "decision",
@@ -206,6 +218,15 @@ impl fmt::Display for WaitingOn {
                 f,
                 "the gate is {finding}: people of release and clinical must both approve the next wave, or cancel"
             ),
+            Self::Hold { wave, by, reason, more } => {
+                let others =
+                    if *more == 0 { String::new() } else { format!(", and {} besides", number(*more, "hold")) };
+                write!(
+                    f,
+                    "{by} holds the gate of wave {wave}{}{others}: whoever put a hold, or two people, must lift it",
+                    because(reason)
+                )
+            }
             Self::Resume { reason } => {
                 write!(f, "two people must resume, one of them a release manager{}", because(reason))
             }

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Envelope, merkle::Tree};
 
 use super::{
-    RolloutState, WaveState, amend::Next, approvals::Approvals, deployment::Back, deployment::Deployment,
-    failures::Failed, gate::Counts, pending::Pending, proofs::Proof, regions::Region,
+    RolloutState, WaveState, amend::Next, approvals::Approvals, control::Control, deployment::Back,
+    deployment::Deployment, failures::Failed, gate::Counts, holds::Held, pending::Pending, proofs::Proof,
+    regions::Region,
 };
 use crate::model::{
     DeploymentState, DeviceId, GateDecision, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId,
@@ -44,6 +45,9 @@ pub(super) struct Record {
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) halts_in_force: VecDeque<InForce>,
     pub(super) halt: Option<Halt>,
+    /// In order of their counters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) holds: Vec<Held>,
     pub(super) waves: Vec<Wave>,
     /// The wave that runs or ran last; absent before the start.
     pub(super) current: Option<u16>,
@@ -71,6 +75,9 @@ pub(super) struct Orders {
     pub(super) stop_or_go: Option<Envelope>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cancel: Option<Envelope>,
+    /// Of holds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) releases: Vec<Envelope>,
     /// The latest for each target.
     pub(super) roll_backs: Vec<(RollBackTarget, Envelope)>,
 }
@@ -105,6 +112,9 @@ pub(super) struct Wave {
     /// The gate's last answer, with what it went by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) decision: Option<Box<GateDecision>>,
+    /// Who is watched beside it; absent where the plan asks for no test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) control: Option<Box<Control>>,
     /// Since when the gate has had too little evidence.
     pub(super) short_since: Option<Timestamp>,
     /// When the last deployment of it began to soak.
@@ -233,6 +243,7 @@ impl Record {
             since: now,
             gate: String::new(),
             decision: None,
+            control: None,
             short_since: None,
             soak_began: None,
             approvals: Approvals::default(),
@@ -254,6 +265,7 @@ impl Record {
             pending: Vec::new(),
             halts_in_force: VecDeque::new(),
             halt: None,
+            holds: Vec::new(),
             waves: document.waves.iter().map(|_| wave()).collect(),
             current: None,
             blamed: BTreeSet::new(),

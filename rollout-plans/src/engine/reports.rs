@@ -63,6 +63,7 @@ impl State {
                     || "its probes fail".to_owned(),
                     |p| cut(&format!("{} answered {:?}", cut(&p.probe), cut(&p.answer))),
                 );
+                self.learn_health(site, system, *health, blames.is_some(), out.now);
                 match blames {
                     Some(rollout) if *health != Health::Healthy => {
                         let rollout = rollout.clone();

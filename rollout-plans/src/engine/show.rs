@@ -55,6 +55,7 @@ impl State {
             waiting: u16::try_from(w).ok().and_then(|w| self.wave_waiting(r, w)),
             gate: wave.gate.clone(),
             decision: wave.decision.as_deref().cloned(),
+            holds: record.hold_views(&record.document.waves[w].name),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use wardround_signing::KeyId;
 
-use crate::model::{DeviceId, GroupId, SiteInventory, Window};
+use crate::model::{DeviceId, GroupId, SiteInventory, SystemId, Timestamp, Window};
 
 /// Most former node keys that are remembered for a site; a site that is enrolled more often forgets the lowest ids.
 const RETIRED_KEYS_MAX: usize = 64;
@@ -22,6 +22,9 @@ pub(super) struct Site {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     retired: BTreeMap<KeyId, u64>,
     pub(super) silent: bool,
+    /// Declared clinical systems that are healthy by their node's last word, since when.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) healthy: BTreeMap<SystemId, Timestamp>,
     /// Devices in hand, with the rollout (by position) that has them.
     #[serde(skip)]
     pub(super) hand: BTreeSet<(DeviceId, u32)>,
@@ -48,6 +51,7 @@ impl Site {
             self.retire(old);
         }
         self.acked = back;
+        self.healthy.clear();
     }
 
     /// Its node is revoked. Like a key that was replaced, this one goes on where it was should it ever come back.
@@ -82,6 +86,7 @@ impl Site {
     pub(super) fn learn_devices(&mut self, inventory: &SiteInventory) {
         self.groups = inventory.devices.iter().map(|d| (d.id.clone(), d.group.clone())).collect();
         let own = inventory.devices.iter().filter(|d| !d.windows.is_empty());
+        self.healthy.retain(|id, _| inventory.systems.iter().any(|s| s.id == *id));
         self.windows = own.map(|d| (d.id.clone(), d.windows.clone())).collect();
     }
 

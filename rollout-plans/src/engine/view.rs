@@ -116,6 +116,21 @@ pub struct HaltView {
     pub at: Timestamp,
 }
 
+/// A hold on a wave's gate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HoldView {
+    /// SHA-256 of the order's payload.
+    pub order: Digest,
+    /// The order's counter.
+    pub counter: u64,
+    /// Who holds.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// An order that waits for a second person.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PendingView {
@@ -165,6 +180,8 @@ pub struct WaveView {
     pub gate: String,
     /// The gate's last answer, with what it went by; absent before it has answered.
     pub decision: Option<GateDecision>,
+    /// Holds on its gate, oldest first.
+    pub holds: Vec<HoldView>,
 }
 
 /// A deployment.

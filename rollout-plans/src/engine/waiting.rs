@@ -38,17 +38,27 @@ impl State {
             {
                 None
             }
+            WaveState::Pending if self.held_back(r, w).is_some() => {
+                self.held_back(r, w).map(|(on, since)| Waiting { on, since, until: None })
+            }
             WaveState::Pending => waiting(self.before_wave(r, w), record.waves[usize::from(w.saturating_sub(1))].since),
             WaveState::AwaitingApproval => {
                 let roles = wave.approvals.missing(&record.wave_plan(w.saturating_sub(1)).gate.approvals, false);
                 if roles.is_empty() {
+                    if let Some((on, since)) = self.held_back(r, w) {
+                        return waiting(on, since);
+                    }
                     return waiting(self.standing(r).unwrap_or(WaitingOn::Start), record.since);
                 }
                 waiting(WaitingOn::Approval { roles, changed_in: record.changed_in(w) }, wave.since)
             }
             WaveState::Running | WaveState::Soaking => self.under_way_waiting(r, w),
             // The last wave has passed, and a rollout that stands does not complete.
-            WaveState::Passed if usize::from(w) + 1 == record.waves.len() => waiting(self.standing(r)?, record.since),
+            WaveState::Passed if usize::from(w) + 1 == record.waves.len() => match self.standing(r) {
+                Some(on) => waiting(on, record.since),
+                None if record.state.is_ended() => None,
+                None => record.hold_waiting(w).map(|(on, since)| Waiting { on, since, until: None }),
+            },
             WaveState::Passed => None,
             WaveState::Failed | WaveState::RolledBack if !record.is_active() => None,
             WaveState::Failed | WaveState::RolledBack => {
@@ -65,6 +75,13 @@ impl State {
                 waiting(WaitingOn::Rollbacks { open: index.wanting.max(index.counts.in_hand()) }, wave.since)
             }
         }
+    }
+
+    /// Nothing but people's holds keeps a wave from beginning.
+    fn held_back(&self, r: usize, w: u16) -> Option<(WaitingOn, Timestamp)> {
+        let (record, before) = (&self.rollouts[r], w.checked_sub(1)?);
+        let passed = record.waves[usize::from(before)].state == WaveState::Passed;
+        record.hold_waiting(before).filter(|_| passed && self.standing(r).is_none())
     }
 
     /// What a wave that has not begun waits for.

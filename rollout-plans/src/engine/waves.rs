@@ -179,8 +179,9 @@ impl State {
         let record = &self.rollouts[r];
         let running = record.state == RolloutState::Running;
         let next = w + 1;
+        let held = record.is_held(w);
         let Some(wave) = record.waves.get(usize::from(next)) else {
-            if running {
+            if running && !held {
                 let wave = &record.waves[usize::from(w)];
                 let sure = wave.decision.as_ref().is_none_or(|d| d.answer == GateAnswer::Success);
                 let reason = if sure { String::new() } else { format!("last wave: {}", wave.gate) };
@@ -193,7 +194,7 @@ impl State {
             if wave.state == WaveState::Pending {
                 self.set_wave(out, r, next, WaveState::AwaitingApproval);
             }
-        } else if running {
+        } else if running && !held {
             self.start_wave(out, r, next);
         }
     }
@@ -258,6 +259,7 @@ impl State {
             }
         }
         self.set_wave(out, r, w, WaveState::Running);
+        self.begin_control(r, w, out.now);
         // Members may have left already (a site taken out): the gate must look even if nobody reports.
         out.touched.insert(r);
     }

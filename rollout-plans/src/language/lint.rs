@@ -5,7 +5,7 @@ use super::{
     reader::Reader,
     rules,
 };
-use crate::model::{DurationMs, Plan, REPRESENTATIVE_MAX};
+use crate::model::{ControlPolicy, DurationMs, Plan, REPRESENTATIVE_MAX};
 
 /// What the plan language would refuse in `plan`; empty when it could have been written in it.
 ///
@@ -17,6 +17,12 @@ pub fn lint_plan(plan: &Plan) -> Vec<String> {
     let mut durations = vec![
         ("health.interval".to_owned(), plan.health.interval, INTERVAL_MIN, DAY),
         ("health.grace".to_owned(), plan.health.grace, NONE, DAY),
+        (
+            "health.control.wait_max".to_owned(),
+            plan.health.control.as_ref().map_or(SECOND, |control| control.wait_max),
+            SECOND,
+            ControlPolicy::WAIT_MAX,
+        ),
         ("timing.install_timeout".to_owned(), plan.timing.install_timeout, SECOND, QUARTER),
         ("timing.reboot_timeout".to_owned(), plan.timing.reboot_timeout, SECOND, QUARTER),
         ("timing.unknown_after".to_owned(), plan.timing.unknown_after, SECOND, QUARTER),
@@ -99,6 +105,7 @@ mod tests {
             ("waves[0].select.representative", |p| p.waves[0].select.representative = Some(0)),
             ("waves[0].select.by", |p| p.waves[0].select.by = vec![Axis::Site, Axis::Site]),
             ("health.interval", |p| p.health.interval = DurationMs(0)),
+            ("health.control.wait_max", |p| p.health.control = Some(ControlPolicy { wait_max: DAY })),
             ("health.failures", |p| p.health.failures = 0),
             ("limits.per_site", |p| p.limits.per_site = Some(0)),
             ("waves[1].limits.per_region", |p| p.waves[1].limits.per_region = Some(0)),

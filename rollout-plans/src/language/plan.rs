@@ -9,7 +9,9 @@ use super::{
     tree::Node,
     windows::{freezes, windows},
 };
-use crate::model::{DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Timing, WavePlan};
+use crate::model::{
+    ControlPolicy, DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Timing, WavePlan,
+};
 
 /// Longest name of a plan, bytes.
 pub(super) const NAME_BYTES_MAX: usize = 120;
@@ -108,16 +110,24 @@ fn limits(reader: &mut Reader, node: &Node, path: &str) -> Option<Limits> {
 }
 
 fn health(reader: &mut Reader, node: &Node, path: &str) -> Option<HealthPolicy> {
-    let fields = reader.fields(node, path, &["interval", "failures", "grace"])?;
+    let fields = reader.fields(node, path, &["interval", "failures", "grace", "control"])?;
     let default = HealthPolicy::default();
     let interval = reader.optional(&fields, "interval", |r, n, p| r.duration(n, p, INTERVAL_MIN, DAY));
     let failures = reader.optional(&fields, "failures", |r, n, p| r.count(n, p, 1, 100));
     let grace = reader.optional(&fields, "grace", |r, n, p| r.duration(n, p, NONE, DAY));
+    let control = reader.optional(&fields, "control", |r, n, p| r.unless_problems(|r| control(r, n, p)));
     Some(HealthPolicy {
         interval: interval.unwrap_or(default.interval),
         failures: failures.unwrap_or(default.failures),
         grace: grace.unwrap_or(default.grace),
+        control,
     })
+}
+
+fn control(reader: &mut Reader, node: &Node, path: &str) -> Option<ControlPolicy> {
+    let fields = reader.fields(node, path, &["wait_max"])?;
+    let wait_max = reader.optional(&fields, "wait_max", |r, n, p| r.duration(n, p, SECOND, ControlPolicy::WAIT_MAX));
+    Some(ControlPolicy { wait_max: wait_max.unwrap_or(ControlPolicy::default().wait_max) })
 }
 
 fn rollback(reader: &mut Reader, node: &Node, path: &str) -> Option<RollbackPolicy> {

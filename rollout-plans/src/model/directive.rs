@@ -27,8 +27,8 @@ pub struct Directive {
 impl Document for Directive {
     const PAYLOAD_TYPE: &'static str = "application/vnd.wardround.directive.v1+json";
     /// One rollout of the largest site ([`super::SITE_DEVICES_MAX`] devices) with the longest ids and proofs, and orders and
-    /// reports beside them, come to 14 MB; a test below computes it. It goes over the wire in messages of at most 16 MiB.
-    const BYTES_MAX: usize = 15 * 1024 * 1024;
+    /// reports beside them, come to 16 MB; a test below computes it. It goes over the wire in messages of at most 16 MiB.
+    const BYTES_MAX: usize = 31 * 512 * 1024;
 }
 
 /// One rollout's part of a directive.
@@ -160,8 +160,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        DeviceId, ID_LEN_MAX, Order, PROOFS_ASKED_MAX, REASON_BYTES_MAX, Report, SITE_DEVICES_MAX, VariantId,
-        WAVES_MAX, WaveName,
+        DeviceId, HOLDS_MAX, ID_LEN_MAX, Order, PROOFS_ASKED_MAX, REASON_BYTES_MAX, Report, SITE_DEVICES_MAX,
+        VariantId, WAVES_MAX, WaveName,
     };
 
     /// As many devices as the largest rollout has: a proof in it has 18 hashes.
@@ -224,7 +224,7 @@ mod tests {
                 rollout: RolloutId::new(&long(0)).unwrap(),
                 digest: Digest::of(b"x"),
                 mode: Mode::Proceed,
-                orders: vec![order; 2 * WAVES_MAX],
+                orders: vec![order; 2 * WAVES_MAX + 2 * HOLDS_MAX],
                 goals: (0..SITE_DEVICES_MAX).map(goal).collect(),
                 passages: vec![passage; WAVES_MAX - 1],
                 failures: (0..FAILURES_MAX).map(failure).collect(),

@@ -33,13 +33,15 @@ pub use gate::{
 };
 pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
 pub use order::{
-    Command, LIFTED_HALTS_MAX, Lacking, Needs, Order, REASON_BYTES_MAX, RollBackTarget, SECOND_SIGNATURE_WITHIN,
-    Signatory,
+    Command, HOLDS_MAX, LIFTED_HALTS_MAX, Lacking, Needs, Order, REASON_BYTES_MAX, RollBackTarget,
+    SECOND_SIGNATURE_WITHIN, Signatory,
 };
 pub use patch::{
     CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
 };
-pub use plan::{HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan};
+pub use plan::{
+    ControlPolicy, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan,
+};
 pub use platform::{InvalidPlatform, Platform};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
 pub use rollout::{ANCESTORS_MAX, Member, Reporter, Reporters, ResolvedWave, Rollout};

@@ -17,6 +17,9 @@ pub const SECOND_SIGNATURE_WITHIN: DurationMs = DurationMs::from_secs(30 * 60);
 /// Most halts that a resume names, so that an order stays small; of more, the latest are named.
 pub const LIFTED_HALTS_MAX: usize = 64;
 
+/// Most holds of one rollout, lifted ones included: nodes are shown them all.
+pub const HOLDS_MAX: usize = 16;
+
 /// A person's command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +71,18 @@ pub enum Command {
     RollBack {
         /// Where.
         target: RollBackTarget,
+    },
+    /// Let nothing follow this wave until the hold is lifted.
+    Hold {
+        /// The wave whose gate is held.
+        wave: WaveName,
+    },
+    /// Lift holds of a wave.
+    Release {
+        /// The wave whose gate is held.
+        wave: WaveName,
+        /// Payload digests of the holds that it lifts, so that none is lifted by somebody who has not seen it.
+        lifts: Vec<Digest>,
     },
     /// Never install any more; what is installed stays.
     Cancel,
@@ -125,6 +140,8 @@ impl Command {
             Self::Resume { .. } => "resume",
             Self::Halt => "halt",
             Self::RollBack { .. } => "roll_back",
+            Self::Hold { .. } => "hold",
+            Self::Release { .. } => "release",
             Self::Cancel => "cancel",
             Self::Withdraw { .. } => "withdraw",
         }
@@ -134,10 +151,11 @@ impl Command {
     ///
     /// | command | people | release | clinical | on-call |
     /// |---|---|---|---|---|
-    /// | halt, pause, withdraw | 1 | yes | yes | yes |
+    /// | halt, pause, withdraw, hold | 1 | yes | yes | yes |
     /// | approve | 1 | yes | yes | yes | (the plan's gate says which of them it waits for)
     /// | start, cancel | 1 | yes | | |
     /// | roll back | 2 | yes | yes | yes |
+    /// | release (of a hold) | 2 | yes | yes | yes | (whoever put the hold needs no second person)
     /// | resume | 2 | yes, at least one | yes | |
     ///
     /// A start sets going what two people have signed as the rollout; a cancel can only stop. What sets devices going
@@ -147,9 +165,11 @@ impl Command {
         use Role::{Clinical, OnCall, Release};
         const ALL: &[Role] = &[Release, Clinical, OnCall];
         match self {
-            Self::Halt | Self::Pause | Self::Approve { .. } | Self::Withdraw { .. } => Needs::of(1, ALL),
+            Self::Halt | Self::Pause | Self::Approve { .. } | Self::Withdraw { .. } | Self::Hold { .. } => {
+                Needs::of(1, ALL)
+            }
             Self::Start | Self::Cancel => Needs::of(1, &[Release]),
-            Self::RollBack { .. } => Needs::of(2, ALL),
+            Self::RollBack { .. } | Self::Release { .. } => Needs::of(2, ALL),
             Self::Resume { .. } => Needs { lead: Some(Release), ..Needs::of(2, &[Release, Clinical]) },
         }
     }
@@ -164,6 +184,9 @@ impl Command {
             Self::RollBack { target: RollBackTarget::Wave { wave } } => format!("roll back wave {wave}"),
             Self::RollBack { target: RollBackTarget::Rollout } => "roll back everything".to_owned(),
             Self::Withdraw { order } => format!("withdraw order {order}"),
+            Self::Hold { wave } => format!("hold the gate of wave {wave}"),
+            Self::Release { wave, lifts } if lifts.len() == 1 => format!("lift the hold of wave {wave}"),
+            Self::Release { wave, lifts } => format!("lift {} holds of wave {wave}", lifts.len()),
             other => other.word().to_owned(),
         }
     }
@@ -293,6 +316,8 @@ mod tests {
             (Command::Halt, [true, true, true]),
             (Command::Pause, [true, true, true]),
             (Command::Withdraw { order: 3 }, [true, true, true]),
+            (Command::Hold { wave: WaveName::new("pilot").unwrap() }, [true, true, true]),
+            (Command::Release { wave: WaveName::new("pilot").unwrap(), lifts: Vec::new() }, [false, false, false]),
             (approve, [true, true, true]),
             (Command::Start, [true, false, false]),
             (Command::Cancel, [true, false, false]),

@@ -167,6 +167,33 @@ pub struct HealthPolicy {
     /// How long after an install or its reboot failures are not counted (the planned disruption).
     #[serde(default)]
     pub grace: DurationMs,
+    /// Before a patch is blamed, whether unpatched systems of the site fail at the same time; absent means that nobody asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlPolicy>,
+}
+
+/// What a node does when unpatched systems of its site fail together with one that is under watch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlPolicy {
+    /// How long the blame may wait for them to get well; then it falls, whatever they do.
+    #[serde(default = "ControlPolicy::default_wait")]
+    pub wait_max: DurationMs,
+}
+
+impl ControlPolicy {
+    /// Longest wait that a plan may ask for: patients wait with it.
+    pub const WAIT_MAX: DurationMs = DurationMs::from_secs(60 * 60);
+
+    fn default_wait() -> DurationMs {
+        DurationMs::from_secs(10 * 60)
+    }
+}
+
+impl Default for ControlPolicy {
+    fn default() -> Self {
+        Self { wait_max: Self::default_wait() }
+    }
 }
 
 impl HealthPolicy {
@@ -180,7 +207,8 @@ impl HealthPolicy {
 
 impl Default for HealthPolicy {
     fn default() -> Self {
-        Self { interval: Self::default_interval(), failures: Self::default_failures(), grace: DurationMs::default() }
+        let (interval, failures) = (Self::default_interval(), Self::default_failures());
+        Self { interval, failures, grace: DurationMs::default(), control: None }
     }
 }
 

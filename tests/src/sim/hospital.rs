@@ -222,8 +222,8 @@ pub fn order(order: &Order, signers: &[Person]) -> Envelope {
 pub fn signers(command: &Command) -> Vec<Person> {
     match command {
         Command::Start | Command::Cancel | Command::Approve { .. } => vec![Person::Ann],
-        Command::Halt | Command::Pause | Command::Withdraw { .. } => vec![Person::Cem],
-        Command::RollBack { .. } => vec![Person::Cem, Person::Ben],
+        Command::Halt | Command::Pause | Command::Withdraw { .. } | Command::Hold { .. } => vec![Person::Cem],
+        Command::RollBack { .. } | Command::Release { .. } => vec![Person::Cem, Person::Ben],
         Command::Resume { .. } => vec![Person::Ann, Person::Ben],
     }
 }

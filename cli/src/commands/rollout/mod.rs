@@ -6,6 +6,7 @@ mod create;
 mod deployments;
 mod gate;
 mod halt;
+mod hold;
 mod list;
 pub(crate) mod order;
 pub(crate) mod shown;
@@ -46,6 +47,8 @@ enum RolloutCommand {
     Resume(order::Resume),
     Halt(halt::Halt),
     Rollback(order::RollBack),
+    Hold(hold::Hold),
+    Release(hold::Release),
     Cosign(cosign::Cosign),
     Withdraw(cosign::Withdraw),
     Cancel(order::Cancel),
@@ -67,6 +70,8 @@ impl Rollout {
             RolloutCommand::Resume(resume) => resume.run(session).await,
             RolloutCommand::Halt(halt) => halt.run(session).await,
             RolloutCommand::Rollback(rollback) => rollback.run(session).await,
+            RolloutCommand::Hold(hold) => hold.run(session).await,
+            RolloutCommand::Release(release) => release.run(session).await,
             RolloutCommand::Cosign(cosign) => cosign.run(session).await,
             RolloutCommand::Withdraw(withdraw) => withdraw.run(session).await,
             RolloutCommand::Cancel(cancel) => cancel.run(session).await,

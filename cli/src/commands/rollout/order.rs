@@ -354,8 +354,14 @@ pub(crate) async fn submit_as(
 /// not be lifted by somebody who has never seen it.
 fn may_sign_again(command: &Command, before: &v1::Rollout, now: &v1::Rollout) -> Result<(), Failure> {
     let stops = match command {
-        Command::Halt | Command::Pause | Command::RollBack { .. } | Command::Withdraw { .. } => true,
-        Command::Start | Command::Approve { .. } | Command::Resume { .. } | Command::Cancel => false,
+        Command::Halt | Command::Pause | Command::RollBack { .. } | Command::Withdraw { .. } | Command::Hold { .. } => {
+            true
+        }
+        Command::Start
+        | Command::Approve { .. }
+        | Command::Resume { .. }
+        | Command::Release { .. }
+        | Command::Cancel => false,
     };
     // A resume names the halts that it lifts: with another halt the state is the same, and yet it is not.
     let version = |r: &v1::Rollout| (r.digest.clone(), r.amendment.as_ref().map(|waiting| waiting.digest.clone()));
@@ -422,6 +428,10 @@ pub(crate) async fn send(
             service.roll_back_rollout(call(v1::RollBackRolloutRequest { order })).await?.into_inner().rollout
         }
         Command::Cancel => service.cancel_rollout(call(v1::CancelRolloutRequest { order })).await?.into_inner().rollout,
+        Command::Hold { .. } => service.hold_wave(call(v1::HoldWaveRequest { order })).await?.into_inner().rollout,
+        Command::Release { .. } => {
+            service.release_wave(call(v1::ReleaseWaveRequest { order })).await?.into_inner().rollout
+        }
         Command::Withdraw { .. } => {
             service.withdraw_order(call(v1::WithdrawOrderRequest { order })).await?.into_inner().rollout
         }

@@ -64,7 +64,7 @@ pub(crate) struct Pending {
     pub(crate) until: Option<String>,
 }
 
-/// A halt that no resume has lifted.
+/// A halt that no resume has lifted, or a hold that stands.
 #[derive(Debug, Serialize)]
 pub(crate) struct Halt {
     pub(crate) order: u64,
@@ -83,6 +83,7 @@ pub(crate) struct Wave {
     pub(crate) waiting: Option<Waiting>,
     pub(crate) gate: String,
     pub(crate) gate_decision: Option<Decision>,
+    pub(crate) holds: Vec<Halt>,
 }
 
 #[derive(Debug, Serialize)]
@@ -180,6 +181,11 @@ impl Pending {
 }
 
 impl Halt {
+    /// A hold is shown with the same fields.
+    fn of_hold(h: &v1::Hold) -> Self {
+        Self { order: h.counter, by: h.by.clone(), reason: h.reason.clone(), at: when::rfc3339(h.at_ms) }
+    }
+
     fn new(h: &v1::HaltInForce) -> Self {
         Self { order: h.counter, by: h.by.clone(), reason: h.reason.clone(), at: when::rfc3339(h.at_ms) }
     }
@@ -225,6 +231,7 @@ impl Wave {
             }),
             gate: w.gate.clone(),
             gate_decision: w.decision.as_ref().map(Decision::new),
+            holds: w.holds.iter().map(Halt::of_hold).collect(),
         }
     }
 }
@@ -281,6 +288,8 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     }
     lines.extend(amendment_words(r).map(|words| format!("next    {words}")));
     lines.extend(r.pending_orders.iter().map(|p| format!("waits   {}", pending_words(&r.id, p))));
+    let holds = r.waves.iter().flat_map(|w| w.holds.iter().map(|h| super::hold::words(&w.name, h)));
+    lines.extend(holds.map(|words| format!("held    {words}")));
     lines.push(String::new());
     let rows = r.waves.iter().map(|w| {
         let waiting = w.waiting.as_ref().map_or_else(String::new, |waiting| {

@@ -3,9 +3,11 @@
 mod flow;
 mod halts;
 mod health;
+mod holds;
 mod property;
 mod rig;
 mod rollback;
 mod story;
+mod trouble;
 mod versions;
 mod windows;

@@ -78,7 +78,7 @@ pub(super) fn inventory() -> SiteInventory {
 pub(super) fn policy(scope: Scope) -> RolloutPolicy {
     let of = |_: ()| WavePolicy { soak: SOAK, per_site: None, windows: Vec::new() };
     RolloutPolicy {
-        health: HealthPolicy { interval: SECOND, failures: FAILURES, grace: DurationMs(0) },
+        health: HealthPolicy { interval: SECOND, failures: FAILURES, grace: DurationMs(0), control: None },
         scope,
         per_site: 3,
         install_timeout: DurationMs::from_secs(600),
@@ -182,6 +182,8 @@ impl Rig {
             halts: Vec::new(),
             resumes: Vec::new(),
             lifted: Default::default(),
+            holds: Vec::new(),
+            releases: Vec::new(),
             goals: Vec::new(),
         };
         let wishes = Wishes { counter: 0, expires_at: Timestamp(i64::MAX), rollouts: vec![wish] };
