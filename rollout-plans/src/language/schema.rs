@@ -127,6 +127,17 @@ fn plan() -> Value {
                             ),
                         ),
                         ("grace", told(duration(), "How long after an install failures don't count.")),
+                        (
+                            "control",
+                            group(
+                                "Look at unpatched systems of the site before a patch is blamed.",
+                                &[],
+                                &[(
+                                    "wait_max",
+                                    told(duration(), "Longest that the blame waits for them; 10m if absent."),
+                                )],
+                            ),
+                        ),
                     ],
                 ),
             ),
