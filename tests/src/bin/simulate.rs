@@ -15,6 +15,9 @@ use serde_json::json;
 use wardround_signing::Digest;
 use wardround_tests::sim::{Fault, Outcome, Setting, reproduction, shrink, trace};
 
+/// Most violations that are told as stories: each is made smaller first, which takes many runs.
+const STORIES_MAX: usize = 3;
+
 /// Runs seeds of the deterministic simulation of controller, journal, nodes and network.
 #[derive(Debug, Parser)]
 #[command(name = "simulate", version)]
@@ -46,6 +49,9 @@ struct Args {
     /// Stop at the first violation, and do not make it smaller.
     #[arg(long)]
     quick: bool,
+    /// Name what is broken, and tell no story.
+    #[arg(long)]
+    plain: bool,
     /// Tell each event of each run, on standard error.
     #[arg(long)]
     trace: bool,
@@ -68,7 +74,7 @@ fn main() -> ExitCode {
     let seeds = outcomes.len();
     // Truncated on purpose: a figure for people.
     let per_hour = (f64::from(u32::try_from(seeds).unwrap_or(u32::MAX)) / hours.max(1e-9)).min(1e12).round();
-    for outcome in violations.iter().take(3) {
+    for outcome in violations.iter().take(if args.plain { 0 } else { STORIES_MAX }) {
         tell(outcome, &setting, args.quick);
     }
     if args.output == "json" {
@@ -101,7 +107,8 @@ fn run_all(args: &Args, setting: &Setting) -> Vec<Outcome> {
                     let outcome = trace(args.from_seed.wrapping_add(at), setting, args.trace);
                     if outcome.violation.is_some() {
                         failed.fetch_min(at, Ordering::Relaxed);
-                        eprintln!("seed {} breaks the contract", outcome.seed);
+                        let broken = outcome.violation.as_ref().map(|v| format!("{}: {}", v.invariant, v.sentence));
+                        eprintln!("seed {} breaks {}", outcome.seed, broken.unwrap_or_default());
                     }
                     found.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
                     let count = done.fetch_add(1, Ordering::Relaxed) + 1;

@@ -26,6 +26,8 @@ pub enum Strike {
     Node(SiteId),
     /// So does the controller's.
     Controller,
+    /// The controller's power goes at one of its next writes.
+    ControllerWrites,
     /// A site's line is cut.
     Cut(SiteId),
     /// A node's disk fills up; freed so much later.
@@ -218,6 +220,10 @@ impl World {
         let sites: Vec<SiteId> = self.hosts.keys().cloned().collect();
         let devices: Vec<DeviceId> = self.truth.devices.keys().cloned().collect();
         let mut strikes: Vec<(Fault, u64, Strike)> = Vec::new();
+        if random.chance(150) {
+            // The largest records are those of documents.
+            strikes.push((Fault::Crashes, 20, Strike::ControllerWrites));
+        }
         for _ in 0..random.below(14) {
             let site = random.pick(&sites).clone();
             let (fault, strike) = match random.below(12) {
@@ -235,7 +241,7 @@ impl World {
         }
         for (fault, second, strike) in strikes {
             if self.setting.has(fault) {
-                self.after(Ms::try_from(second).unwrap() * SECOND, What::Fault(strike));
+                self.after(Ms::try_from(second).unwrap() * SECOND - 5, What::Fault(strike));
             }
         }
     }
@@ -259,6 +265,11 @@ impl World {
                     self.controller_falls();
                 } else if self.tower.ledger.is_some() {
                     self.tower.disk.cut_after(u32::try_from(self.random.below(4)).unwrap());
+                }
+            }
+            Strike::ControllerWrites => {
+                if self.tower.ledger.is_some() {
+                    self.tower.disk.cut_after(u32::try_from(self.random.below(2)).unwrap());
                 }
             }
             Strike::Cut(site) => {

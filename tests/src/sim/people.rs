@@ -163,6 +163,11 @@ impl World {
     fn draft(&mut self, id: &RolloutId, plan: &str) {
         let retry = What::Person(Act::Draft { id: id.clone(), plan: plan.to_owned() });
         let Some(ledger) = self.ledger() else { return self.after(20 * SECOND, retry) };
+        if let Some(view) = ledger.engine().rollout(id) {
+            // It is there: the try whose answer nobody heard.
+            self.truth.versions.retain(|digest, version| version.rollout.id != *id || *digest == view.digest);
+            return self.drafted(id);
+        }
         let estate = ledger.engine().estate().clone();
         // Everybody waits until each site has told what it has.
         if self.truth.sites.keys().any(|site| estate.site(site).is_none()) {
@@ -182,14 +187,22 @@ impl World {
             Err(why) => return self.violate("setup", format!("the plan can't be used: {why}")),
         };
         let Ok(wish) = rollout_drafted(&rollout, members.clone(), reporters) else { return };
-        if self.commit(vec![vec![wish]]).is_some_and(|committed| accepted(&committed.answers)) {
+        let committed = self.commit(vec![vec![wish]]);
+        // Where the power went nobody knows whether it is on the disk: the next try will see.
+        if committed.as_ref().is_none_or(|committed| accepted(&committed.answers)) {
             self.remember(rollout, members);
-            let roles = vec![RoleName::Release, RoleName::Clinical];
-            self.after(2 * SECOND, What::Person(Act::Sign { id: id.clone(), roles, signs: true }));
-            self.after(5 * SECOND, What::Person(Act::Routine { id: id.clone() }));
+        }
+        if committed.is_some_and(|committed| accepted(&committed.answers)) {
+            self.drafted(id);
         } else {
             self.after(20 * SECOND, retry);
         }
+    }
+
+    fn drafted(&mut self, id: &RolloutId) {
+        let roles = vec![RoleName::Release, RoleName::Clinical];
+        self.after(2 * SECOND, What::Person(Act::Sign { id: id.clone(), roles, signs: true }));
+        self.after(5 * SECOND, What::Person(Act::Routine { id: id.clone() }));
     }
 
     fn remember(&mut self, rollout: Rollout, members: Vec<wardround_rollout_plans::model::Member>) {
@@ -203,6 +216,9 @@ impl World {
             })
             .collect();
         self.say(&format!("version {} of {} is drafted: {}", rollout.version, rollout.id, waves.join("; ")));
+        // It takes the place of one of the same number, which never came into force.
+        let same = |v: &Version| v.rollout.id == rollout.id && v.rollout.version == rollout.version;
+        self.truth.versions.retain(|_, version| !same(version));
         self.truth.versions.insert(Digest::of(&bytes), Version { rollout, members });
     }
 

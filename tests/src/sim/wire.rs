@@ -274,6 +274,9 @@ impl World {
                     let known = taken.is_some_and(|taken| taken.iter().all(|taken| *taken));
                     if let Some(order) = envelope.peek_unverified::<Order>().ok().filter(|_| known) {
                         self.see(&Seen::HaltKnown { site, order: &order, digest: envelope.digest() });
+                        if self.setting.has(Fault::Crashes) && !self.healing && self.random.chance(150) {
+                            return self.node_falls(site);
+                        }
                     }
                 }
                 Err(refusal) => drop(self.refuse(site, vec![refusal])),

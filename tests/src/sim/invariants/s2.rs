@@ -89,7 +89,14 @@ impl S2 {
         let (mut good, mut tried) = (0_u64, 0_u64);
         for member in version.of_wave(before) {
             // A device that was never asked for was left out by people, which counts as nothing tried.
-            let Some(state) = self.told.of(&rollout.id, member) else { continue };
+            let Some(mut state) = self.told.of(&rollout.id, member) else { continue };
+            // What people take back after the wave has begun does not end it: its beginning is what counts.
+            if ordered_back(truth, version, member) {
+                if !self.signed.contains(&(rollout.id.clone(), member.clone())) {
+                    continue;
+                }
+                state = DeploymentState::Succeeded;
+            }
             if !state.is_terminal() {
                 return Err(format!(
                     "{device} of wave {} is wanted while {member} of wave {} is still {state} by all that was reported",
@@ -143,6 +150,16 @@ impl S2 {
         }
         Ok(())
     }
+}
+
+/// Have people ordered to take this device back?
+fn ordered_back(truth: &Truth, version: &Version, device: &DeviceId) -> bool {
+    let member = version.members.iter().find(|m| m.device == *device);
+    truth.orders.iter().any(|o| {
+        matches!(&o.order.command, Command::RollBack { target } if member.is_some_and(|m| target.covers(m)))
+            && o.order.rollout == version.rollout.id
+            && (o.accepted.is_some() || o.uncertain)
+    })
 }
 
 /// Who has signed an approval of a wave that counts for this version; all of them, or those whom the controller has heard.

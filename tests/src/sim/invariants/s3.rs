@@ -26,7 +26,13 @@ impl Invariant for S3 {
                 Command::Halt if !again => {
                     self.accepted.entry(order.rollout.clone()).or_default().insert(*digest, order.counter);
                 }
-                Command::Resume { .. } if *complete => self.resumed(order),
+                Command::Resume { .. } if *complete => {
+                    let signed = truth.orders.iter().filter(|o| o.digest == *digest).flat_map(|o| &o.by);
+                    if signed.collect::<BTreeSet<_>>().len() < 2 {
+                        return Err(format!("order {}, a resume, counts with one signature", order.counter));
+                    }
+                    self.resumed(order);
+                }
                 _ => {}
             },
             Seen::OrderUncertain { order } => self.resumed(order),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardround_rollout_plans::model::{Command, DeploymentState, DeviceId, GoalAction, RolloutId};
+use wardround_rollout_plans::model::{Command, DeploymentState, DeviceId, GoalAction, RolloutId, SiteId};
 
 use super::{Invariant, Seen, Told, Truth};
 
@@ -16,6 +16,8 @@ pub(super) struct S9 {
     /// Runs of the uninstaller since a person last asked for one.
     uninstalls: BTreeMap<(RolloutId, DeviceId), u32>,
     taken_back: BTreeSet<(RolloutId, DeviceId)>,
+    /// The newest directive that each node has obeyed.
+    obeyed: BTreeMap<SiteId, u64>,
 }
 
 impl Invariant for S9 {
@@ -60,6 +62,13 @@ impl Invariant for S9 {
                         }
                     }
                 }
+            }
+            Seen::Obeyed { site, directive, .. } => {
+                let newest = self.obeyed.entry((*site).clone()).or_default();
+                if directive.counter < *newest {
+                    return Err(format!("{site} obeys directive {} after {newest}", directive.counter));
+                }
+                *newest = directive.counter;
             }
             Seen::OrderUncertain { order } => self.uninstalls.retain(|(rollout, _), _| *rollout != order.rollout),
             Seen::OrderAccepted { order, again, .. } => match order.command {
