@@ -22,6 +22,9 @@ pub(super) struct S5 {
     /// When a device of the site was last disrupted or away.
     unrest: BTreeMap<SiteId, Ms>,
     blamed: BTreeSet<(RolloutId, SystemId)>,
+    /// Devices that have soaked: they are watched as long as the rollout stands in their node's directive.
+    soaked: BTreeSet<DeviceId>,
+    named: BTreeMap<SiteId, BTreeSet<RolloutId>>,
 }
 
 impl Invariant for S5 {
@@ -39,6 +42,11 @@ impl Invariant for S5 {
             }
             Seen::InstallBegins { device, rollout, .. } => {
                 self.under_watch.insert((*device).clone(), (*rollout).clone());
+                Ok(())
+            }
+            Seen::Obeyed { site, directive, .. } => {
+                let named = directive.rollouts.iter().map(|part| part.rollout.clone()).collect();
+                self.named.insert((*site).clone(), named);
                 Ok(())
             }
             Seen::UninstallBegins { device, .. } => {
@@ -74,6 +82,7 @@ impl S5 {
                 if !self.under_watch.contains_key(device) {
                     return Ok(());
                 }
+                self.soaked.insert(device.clone());
                 for system in truth.systems.values().filter(|s| s.devices.contains(device)) {
                     let broken = guilty_since(truth, device, &system.id).is_some_and(|at| at < truth.now);
                     if broken && self.was_well(device, &system.id) {
@@ -112,6 +121,11 @@ impl S5 {
                 continue;
             }
             let Some(plan) = self.plan(truth, id) else { continue };
+            let rollout = self.under_watch.get(id);
+            let named = self.named.get(&id.site()).zip(rollout).is_some_and(|(named, rollout)| named.contains(rollout));
+            if self.soaked.contains(id) && !named {
+                continue;
+            }
             let Some(up) = truth.up_since.get(&id.site()) else { continue };
             let quiet = self.unrest.get(&id.site()).copied().unwrap_or(0).max(*up);
             let health = &plan.health;
