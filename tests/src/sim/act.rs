@@ -17,6 +17,9 @@ impl World {
         let host = self.hosts.get_mut(site)?;
         let before = host.state.as_ref()?.outbox().last();
         let Ok(taken) = host.take(inputs, now) else {
+            if let Some((_, directive, view)) = self.pending_obeyed.take() {
+                self.see(&Seen::MaybeObeyed { site, directive: &directive, view });
+            }
             self.node_falls(site);
             return None;
         };

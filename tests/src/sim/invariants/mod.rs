@@ -119,6 +119,15 @@ pub enum Seen<'a> {
         /// The publication by which it was judged.
         view: u64,
     },
+    /// The power went while a directive was being written down: it may be in force.
+    MaybeObeyed {
+        /// Site.
+        site: &'a SiteId,
+        /// The directive.
+        directive: &'a Directive,
+        /// The publication by which it was judged.
+        view: u64,
+    },
     /// A node has a pushed halt in force.
     HaltKnown {
         /// Site.

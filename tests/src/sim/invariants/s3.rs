@@ -51,7 +51,8 @@ impl Invariant for S3 {
                 let key = ((*site).clone(), order.rollout.clone());
                 self.known.entry(key).or_default().insert(*digest, order.counter);
             }
-            Seen::Obeyed { site, directive, .. } => self.obeyed(site, directive),
+            Seen::Obeyed { site, directive, .. } => self.obeyed(site, directive, true),
+            Seen::MaybeObeyed { site, directive, .. } => self.obeyed(site, directive, false),
             Seen::InstallBegins { device, rollout, .. } => {
                 let key = (device.site(), (*rollout).clone());
                 if self.known.get(&key).is_some_and(|halts| !halts.is_empty()) {
@@ -76,13 +77,14 @@ impl S3 {
         halts.retain(|halt, counter| !lifts.contains(halt) && *counter >= order.counter);
     }
 
-    fn obeyed(&mut self, site: &SiteId, directive: &Directive) {
+    /// Halts count when the directive surely is in force, resumes also when it may be.
+    fn obeyed(&mut self, site: &SiteId, directive: &Directive, surely: bool) {
         for part in &directive.rollouts {
             let orders: Vec<(Digest, Order)> =
                 part.orders.iter().filter_map(|e| Some((e.digest(), e.peek_unverified().ok()?))).collect();
             let known = self.known.entry((site.clone(), part.rollout.clone())).or_default();
             for (digest, order) in &orders {
-                if order.command == Command::Halt {
+                if surely && order.command == Command::Halt {
                     known.insert(*digest, order.counter);
                 }
             }
