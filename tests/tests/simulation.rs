@@ -1,7 +1,5 @@
 //! A fixed set of seeds of the deterministic simulation: the safety contract holds, and a seed decides everything.
 
-#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
-
 use std::process::Command;
 
 use wardround_tests::sim::{Fault, MINUTE, Run, Setting, World, converge, reproduction, run, site};

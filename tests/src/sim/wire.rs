@@ -195,10 +195,11 @@ impl World {
             return;
         }
         let whole = self.lines.get(site).is_none_or(|line| line.is_whole(now)) && self.tower.ledger.is_some();
-        if whole && let Some(published) = self.tower.published.clone() {
-            if let Some(host) = self.hosts.get_mut(site) {
-                host.refresh(&published);
-            }
+        if whole
+            && let Some(published) = self.tower.published.clone()
+            && let Some(host) = self.hosts.get_mut(site)
+        {
+            host.refresh(&published);
         }
         self.obey(site, &answer.directive, whole);
         let Some(host) = self.hosts.get(site) else { return };
