@@ -59,7 +59,11 @@ fn signed_and_started(bench: &Bench, plan: &str, id: &str) {
 #[test]
 fn a_round_goes_wave_by_wave_and_a_device_is_taken_back() {
     let (bench, controller, node) = set_up();
-    assert_snapshot!("preview", bench.run(&["plan", "preview", "fast.yaml", "--patch", "TEST-1", "--devices"]));
+    let preview = ["plan", "preview", "fast.yaml", "--patch", "TEST-1", "--start", "2027-06-01T09:00:00Z"];
+    assert_snapshot!("preview", bench.run(&[&preview[..], &["--devices"]].concat()));
+    ok(&bench, &[&preview[..], &["--svg", "fast.svg"]].concat());
+    let picture = std::fs::read_to_string(bench.path().join("fast.svg")).unwrap();
+    assert!(picture.starts_with("<?xml") && picture.contains("patch TEST-1"), "{picture}");
     ok(&bench, &["rollout", "create", "--patch", "TEST-1", "--plan", "fast.yaml", "--id", "round"]);
     assert_snapshot!("start_unsigned", bench.run(&["rollout", "start", "round", "--key", "ann.key"]));
     ok(&bench, &["rollout", "sign", "round", "--yes", "--key", "ann.key"]);

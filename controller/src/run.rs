@@ -184,6 +184,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
         check_in_every,
         shutdown: shutdown.child_token(),
         drafting: tokio::sync::Mutex::default(),
+        foreseeing: crate::api::foresee::Foreseeing::default(),
         alarmed: std::sync::Mutex::new(HashMap::new()),
         strangers: std::sync::Mutex::new(HashMap::new()),
     });

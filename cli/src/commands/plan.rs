@@ -1,6 +1,7 @@
 //! `wardround plan`: look at a plan before anything is signed.
 
 mod estate;
+mod foreseen;
 mod simulate;
 mod simulated;
 
@@ -13,6 +14,7 @@ use wardround_rollout_plans::{
     describe::window_lines,
     language::{ParsedPlan, Problem, parse_plan, plan_schema},
     model::PatchId,
+    simulate::Forecast,
 };
 
 use super::risk::{Risk, risks};
@@ -67,9 +69,14 @@ struct Lint {
 #[command(after_help = "Example:\n  wardround plan schema > plan.schema.json")]
 struct Schema {}
 
-/// See which devices each wave would take, against the present estate; nothing is stored
+/// See which devices each wave would take and when, against the present estate; nothing is stored
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wardround plan preview plan.yaml --patch KB4500331")]
+#[command(after_help = "\
+Example:
+  wardround plan preview plan.yaml --patch KB4500331
+  wardround plan preview plan.yaml --patch KB4500331 --svg plan.svg
+
+How the times come about: docs/foresee.md.")]
 struct Preview {
     /// The plan
     file: PathBuf,
@@ -79,6 +86,12 @@ struct Preview {
     /// List every device
     #[arg(long)]
     devices: bool,
+    /// Write the timeline as a picture
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// When the rollout would be started, RFC 3339; now if not given
+    #[arg(long, value_name = "TIME")]
+    start: Option<jiff::Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -110,6 +123,8 @@ struct Previewed {
     left_out: Vec<LeftOut>,
     warnings: Vec<String>,
     findings: Vec<Risk>,
+    forecast: Option<Forecast>,
+    no_forecast: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -169,7 +184,8 @@ impl Lint {
         let risks = if self.estate || self.patch.is_some() {
             let controller = session.connect().await?;
             let patch = self.patch.as_ref().map(ToString::to_string).unwrap_or_default();
-            let request = v1::PreviewPlanRequest { plan_yaml: yaml, file_name: name.clone(), patch };
+            let request =
+                v1::PreviewPlanRequest { plan_yaml: yaml, file_name: name.clone(), patch, ..Default::default() };
             let preview = controller.rollouts().preview_plan(call(request)).await?.into_inner();
             preview.findings.iter().map(|finding| Risk::told(&name, finding)).collect()
         } else {
@@ -201,15 +217,26 @@ impl Preview {
     async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let controller = session.connect().await?;
         let plan = read_plan(&self.file)?;
-        let request =
-            v1::PreviewPlanRequest { plan_yaml: plan.yaml, file_name: plan.name, patch: self.patch.to_string() };
+        let plan_name = plan.title.clone();
+        let request = v1::PreviewPlanRequest {
+            plan_yaml: plan.yaml,
+            file_name: plan.name,
+            patch: self.patch.to_string(),
+            with_forecast: true,
+            start_ms: self.start.map_or(0, jiff::Timestamp::as_millisecond),
+        };
         let preview = controller.rollouts().preview_plan(call(request)).await?.into_inner();
+        let forecast = foreseen::read(&preview)?;
+        if let Some(path) = &self.svg {
+            foreseen::draw(path, &plan_name, self.patch.as_str(), forecast.as_ref(), &preview.no_forecast)?;
+        }
         let file = self.file.display().to_string();
-        output::emit(session.format(), &Previewed::new(&file, &preview), || self.human(&preview))?;
+        let previewed = Previewed::new(&file, &preview, forecast);
+        output::emit(session.format(), &previewed, || self.human(&preview, previewed.forecast.as_ref()))?;
         Ok(Exit::Ok)
     }
 
-    fn human(&self, preview: &v1::PreviewPlanResponse) -> String {
+    fn human(&self, preview: &v1::PreviewPlanResponse, forecast: Option<&Forecast>) -> String {
         let rows = preview.waves.iter().map(|w| {
             [
                 w.name.clone(),
@@ -222,6 +249,11 @@ impl Preview {
         let mut text = output::table(["wave", "devices", "at once", "soak", "gate"], rows);
         for line in &preview.windows {
             text += &format!("\n{line}");
+        }
+        match forecast {
+            Some(forecast) => text += &foreseen::human(forecast),
+            None if !preview.no_forecast.is_empty() => text += &format!("\n\nno times: {}", preview.no_forecast),
+            None => {}
         }
         if self.devices {
             let members = preview.waves.iter().flat_map(|w| &w.members);
@@ -243,7 +275,7 @@ impl Preview {
 }
 
 impl Previewed {
-    fn new(file: &str, preview: &v1::PreviewPlanResponse) -> Self {
+    fn new(file: &str, preview: &v1::PreviewPlanResponse, forecast: Option<Forecast>) -> Self {
         let device = |m: &v1::Member| PreviewedDevice { device: m.device.clone(), variant: m.variant.clone() };
         Self {
             waves: preview
@@ -265,6 +297,8 @@ impl Previewed {
                 .collect(),
             warnings: preview.warnings.clone(),
             findings: preview.findings.iter().map(|finding| Risk::told(file, finding)).collect(),
+            forecast,
+            no_forecast: Some(preview.no_forecast.clone()).filter(|why| !why.is_empty()),
         }
     }
 }
@@ -274,6 +308,7 @@ pub(crate) struct PlanFile {
     pub(crate) yaml: String,
     /// For messages.
     pub(crate) name: String,
+    title: String,
     risks: Vec<Risk>,
 }
 
@@ -291,7 +326,7 @@ pub(crate) fn read_plan(path: &Path) -> Result<PlanFile, Failure> {
     let name = path.display().to_string();
     let yaml = read_text_max(path, PLAN_BYTES_MAX)?;
     match parse_plan(&yaml, &name) {
-        Ok(parsed) => Ok(PlanFile { yaml, name, risks: risks(&parsed) }),
+        Ok(parsed) => Ok(PlanFile { yaml, name, risks: risks(&parsed), title: parsed.plan.name }),
         Err(problems) => Err(failure(&name, &problems)),
     }
 }

@@ -105,8 +105,12 @@ impl Stage<'_> {
 
     async fn preview(&self, patch: &Written) -> Result<(), Failure> {
         let plan = read_plan(self.plan)?;
-        let request =
-            v1::PreviewPlanRequest { plan_yaml: plan.yaml, file_name: plan.name, patch: patch.id.to_string() };
+        let request = v1::PreviewPlanRequest {
+            plan_yaml: plan.yaml,
+            file_name: plan.name,
+            patch: patch.id.to_string(),
+            ..Default::default()
+        };
         let preview = self.controller.rollouts().preview_plan(call(request)).await?.into_inner();
         let waves: Vec<String> =
             preview.waves.iter().map(|w| format!("{} {}", w.name, count(w.members.len() as u64, "device"))).collect();

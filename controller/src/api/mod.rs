@@ -9,6 +9,7 @@ mod certificate;
 mod convert;
 mod enrolment;
 mod estate;
+pub(crate) mod foresee;
 mod guard;
 mod image;
 mod log;
@@ -95,6 +96,8 @@ pub(crate) struct Api {
     pub(crate) shutdown: CancellationToken,
     /// One document or version of metadata at a time: nobody shall sign for what another call is just replacing.
     pub(crate) drafting: tokio::sync::Mutex<()>,
+    /// Who has a plan foreseen at this moment.
+    pub(crate) foreseeing: foresee::Foreseeing,
     /// When which alarm was raised last.
     pub(crate) alarmed: Mutex<HashMap<(SiteId, &'static str), Timestamp>>,
     /// Failed enrolments by address.

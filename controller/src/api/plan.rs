@@ -40,7 +40,11 @@ fn parse(yaml: &str, file_name: &str) -> Result<ParsedPlan, Status> {
 }
 
 impl Api {
-    pub(super) async fn preview(&self, asked: &v1::PreviewPlanRequest) -> Result<v1::PreviewPlanResponse, Status> {
+    pub(super) async fn preview(
+        &self,
+        by: &str,
+        asked: &v1::PreviewPlanRequest,
+    ) -> Result<v1::PreviewPlanResponse, Status> {
         let parsed = parse(&asked.plan_yaml, &asked.file_name)?;
         let patch = match asked.patch.as_str() {
             "" => any_patch(&parsed.plan)?,
@@ -52,7 +56,12 @@ impl Api {
                 read_document(found.as_bytes()).map_err(Status::data_loss)?
             }
         };
-        let (parsed, _, resolution) = self.resolve(parsed, patch).await?;
+        let (parsed, patch, resolution) = self.resolve(parsed, patch).await?;
+        let (parsed, resolution, forecast) = self.forecast(by, asked, parsed, patch, resolution).await?;
+        let (forecast_json, no_forecast) = match forecast {
+            Ok(json) => (json, String::new()),
+            Err(why) => (String::new(), why),
+        };
         let of_day = parsed.warnings_on(clock::now());
         let open = |finding: &&Finding| finding.accepted.is_none();
         let own = parsed.warnings.iter().chain(&of_day);
@@ -78,6 +87,8 @@ impl Api {
             warnings,
             windows: window_lines(&parsed.plan),
             findings,
+            forecast_json,
+            no_forecast,
         })
     }
 

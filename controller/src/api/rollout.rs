@@ -26,7 +26,8 @@ impl RolloutService for Service {
         &self,
         request: Request<v1::PreviewPlanRequest>,
     ) -> Result<Response<v1::PreviewPlanResponse>, Status> {
-        Ok(Response::new(Box::pin(self.0.preview(&request.into_inner())).await?))
+        let by = operator(&request)?;
+        Ok(Response::new(Box::pin(self.0.preview(&by, &request.into_inner())).await?))
     }
 
     async fn create_rollout(

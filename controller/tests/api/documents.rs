@@ -148,8 +148,12 @@ async fn plans_with_problems_are_refused_with_their_places() {
     let refused = operator.create("r1", "KB1", &empty).await.unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
 
-    let preview =
-        v1::PreviewPlanRequest { plan_yaml: PLAN.to_owned(), file_name: "plan.yaml".to_owned(), patch: String::new() };
+    let preview = v1::PreviewPlanRequest {
+        plan_yaml: PLAN.to_owned(),
+        file_name: "plan.yaml".to_owned(),
+        patch: String::new(),
+        ..Default::default()
+    };
     let preview = operator.rollouts().preview_plan(preview).await.unwrap().into_inner();
     let members: Vec<_> = preview.waves.iter().map(|w| (w.name.as_str(), w.members.len(), w.at_once)).collect();
     assert_eq!(members, [("canary", 1, 1), ("full", 1, 1)]);

@@ -50,6 +50,7 @@ impl World<'_> {
                 count,
                 state: state.word().to_owned(),
                 began_ms: since(self.began[w]),
+                first_install_ms: since(self.first_install[w]),
                 installed_ms: since(self.installed[w]),
                 passed_ms: since(self.passed[w]),
                 harmed: self.harmed_in[w],

@@ -13,11 +13,14 @@
 //! | `world`, `queue` | one run: what happens when, and the engine's part in it |
 //! | `node`, `lines`, `people` | how the modelled world behaves |
 //! | `measure`, `run`, `finish` | what comes out |
+//! | `forecast` | a resolved plan at the earliest and at the expected pace |
+//! | `picture`, `svg` | the same as a timeline that can be printed |
 //! | `many` | many runs, and how their results are spread |
 //!
 //! **Invariant:** the same plan, estate, model, start and seed give the same [`Run`], byte for byte, on every machine.
 
 mod finish;
+mod forecast;
 mod lines;
 mod many;
 mod measure;
@@ -27,17 +30,21 @@ mod modelled_estate;
 mod modelled_patch;
 mod node;
 mod people;
+mod picture;
 mod prepared;
 mod queue;
 mod random;
 mod run;
+mod svg;
 mod world;
 
+pub use forecast::{ClosedHours, Forecast, NoForecast, Who, foresee};
 pub use many::{Many, Spread, Spreads, spread_of};
 pub use model::{BadPatch, Devices, Model, Network, Onset, People, Span, Systems};
 pub use model_file::parse_model;
 pub use modelled_estate::{Shape, modelled_estate};
 pub use modelled_patch::{patch_of_manifest, some_patch};
+pub use picture::picture;
 pub use prepared::Prepared;
 pub use random::Random;
 pub use run::{AtRisk, Curve, End, Run, Stop, Tally, Wait, WaveRun};

@@ -168,6 +168,7 @@ impl World<'_> {
             }
         }
         self.enter(d, Phase::Installing);
+        self.first_install[usize::from(self.p.members[d as usize].wave)].get_or_insert(self.now);
         let lasts = self.draw(Purpose::Install, d, self.model.devices.install);
         self.plan(d, self.later(lasts.min(self.p.plan.timing.install_timeout.0)));
         self.say(s, d, DeploymentState::Installing, "");

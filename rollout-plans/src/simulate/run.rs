@@ -133,6 +133,8 @@ pub struct WaveRun {
     pub state: String,
     /// When it began; absent when it never did.
     pub began_ms: Option<u64>,
+    /// When the first of its installs began.
+    pub first_install_ms: Option<u64>,
     /// When the last of its installs was done, as far as it got.
     pub installed_ms: Option<u64>,
     /// When its gate passed.

@@ -1,12 +1,13 @@
 //! A modelled estate with a plan, made ready to run.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+#![expect(dead_code, reason = "each test file uses its own part")]
 
 use wardround_rollout_plans::{
     language::parse_plan,
     model::{Patch, Timestamp},
     resolve::resolve,
-    simulate::{HORIZON_MS, Model, Prepared, Run, Shape, modelled_estate, run},
+    simulate::{Forecast, HORIZON_MS, Model, Prepared, Run, Shape, foresee, modelled_estate, run},
 };
 
 /// Tuesday 24 November 2026, 09:00 in London.
@@ -77,4 +78,17 @@ fn variant(id: &str, product: &str, reboot: &str) -> serde_json::Value {
         "installer": { "technology": "hotfix", "kb": "KB4500331" },
         "reboot": reboot,
     })
+}
+
+/// The shipped plan of the ordinary pace.
+pub(crate) fn standard() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/standard.yaml")).unwrap()
+}
+
+/// The forecast of a plan in a modelled estate.
+pub(crate) fn foreseen(plan: &str, sites: usize, devices_each: usize) -> Forecast {
+    let parsed = parse_plan(plan, "plan.yaml").unwrap();
+    let estate = modelled_estate(&parsed.plan, &patch(), &Model::standard(), Shape { sites, devices_each }).unwrap();
+    let resolution = resolve(&parsed, &patch(), &estate).unwrap();
+    foresee(&parsed.plan, &patch(), &resolution, &estate, START, &mut || true).unwrap()
 }
