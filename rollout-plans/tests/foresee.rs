@@ -7,7 +7,8 @@ use wardround_rollout_plans::simulate::{End, Forecast, picture};
 
 fn passed(forecast: &Forecast) -> Vec<(u64, u64)> {
     let pairs = forecast.earliest.waves.iter().zip(&forecast.expected.waves);
-    pairs.map(|(early, usual)| (early.passed_ms.unwrap(), usual.passed_ms.unwrap())).collect()
+    let passed: Option<_> = pairs.map(|(early, usual)| early.passed_ms.zip(usual.passed_ms)).collect();
+    passed.unwrap_or_else(|| panic!("a wave has not passed: {forecast:?}"))
 }
 
 #[test]
