@@ -148,6 +148,16 @@ fn of_estates() -> Vec<(&'static str, BTreeSet<&'static str>)> {
         ),
         ("group_in_canary", with(&by_site, &twins)),
         ("group_at_once", with(&by_site.replace("per_site: 1", "per_site: 2"), &twins)),
+        (
+            "order_unmatched",
+            rules(
+                &CAREFUL.replace(
+                    "soak: 8h, gate: { succ",
+                    "order: [{ by: model, values: [XR, CT, Lab] }], soak: 8h, gate: { succ",
+                ),
+                &calm(),
+            ),
+        ),
         ("single_wave", rules("waves: [{ name: all, select: { remaining: true }, soak: 8h }]\n", &calm())),
     ]
 }

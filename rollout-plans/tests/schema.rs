@@ -62,14 +62,14 @@ rollback: { scope: wave }
 timing: { install_timeout: 1h30m }
 waves:
   - { name: one, select: { representative: true }, soak: 8h, gate: { success: 97.5%, evidence_min: 2, failures_max: 0, approvals: [clinical, on-call], test: { alpha: 5% } } }
-  - { name: two, select: { count: 3, by: [model, site] }, soak: 8h }
+  - { name: two, select: { count: 3, by: [model, site] }, order: [{ label: criticality, values: [low, high] }, { by: region, values: [north] }, { by: site_turns }], soak: 8h }
   - { name: three, select: { percent: 10%, by: [platform] }, soak: 8h }
   - { name: four, select: { platforms: [\"cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*\"], sites: [rx1], devices: [rx1/ct-01] }, soak: 1d }
   - { name: five, select: { remaining: true }, soak: 500ms, limits: { per_site: 1 } }
 ";
 
 /// What stands in the plan above, and what must not.
-const MISTAKES: [(&str, &str); 34] = [
+const MISTAKES: [(&str, &str); 39] = [
     ("name: t", "nome: t"),
     ("name: t", "name: 7"),
     ("patch: KB1", "patch: KB 1"),
@@ -103,6 +103,11 @@ const MISTAKES: [(&str, &str); 34] = [
     ("alpha: 5%", "alpha: 5"),
     ("devices: [rx1/ct-01]", "devices: [ct-01]"),
     ("soak: 1d", "sook: 1d"),
+    ("label: criticality, ", ""),
+    ("{ label: criticality, values: [low, high] }", "{ label: criticality }"),
+    ("by: region, values: [north]", "by: region"),
+    ("by: site_turns", "by: site_turns, values: [a]"),
+    ("by: site_turns", "by: sites_turn"),
     ("[rx1]", "[RX1]"),
 ];
 

@@ -134,6 +134,8 @@ struct PreviewedWave {
     gate: String,
     at_once: u64,
     soak_ms: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    order: String,
 }
 
 #[derive(Serialize)]
@@ -247,6 +249,9 @@ impl Preview {
             ]
         });
         let mut text = output::table(["wave", "devices", "at once", "soak", "gate"], rows);
+        for wave in preview.waves.iter().filter(|wave| !wave.order.is_empty()) {
+            text += &format!("\nwithin {}: {}", wave.name, wave.order);
+        }
         for line in &preview.windows {
             text += &format!("\n{line}");
         }
@@ -287,6 +292,7 @@ impl Previewed {
                     gate: w.gate.clone(),
                     at_once: w.at_once,
                     soak_ms: w.soak_ms,
+                    order: w.order.clone(),
                 })
                 .collect(),
             windows: preview.windows.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Code, Status};
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    describe::{at_once, gate_words, window_lines},
+    describe::{at_once, gate_words, order_words, window_lines},
     engine::Event,
     language::{Finding, ParsedPlan, Problem, parse_plan},
     model::{
@@ -204,5 +204,6 @@ fn preview_wave(plan: &Plan, at: usize, wave: &WavePlan, members: &[Member], roo
         gate: gate_words(plan, at),
         at_once: at_once(plan, at, members),
         soak_ms: i64::try_from(wave.soak.0).unwrap_or(i64::MAX),
+        order: order_words(wave).unwrap_or_default(),
     }
 }

@@ -138,6 +138,7 @@ impl Hospital {
         let wave = |members: &Vec<Member>, approvals: &[Role]| WavePlan {
             name: members[0].wave.clone(),
             select: Selector::default(),
+            order: Vec::new(),
             windows: Vec::new(),
             limits: Limits::default(),
             soak: DurationMs::from_secs(60),

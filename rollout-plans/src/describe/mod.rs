@@ -14,5 +14,5 @@ mod words;
 pub use amendment::Difference;
 pub use order::describe_order;
 pub use patch::describe_patch;
-pub use rollout::{at_once, describe_rollout, gate_words};
+pub use rollout::{at_once, describe_rollout, gate_words, order_words};
 pub use windows::{window_lines, window_words};

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     language::{Rule, shown},
-    model::{Acceptance, Combined, Gate, GateTest, Limits, Member, Patch, Plan, Rollout, Scope},
+    model::{
+        Acceptance, Combined, Gate, GateTest, Limits, Member, Patch, Plan, Precedence, PrecedenceBy, Rollout, Scope,
+        WavePlan,
+    },
     resolve::check_members,
 };
 
@@ -110,6 +113,7 @@ fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
             kinds(patch, &here)
         ));
         lines.push(format!("   {}", some(&devices, NAMES_MAX)));
+        lines.extend(order_words(wave).map(|words| format!("   {words}.")));
         let per_site = match per_site(plan, &wave.limits) {
             1 => "one at a time at each site".to_owned(),
             n => format!("up to {n} at a time at each site"),
@@ -126,6 +130,35 @@ fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
         lines.extend(wave.gate.test.iter().flat_map(test_words).map(|line| format!("   {line}")));
     }
     lines
+}
+
+/// What goes first within a wave, in plain words: "First label criticality: low, then medium, then all others; where that is the
+/// same, one device of each site before a second of any". Absent where the plan names no order.
+#[must_use]
+pub fn order_words(wave: &WavePlan) -> Option<String> {
+    let values = |rule: &Precedence| {
+        let values: Vec<String> = rule.values.iter().map(|value| shown(value)).collect();
+        format!("{}, then all others", some(&values, NAMES_MAX).replace(", ", ", then "))
+    };
+    let rule = |rule: &Precedence| match (&rule.label, rule.by) {
+        (Some(key), _) => format!("label {}: {}", shown(key), values(rule)),
+        (None, Some(PrecedenceBy::Model)) => format!("model: {}", values(rule)),
+        (None, Some(PrecedenceBy::Site)) => format!("site: {}", values(rule)),
+        (None, Some(PrecedenceBy::Region)) => format!("region: {}", values(rule)),
+        (None, Some(PrecedenceBy::SiteType)) => format!("type of site: {}", values(rule)),
+        (None, Some(PrecedenceBy::System)) => {
+            format!("clinical systems that need the device: none, then {}", values(rule))
+        }
+        (None, Some(PrecedenceBy::CriticalLast)) => {
+            "what no clinical system needs, then what no critical one needs, then the rest".to_owned()
+        }
+        (None, Some(PrecedenceBy::SpareFirst)) => "devices whose redundancy group has a spare one".to_owned(),
+        (None, Some(PrecedenceBy::SiteTurns)) => "one device of each site before a second one of any".to_owned(),
+        (None, Some(PrecedenceBy::Hash)) => "by a fixed order".to_owned(),
+        (None, None) => "a rule that this program does not know".to_owned(),
+    };
+    let rules: Vec<String> = wave.order.iter().map(rule).collect();
+    (!rules.is_empty()).then(|| format!("First {}", rules.join("; where that is the same, ")))
 }
 
 /// A wave's gate in plain words: "then, if 100% of the tried devices succeeded (at least 2), and after a clinical approval, wave 2".

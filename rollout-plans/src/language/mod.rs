@@ -7,6 +7,7 @@ mod accept;
 mod distance;
 mod lint;
 mod on_call;
+mod order;
 mod plan;
 pub(crate) mod reader;
 mod rule;

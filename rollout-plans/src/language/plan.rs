@@ -4,6 +4,7 @@ use wardround_signing::Role;
 
 use super::{
     accept::accept,
+    order::order,
     reader::Reader,
     selector::{ELIGIBLE_FIELDS, SELECTOR_FIELDS, selector},
     tree::Node,
@@ -78,13 +79,14 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
 }
 
 fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
-    let fields = reader.fields(node, path, &["name", "select", "windows", "limits", "soak", "gate"])?;
+    let fields = reader.fields(node, path, &["name", "select", "order", "windows", "limits", "soak", "gate"])?;
     let name = reader.required(&fields, "name", "canary", |r, n, p| {
         r.parsed(n, p, "a short word in small letters, such as canary, pilot or full")
     });
     let select = reader.required(&fields, "select", "{ remaining: true }", |r, n, p| {
         r.unless_problems(|r| selector(r, n, p, &SELECTOR_FIELDS))
     });
+    let order = reader.optional(&fields, "order", order);
     let windows = reader.optional(&fields, "windows", windows);
     let limits = reader.optional(&fields, "limits", limits);
     let soak = reader.required(&fields, "soak", "8h", |r, n, p| r.duration(n, p, NONE, QUARTER));
@@ -92,6 +94,7 @@ fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
     Some(WavePlan {
         name: name?,
         select: select?,
+        order: order.unwrap_or_default(),
         windows: windows.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         soak: soak?,

@@ -120,6 +120,7 @@ rules! {
     NoProbe "no_probe" Warning Estate "a clinical system that needs a device has no probe"
     SystemWithoutDevices "system_without_devices" Warning Estate "a clinical system names no device, so its failure is blamed on nothing"
     NoTimeZone "no_time_zone" Warning Estate "site files name no time zone, so the plan's hours go by UTC there"
+    OrderUnmatched "order_unmatched" Warning Estate "the order within a wave names values that none of its devices has, or leaves devices out"
     UnusedAcceptance "unused_acceptance" Warning Plan "a risk is accepted that is not there"
 }
 

@@ -15,6 +15,7 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
         reader.problem_at("waves", message, "a person must be able to follow them; join some");
     }
     super::selector::check(reader, plan);
+    super::order::check(reader, plan);
     let mut names = BTreeSet::new();
     for (index, wave) in plan.waves.iter().enumerate() {
         let path = format!("waves[{index}]");

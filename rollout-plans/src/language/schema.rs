@@ -7,11 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Rule,
+    order::{LABEL_BYTES_MAX, VALUE_BYTES_MAX},
     plan::{LIMIT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use crate::model::{
     ACCEPT_REASON_BYTES_MAX, ACCEPTED_MAX, Axis, COMBINATIONS_MAX, Day, FREEZE_REASON_BYTES_MAX, FREEZES_MAX,
-    REPRESENTATIVE_MAX, WAVES_MAX, WINDOWS_MAX,
+    PRECEDENCE_VALUES_MAX, PRECEDENCES_MAX, PrecedenceBy, REPRESENTATIVE_MAX, WAVES_MAX, WINDOWS_MAX,
 };
 use wardround_signing::Role;
 
@@ -188,6 +189,7 @@ fn wave() -> Value {
             ("soak", told(duration(), "How long each patched device and its clinical systems are watched.")),
         ],
         &[
+            ("order", order()),
             ("windows", windows("Narrower than those of the plan.")),
             ("limits", limits("For this wave, beside those of the plan.")),
             ("gate", gate()),
@@ -241,6 +243,35 @@ fn select() -> Value {
         not_both("count", "representative")
     ]);
     schema
+}
+
+fn order() -> Value {
+    let by = word(PrecedenceBy::ALL.iter().map(|(word, _)| *word));
+    let values = json!({
+        "type": "array", "minItems": 1, "maxItems": PRECEDENCE_VALUES_MAX, "uniqueItems": true, "items": line(VALUE_BYTES_MAX),
+        "description": "What goes first, second, and so on; whatever has none of these comes last.",
+    });
+    let mut rule = group(
+        "A rule; where it finds devices alike, the next one decides.",
+        &[],
+        &[
+            ("label", told(line(LABEL_BYTES_MAX), "By the value of this label, on the device or its site.")),
+            ("by", told(by, "By something else.")),
+            ("values", values),
+        ],
+    );
+    let (label, by, values) = (json!(["label", "values"]), json!(["by"]), json!(["by", "values"]));
+    let with = word(PrecedenceBy::ALL.iter().filter(|(_, by)| by.asks_for_values()).map(|(word, _)| *word));
+    let without = word(PrecedenceBy::ALL.iter().filter(|(_, by)| !by.asks_for_values()).map(|(word, _)| *word));
+    rule["oneOf"] = json!([
+        { "required": label, "not": { "required": by } },
+        { "required": values, "properties": { "by": with }, "not": { "required": ["label"] } },
+        { "required": by, "properties": { "by": without }, "not": { "anyOf": [{ "required": ["label"] }, { "required": ["values"] }] } },
+    ]);
+    json!({
+        "type": "array", "minItems": 1, "maxItems": PRECEDENCES_MAX, "items": rule,
+        "description": "What goes first within the wave.",
+    })
 }
 
 fn gate() -> Value {
@@ -365,10 +396,10 @@ freezes: [{ from: 2026-12-20, to: 2027-01-04, reason: r }]
 on_call: [{ from: \"20:00\", to: \"05:00\" }]
 accept: [{ rule: unrepresented, reason: r, combinations: [{ model: CT }] }]
 limits: {}
-health: {}
+health: { control: {} }
 rollback: {}
 timing: {}
-waves: [{ name: a, select: { remaining: true }, windows: [{ from: \"20:00\", to: \"05:00\" }], limits: {}, soak: 8h, gate: { test: {} } }]
+waves: [{ name: a, select: { remaining: true }, order: [{ by: hash }], windows: [{ from: \"20:00\", to: \"05:00\" }], limits: {}, soak: 8h, gate: { test: {} } }]
 ";
 
     /// Path of each group, with its fields and those that must be there.

@@ -13,6 +13,7 @@ mod order;
 mod patch;
 mod plan;
 mod platform;
+mod precedence;
 mod report;
 mod rollout;
 mod selector;
@@ -43,6 +44,7 @@ pub use plan::{
     ControlPolicy, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan,
 };
 pub use platform::{InvalidPlatform, Platform};
+pub use precedence::{PRECEDENCE_VALUES_MAX, PRECEDENCES_MAX, Precedence, PrecedenceBy};
 pub use report::{Detected, EVIDENCE_TEXT_MAX, Evidence, Health, ProbeAnswer, Report, ReportBody};
 pub use rollout::{ANCESTORS_MAX, Member, Reporter, Reporters, ResolvedWave, Rollout};
 pub use selector::{Axis, REPRESENTATIVE_MAX, Selector};

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Acceptance, DurationMs, Freeze, Gate, PatchId, Selector, WaveName, Window};
+use super::{Acceptance, DurationMs, Freeze, Gate, PatchId, Precedence, Selector, WaveName, Window};
 
 /// Most waves of a plan: a person must be able to follow them.
 pub const WAVES_MAX: usize = 50;
@@ -70,6 +70,9 @@ pub struct WavePlan {
     pub name: WaveName,
     /// Which of the eligible devices that no earlier wave took.
     pub select: Selector,
+    /// What goes first within it; ids decide where this says nothing more. The list of members has this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order: Vec<Precedence>,
     /// Narrower than those of the plan; none means as the plan says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,

@@ -60,6 +60,7 @@ pub(super) fn advice(
     unwatched(&mut advice, &waves, survey);
     systems(&mut advice, &waves, estate);
     super::hours::advise(&mut advice, &waves);
+    super::order::advise(&mut advice, &waves, survey);
     let critical = estate.sites().flat_map(|s| &s.systems).filter(|s| s.critical).count();
     if parsed.plan.rollback.scope == Scope::Device && critical > 0 {
         let message = format!(

@@ -1,6 +1,6 @@
 //! The next version of a rollout: the signed plan against today's estate, without touching what has been done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wardround_signing::{Digest, merkle::Tree};
 
@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     estate::Estate,
-    model::{ANCESTORS_MAX, DeviceId, Member, Patch, Reporter, Reporters, ResolvedWave, Rollout, Timestamp, WaveName},
+    model::{
+        ANCESTORS_MAX, DeviceId, Member, Patch, Reporter, Reporters, ResolvedWave, Rollout, Timestamp, WaveName,
+        WavePlan,
+    },
 };
 
 /// The version that is in force, and how far it has come.
@@ -83,9 +86,10 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
     let survey = Survey::new(&rollout.plan, patch, estate);
     let placed = place(&rollout.plan, &survey, &ground);
     let of_wave = |(at, stays): (usize, Vec<Member>)| {
-        [stays, super::place::members(&rollout.plan, &survey, at, &placed.waves[at])].concat()
+        let others = super::place::members(&rollout.plan, &survey, at, &placed.waves[at]);
+        in_order(&rollout.plan.waves[at], members, [stays, others].concat())
     };
-    let mut waves: Vec<Vec<Member>> = stays.into_iter().enumerate().map(of_wave).collect();
+    let waves: Vec<Vec<Member>> = stays.into_iter().enumerate().map(of_wave).collect();
     // One that stays is not left out, whatever today's site files say of it.
     let stays = |(device, _): &(DeviceId, String)| ground.before.get(device).is_some_and(|before| before.fixed);
     let mut left_out = [survey.left_out, placed.left_out].concat();
@@ -97,8 +101,7 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
         created_at: now,
         ..rollout.clone()
     };
-    for (index, wave) in waves.iter_mut().enumerate() {
-        wave.sort_unstable_by(|a, b| a.device.cmp(&b.device));
+    for (index, wave) in waves.iter().enumerate() {
         check_size(rollout, index, wave.len(), !passed(index))?;
         let tree = Tree::new(wave.iter().map(Member::leaf));
         let before = &rollout.waves[index];
@@ -113,6 +116,23 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
         return cannot(why, hint_of_left_out(&left_out));
     }
     Ok(Amended { rollout: next, members: waves.concat(), left_out })
+}
+
+/// The members of a wave of the next version; those that stay come first, and then others in the order of the plan.
+///
+/// A wave that has the same members as before keeps their order too, whatever labels say today: else a new label alone would
+/// take its approvals away.
+fn in_order(wave: &WavePlan, before: &[Member], mut members: Vec<Member>) -> Vec<Member> {
+    if wave.order.is_empty() {
+        members.sort_unstable_by(|a, b| a.device.cmp(&b.device));
+        return members;
+    }
+    let before = || before.iter().filter(|member| member.wave == wave.name);
+    let same: HashSet<&Member> = before().collect();
+    if same.len() == members.len() && members.iter().all(|member| same.contains(member)) {
+        return before().cloned().collect();
+    }
+    members
 }
 
 /// A wave without the devices that its gate needs could never pass.

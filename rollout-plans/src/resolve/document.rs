@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_signing::{Digest, merkle::Tree};
 
-use super::{Resolution, select::Chooser, survey::Rank};
+use super::{Resolution, order, select::Chooser, survey::Rank};
 use crate::model::{
-    Axis, Member, Patch, Plan, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, SiteId, Timestamp, WavePlan,
+    Axis, Member, Patch, Plan, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, SiteId, Timestamp, WaveName,
+    WavePlan,
 };
 
 /// The document that people of both roles sign. `patch_digest` is that of the patch document's bytes; `nodes` are the
@@ -75,9 +76,7 @@ pub fn check_members(rollout: &Rollout, members: &[Member]) -> Result<(), String
         if count as u64 != wave.count {
             return Err(format!("wave {} has {count} members; the document says {}", wave.name, wave.count));
         }
-        if !here.is_sorted_by(|a, b| a.device < b.device) {
-            return Err(format!("the members of wave {} are not in order", wave.name));
-        }
+        check_order(rollout, &wave.name, here)?;
         if Tree::new(here.iter().map(Member::leaf)).root() != wave.root {
             return Err(format!("the members of wave {} are not those under the document's root", wave.name));
         }
@@ -85,6 +84,20 @@ pub fn check_members(rollout: &Rollout, members: &[Member]) -> Result<(), String
     match rest.first() {
         Some(member) => Err(format!("device {} is in wave {}, out of place or unknown", member.device, member.wave)),
         None => check_choice(rollout, members),
+    }
+}
+
+/// By id where the plan names no order. Of one that it names, a first version shows what ids tell; an amendment keeps what it
+/// has in front.
+fn check_order(rollout: &Rollout, name: &WaveName, here: &[Member]) -> Result<(), String> {
+    let Some(wave) = rollout.plan.waves.iter().find(|wave| wave.name == *name) else { return Ok(()) };
+    if wave.order.is_empty() && !here.is_sorted_by(|a, b| a.device < b.device) {
+        return Err(format!("the members of wave {name} are not in order"));
+    }
+    let contradicted = order::contradicted(wave, here.iter().map(|member| &member.device));
+    match contradicted.filter(|_| rollout.version == 1) {
+        Some(why) => Err(format!("the members of wave {name} are not in the order of its plan: {why}")),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ mod document;
 mod draw;
 mod hours;
 mod names;
+mod order;
 mod place;
 mod select;
 mod sizes;
@@ -29,7 +30,8 @@ use crate::{
 /// A resolved plan, before it becomes a document.
 #[derive(Debug, Clone)]
 pub struct Resolution {
-    /// Members, wave by wave, each wave sorted by device id: this is the Merkle leaf order.
+    /// Members, wave by wave, each wave in the order in which it takes them (by device id where the plan names none): this is
+    /// the Merkle leaf order.
     pub waves: Vec<Vec<Member>>,
     /// Devices that no wave takes, and why.
     pub left_out: Vec<(DeviceId, String)>,

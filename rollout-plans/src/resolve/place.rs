@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     draw::{self, Standing},
+    order::arrange,
     select::Chooser,
     survey::{Candidate, Survey},
 };
@@ -97,14 +98,12 @@ fn why_left(plan: &Plan, choosers: &[Chooser<'_>], survey: &Survey<'_>, at: usiz
     }
 }
 
-/// The members of a wave, by device id: this is the Merkle leaf order.
+/// The members of a wave in the order of its plan: this is the Merkle leaf order, and that in which the engine offers.
 pub(super) fn members(plan: &Plan, survey: &Survey<'_>, wave: usize, placed: &[usize]) -> Vec<Member> {
-    let member = |at: &usize| {
-        let candidate = &survey.candidates[*at];
-        let wave = plan.waves[wave].name.clone();
-        Member { wave, device: candidate.device.id.clone(), variant: candidate.variant.clone() }
+    let wave = &plan.waves[wave];
+    let member = |at: usize| {
+        let candidate = &survey.candidates[at];
+        Member { wave: wave.name.clone(), device: candidate.device.id.clone(), variant: candidate.variant.clone() }
     };
-    let mut members: Vec<Member> = placed.iter().map(member).collect();
-    members.sort_unstable_by(|a, b| a.device.cmp(&b.device));
-    members
+    arrange(wave, survey, placed.to_vec()).into_iter().map(member).collect()
 }

@@ -31,6 +31,11 @@ impl Rank {
         Self { place: u32::try_from(hash % 10_000).unwrap_or_default(), hash }
     }
 
+    /// As two numbers of the same order.
+    pub(super) fn pair(self) -> (u64, u64) {
+        (u64::from(self.place), self.hash)
+    }
+
     /// Basis points.
     pub(super) fn place(self) -> u32 {
         self.place

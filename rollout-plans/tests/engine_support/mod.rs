@@ -83,6 +83,7 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
             .map(|w| WavePlan {
                 name: wave_name(w.name),
                 select: Selector { devices: w.devices.iter().map(|d| device(d)).collect(), ..Selector::default() },
+                order: Vec::new(),
                 windows: Vec::new(),
                 limits: w.limits,
                 soak: w.soak,
