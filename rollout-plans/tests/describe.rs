@@ -35,9 +35,12 @@ fn every_field_of_a_plan_is_told() {
         "limits: { per_site: 3, per_region: 20, total: 50 }\n",
         "health: { interval: 5s, failures: 1, grace: 2m, control: { wait_max: 7m } }\n",
         "rollback: { scope: rollout }\n",
+        "timing: { retries: 2, retry: 2m, retry_max: 1h }\n",
+        "deadline: { after: 5d }\n",
+        "offline: { alarm_after: 2h, leave_out_after: 3d }\n",
         "waves:\n",
         "  - { name: one, select: { devices: [rx1/ct-01] }, windows: [{ days: [tue], from: \"22:00\", to: \"24:00\" }], soak: 1h, limits: { per_site: 2, per_region: 3, total: 4 } }\n",
-        "  - { name: two, select: { percent: 90% }, soak: 90m, gate: { success: 97.5%, failures_max: 3, test: { alpha: 4%, harm: 25%, miss: 10%, background: 0.5%, control_min: 7 }, approvals: [release, on-call] } }\n",
+        "  - { name: two, select: { percent: 90% }, soak: 90m, gate: { success: 97.5%, failures_max: 3, test: { alpha: 4%, harm: 25%, miss: 10%, background: 0.5%, control_min: 7 }, approvals: [release, on-call] }, deadline: { by: 2026-12-19, then: leave_out }, offline: { alarm_after: 1h } }\n",
         "  - { name: three, select: { remaining: true }, soak: 2d }\n",
     ));
     let (rollout, members) = rollout(&parsed);

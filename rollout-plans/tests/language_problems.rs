@@ -51,6 +51,31 @@ fn fields() {
     golden("top_is_a_list", "- a\n- b\n");
 }
 
+#[test]
+fn patience() {
+    golden(
+        "patience_forms",
+        &with_waves(
+            "  - name: a\n    select: { percent: 1% }\n    soak: 8h\n    deadline: { by: 19.12.2026, then: leaveout }\n    offline: 3d\n  \
+             - name: b\n    select: { remaining: true }\n    soak: 8h\n    deadline: { by: 2026, until: 3d }\n    offline: { alarm_after: 2, leave_out_after: 0s }\n",
+        ),
+    );
+    golden(
+        "patience_that_makes_no_sense",
+        &with_hours(
+            "deadline: { by: 2026-12-19, after: 3d }\noffline: {}\ntiming: { retry_after: 2d, retry: 1h, retry_max: 10m, retries: 2 }\n",
+        ),
+    );
+    golden(
+        "patience_of_waves",
+        &with_waves(
+            "  - name: a\n    select: { percent: 1% }\n    soak: 8h\n    deadline: { then: alarm }\n  \
+             - name: b\n    select: { remaining: true }\n    soak: 8h\n    offline: { alarm_after: 2d, leave_out_after: 1d }\n",
+        ),
+    );
+    golden("too_many_retries", &with_hours("timing: { retries: 11, retry: soon }\n"));
+}
+
 /// A plan whose windows and freezes are `hours`.
 fn with_hours(hours: &str) -> String {
     format!("name: test\n{hours}waves:\n{GOOD_WAVE}")

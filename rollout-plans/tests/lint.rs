@@ -53,7 +53,7 @@ fn rules(rest: &str, estate: &Estate) -> BTreeSet<&'static str> {
 }
 
 /// Each rule with a change to the careful plan that brings it up; what else may come up with it.
-const OF_PLAN: [(&str, &str, &str, &[&str]); 21] = [
+const OF_PLAN: [(&str, &str, &str, &[&str]); 24] = [
     ("soak_missing", "true }, soak: 8h", "true }, soak: 0s", &[]),
     ("soak_blind", "true }, soak: 8h", "true }, soak: 20s", &["slow_silence"]),
     ("soak_short", "true }, soak: 8h", "true }, soak: 7h", &[]),
@@ -72,6 +72,9 @@ const OF_PLAN: [(&str, &str, &str, &[&str]); 21] = [
         "on_call: [{ from: \"18:00\", to: \"06:00\" }, { from: \"18:00\"",
         &["off_call_begin"],
     ),
+    ("thin_rest", "rollback:", "deadline: { after: 3d, then: leave_out }\nrollback:", &[]),
+    ("many_retries", "rollback:", "timing: { retries: 4 }\nrollback:", &[]),
+    ("deadline_past", "rollback:", "deadline: { by: 2026-11-23 }\nrollback:", &[]),
     ("freeze_past", "to: 2027-01-04", "to: 2026-11-22", &["never"]),
     ("large_canary", "count: 2", "count: 3", &[]),
     ("large_step", "count: 2, by: [model]", "representative: 1", &["thin_evidence"]),
@@ -101,6 +104,9 @@ fn each_rule_speaks_where_its_risk_is() {
         let mut changed = CAREFUL.replacen(from, to, 1);
         if rule == "freeze_past" {
             changed = changed.replacen("from: 2026-12-20", "from: 2026-11-01", 1);
+        }
+        if rule == "thin_rest" {
+            changed = changed.replacen("evidence_min: 2", "evidence_min: 1", 1);
         }
         if rule == "off_call_soak" {
             changed = changed.replacen("to: \"24:00\" }]\nlimits", "to: \"06:00\" }]\nlimits", 1);

@@ -6,6 +6,7 @@
 mod amendment;
 mod order;
 mod patch;
+mod patience;
 mod rollout;
 mod unusual;
 mod windows;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     patch::{describe_patch, headline},
+    patience::{deadline_words, offline_lines, retry_words},
     unusual::unusual,
     windows::{window_lines, window_words},
     words::{article, by_site, count, kinds, paragraph, platform_words, selection, sites, some},
@@ -123,10 +124,8 @@ fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
             n => format!("so at most {n} in hand at once"),
         };
         lines.push(format!("   {per_site}, {in_all}; each is watched for {} after its install", wave.soak));
-        let gate = gate_words(plan, index);
-        let mut chars = gate.chars();
-        let first = chars.next().map(|c| c.to_ascii_uppercase()).into_iter();
-        lines.push(format!("   {}.", first.chain(chars).collect::<String>()));
+        lines.extend(deadline_words(plan, index).map(|words| format!("   {}.", sentence(&words))));
+        lines.push(format!("   {}.", sentence(&gate_words(plan, index))));
         lines.extend(wave.gate.test.iter().flat_map(test_words).map(|line| format!("   {line}")));
     }
     lines
@@ -159,6 +158,13 @@ pub fn order_words(wave: &WavePlan) -> Option<String> {
     };
     let rules: Vec<String> = wave.order.iter().map(rule).collect();
     (!rules.is_empty()).then(|| format!("First {}", rules.join("; where that is the same, ")))
+}
+
+/// With a capital.
+fn sentence(words: &str) -> String {
+    let mut chars = words.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase()).into_iter();
+    first.chain(chars).collect()
 }
 
 /// A wave's gate in plain words: "then, if 100% of the tried devices succeeded (at least 2), and after a clinical approval, wave 2".
@@ -289,6 +295,8 @@ fn policies(plan: &Plan, members: &[Member]) -> Vec<String> {
         ),
     ];
     lines.splice(3..3, control);
+    lines.extend(retry_words(plan));
+    lines.extend(offline_lines(plan));
     lines
 }
 

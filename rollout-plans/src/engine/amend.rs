@@ -238,6 +238,7 @@ impl State {
         for d in 0..super::link::narrow(self.rollouts[r].deployments.len()) {
             self.unlink(r, d);
         }
+        self.forget_patience(r);
         // All sites are looked at again, which notes when their windows turn.
         for at in 0..super::link::narrow(self.rollouts[r].sites.len()) {
             self.set_turn(r, at, None);
@@ -261,6 +262,7 @@ impl State {
             self.after_change(out, r, w);
         }
         self.leave_out_anew(out, r);
+        self.refresh_deadline(r);
         let resume = |p: &Pending| matches!(p.order.command, Command::Resume { .. });
         self.drop_pending(out, r, resume, &format!("version {version} came into force in between"));
     }

@@ -78,6 +78,9 @@ pub(super) struct Note {
     /// The engine has given it up before its install began: it ends as failed, not as rolled back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) withdrawn: bool,
+    /// It was withdrawn since nobody waits for it any longer: it ends as skipped when its node confirms that nothing began.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) left_out: bool,
     /// Its redundancy group when it was offered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) group: Option<GroupId>,
@@ -167,6 +170,11 @@ impl Deployment {
 
     pub(super) fn is_withdrawn(&self) -> bool {
         self.note.as_ref().is_some_and(|n| n.withdrawn)
+    }
+
+    /// Given up since nobody waits for it any longer.
+    pub(super) fn is_left_out(&self) -> bool {
+        self.note.as_ref().is_some_and(|n| n.withdrawn && n.left_out)
     }
 
     /// What is wanted of the device. `active` says that the rollout has not ended.

@@ -109,6 +109,7 @@ impl State {
     pub(super) fn index_all(&mut self) {
         self.timers.clear();
         self.turns.clear();
+        self.patience.clear();
         self.by_id.clear();
         for (id, site) in &mut self.sites {
             if let Some(inventory) = self.estate.site(id) {

@@ -18,6 +18,7 @@
 //! | `regions` | limits per region: whose turn they allow |
 //! | `windows` | whose window is open, as far as the engine goes by that |
 //! | `silence` | silent sites, and what time alone changes |
+//! | `patience` | deadlines of waves, and how long silent sites are waited for |
 //! | `glance` | cheap looks, for whoever drives millions of events |
 //! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
 //! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
@@ -40,6 +41,7 @@ mod link;
 mod offers;
 mod orders;
 mod out;
+mod patience;
 mod pending;
 mod proofs;
 mod reason;
@@ -101,6 +103,9 @@ pub struct State {
     /// (when, rollout, site): when windows open or close where something could be offered.
     #[serde(skip)]
     turns: BTreeSet<(Timestamp, u32, u32)>,
+    /// (when, rollout, site): when the plan's patience with a silent site, or a wave's deadline, is over.
+    #[serde(skip)]
+    patience: BTreeSet<(Timestamp, u32, u32)>,
 }
 
 /// What a snapshot holds. Everything else follows from it.
@@ -142,6 +147,7 @@ impl Default for State {
             by_id: HashMap::new(),
             timers: BTreeSet::new(),
             turns: BTreeSet::new(),
+            patience: BTreeSet::new(),
         }
     }
 }
@@ -210,13 +216,22 @@ impl State {
             Event::Tick => self.tick(&mut out),
         }
         self.settle(&mut out);
+        // A wave that begins because of a tick may begin after its day.
+        while matches!(event, Event::Tick) && self.patience.first().is_some_and(|(at, _, _)| *at <= out.now) {
+            self.lose_patience(&mut out);
+            self.settle(&mut out);
+        }
         Ok(out.finish())
     }
 
     /// The earliest moment at which an [`Event::Tick`] would change something; `None` when only other events can.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        [&self.timers, &self.turns].into_iter().filter_map(|due| due.first()).map(|(at, _, _)| *at).min()
+        [&self.timers, &self.turns, &self.patience]
+            .into_iter()
+            .filter_map(|due| due.first())
+            .map(|(at, _, _)| *at)
+            .min()
     }
 
     /// The estate as reported.

@@ -1,7 +1,7 @@
 //! Offering: who is next, and what stands in the way. Also whose rollback is next, since both disrupt devices.
 
 use super::{RolloutState, State, WaitingOn, deployment::Back, link::narrow, out::Out};
-use crate::model::{DeploymentState, GroupId, SiteId, Timestamp};
+use crate::model::{DeploymentState, GroupId, SiteId, Timestamp, moment_words};
 
 impl State {
     /// Looks again at sites where something has changed: first rollbacks, then which device could be offered next.
@@ -81,6 +81,10 @@ impl State {
         let wave = record.current?;
         let site_id = &record.sites[at as usize];
         let site = self.sites.get(site_id);
+        if let Some(by) = self.too_late(r) {
+            let name = record.document.waves[usize::from(wave)].name.clone();
+            return Some(WaitingOn::Deadline { wave: name, by: moment_words(by) });
+        }
         if !site.is_some_and(super::site::Site::answers) {
             return Some(WaitingOn::SilentSites { sites: vec![site_id.clone()] });
         }
@@ -128,6 +132,8 @@ impl State {
                 let (next, turn) = self.next_offer(r, at);
                 self.set_turn(r, at, turn);
                 self.rollouts[r].set_ready(at, next);
+                let patience = self.patience_with(r, at);
+                self.set_patience(r, at, patience);
             }
         }
     }
@@ -135,6 +141,7 @@ impl State {
     /// Recomputes it for all sites of the current wave: after a start, a resume, a stop, or loading.
     pub(super) fn refresh_wave(&mut self, r: usize) {
         self.rollouts[r].refresh_regions();
+        self.refresh_deadline(r);
         let record = &self.rollouts[r];
         let Some(wave) = record.current else { return };
         let sites: Vec<SiteId> =

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wardround_signing::Role;
 
+use super::RolloutState;
 use crate::model::{GroupId, SiteId, Timestamp, WaveName};
 
 /// A reason with its times.
@@ -136,6 +137,23 @@ pub enum WaitingOn {
         /// What stands in the way now.
         reason: String,
     },
+    /// Nobody: the deadline of the wave is over, and what has not begun is left out.
+    Deadline {
+        /// The wave.
+        wave: WaveName,
+        /// The moment, in words.
+        by: String,
+    },
+    /// A node that was asked to begin nothing, or to take back what had not begun, and has not said yet that nothing is there.
+    Confirmation {
+        /// Its site.
+        site: SiteId,
+    },
+    /// Nobody: the rollout has ended or is taken back, and nothing more begins in it.
+    Ended {
+        /// What has become of the rollout.
+        state: RolloutState,
+    },
     /// The node said "not now".
     Device {
         /// The node's words.
@@ -167,6 +185,9 @@ impl WaitingOn {
             Self::Region { .. } => "region",
             Self::RedundancyGroup { .. } => "redundancy_group",
             Self::Window { .. } => "window",
+            Self::Deadline { .. } => "deadline",
+            Self::Confirmation { .. } => "confirmation",
+            Self::Ended { .. } => "ended",
             Self::Device { .. } => "device",
         }
     }
@@ -263,6 +284,19 @@ impl fmt::Display for WaitingOn {
                 write!(f, "site {site}: no window opens that is long enough: {reason}")
             }
             Self::Window { site, opens, reason } => write!(f, "site {site}: window opens at {opens}: {reason}"),
+            Self::Deadline { wave, by } => {
+                write!(f, "the deadline of wave {wave}, {by}, is over: what has not begun is left out")
+            }
+            Self::Confirmation { site } => {
+                write!(f, "the node of {site} must confirm that nothing of the patch is on the device")
+            }
+            Self::Ended { state } => {
+                let state = match state {
+                    RolloutState::RollingBack => "is being taken back".to_owned(),
+                    state => format!("is {}", state.word().replace('_', " ")),
+                };
+                write!(f, "nothing more begins: the rollout {state}; what is left wants another one")
+            }
             Self::Device { reason } => write!(f, "the device must become free{}", because(reason)),
         }
     }

@@ -53,6 +53,9 @@ pub(super) struct Record {
     pub(super) current: Option<u16>,
     /// Clinical systems that were blamed on this rollout.
     pub(super) blamed: BTreeSet<SystemId>,
+    /// Sites (by position) of whose present silence a person has heard.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) silent_told: BTreeSet<u32>,
     /// Reports that take others back.
     #[serde(default, skip_serializing_if = "Failed::is_empty")]
     pub(super) failed: Failed,
@@ -119,6 +122,12 @@ pub(super) struct Wave {
     pub(super) short_since: Option<Timestamp>,
     /// When the last deployment of it began to soak.
     pub(super) soak_began: Option<Timestamp>,
+    /// When it began; absent in snapshots of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) began: Option<Timestamp>,
+    /// Its deadline is over, and what that means was done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) late_told: bool,
     /// For the beginning of this wave.
     pub(super) approvals: Approvals,
     /// The nodes that the document pins for it, in the order of their sites.
@@ -141,6 +150,8 @@ pub(super) struct Index {
     /// The first site of each region that could take its next device but for the total limits, as (device, site): lowest
     /// member first.
     pub(super) ready: BTreeSet<(u32, u32)>,
+    /// Its entry in the state's ends of patience: the deadline of the wave under way.
+    pub(super) deadline: Option<Timestamp>,
 }
 
 /// One site's deployments (by position).
@@ -156,6 +167,8 @@ pub(super) struct Place {
     pub(super) ready: Option<u32>,
     /// Its entry in the state's turns of windows.
     pub(super) turn: Option<Timestamp>,
+    /// Its entry in the state's ends of patience.
+    pub(super) patience: Option<Timestamp>,
 }
 
 /// One wave's deployments.
@@ -246,6 +259,8 @@ impl Record {
             control: None,
             short_since: None,
             soak_began: None,
+            began: None,
+            late_told: false,
             approvals: Approvals::default(),
             reporters: Vec::new(),
             proofs: Vec::new(),
@@ -269,6 +284,7 @@ impl Record {
             waves: document.waves.iter().map(|_| wave()).collect(),
             current: None,
             blamed: BTreeSet::new(),
+            silent_told: BTreeSet::new(),
             failed: Failed::default(),
             sites: Vec::new(),
             variants: Vec::new(),

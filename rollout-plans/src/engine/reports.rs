@@ -17,6 +17,18 @@ const SOAK_TOLERANCE: DurationMs = DurationMs::from_secs(5);
 
 /// What a node calls it when it waits for a maintenance window or the end of a freeze.
 const WINDOW_CLOSED: &str = "window_closed";
+/// What a node calls it when it was asked to begin nothing, and nothing had begun.
+const WITHDRAWN: &str = "withdrawn";
+
+/// What a report's machine word changes about its move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Plain,
+    /// It waits for a window.
+    Shut,
+    /// Nothing had begun, and nothing will.
+    Withdrawn,
+}
 
 impl State {
     pub(super) fn check_report(&self, site: &SiteId, seq: u64, key: Option<&KeyId>) -> Result<(), Refusal> {
@@ -141,8 +153,12 @@ impl State {
         if let Some(envelope) = envelope {
             self.rollouts[r].keep_proof(d, *to, evidence, envelope);
         }
-        let shut = *to == DeploymentState::Deferred && code == WINDOW_CLOSED;
-        self.take_move(out, r, d, step, *to, shut, &why, evidence);
+        let said = match to {
+            DeploymentState::Deferred if code == WINDOW_CLOSED => Said::Shut,
+            DeploymentState::Failed if code == WITHDRAWN => Said::Withdrawn,
+            _ => Said::Plain,
+        };
+        self.take_move(out, r, d, step, *to, said, &why, evidence);
         if let Some(envelope) = envelope {
             self.keep_failure(out, r, d, body, envelope);
         }
@@ -157,11 +173,12 @@ impl State {
         d: u32,
         step: Move,
         to: DeploymentState,
-        shut: bool,
+        said: Said,
         why: &str,
         seen: &Evidence,
     ) {
         let now = out.now;
+        let shut = said == Said::Shut;
         let plan = &self.rollouts[r].document.plan;
         let soaked = |at: &super::deployment::Deployment| {
             let known = at.note.as_ref().is_some_and(|n| n.soaking_since.is_some());
@@ -199,6 +216,8 @@ impl State {
                 {
                     DeploymentState::Failed
                 }
+                // Nobody waits for it any longer, and its node has begun nothing.
+                (Move::Fail, _) if said == Said::Withdrawn && at.is_left_out() => DeploymentState::Skipped,
                 _ => to,
             };
             // The node was faster than the word that the device is wanted back; it will read it now.
@@ -218,7 +237,9 @@ impl State {
             }
             // It ends because it was given up or taken back before its install began: that is the reason, not the node's
             // obedience.
-            let given_up = told && target == DeploymentState::Failed && was != DeploymentState::RollingBack;
+            let given_up = told
+                && (target == DeploymentState::Failed && was != DeploymentState::RollingBack
+                    || target == DeploymentState::Skipped && at.is_left_out());
             at.move_to(target, now);
             if target == DeploymentState::RollingBack {
                 at.back = Back::Told;

@@ -30,6 +30,7 @@ impl State {
     pub(super) fn site_silent(&mut self, out: &mut Out, site: &SiteId) {
         if let Some(known) = self.sites.get_mut(site) {
             known.silent = true;
+            known.silent_since.get_or_insert(out.now);
         }
         out.dirty.insert(site.clone());
         let mut last = None;
@@ -57,7 +58,9 @@ impl State {
     pub(super) fn site_heard(&mut self, out: &mut Out, site: &SiteId) {
         if let Some(known) = self.sites.get_mut(site) {
             known.silent = false;
+            known.silent_since = None;
         }
+        self.forget_silence(site);
         out.dirty.insert(site.clone());
         for (r, d) in self.in_hand_at(site) {
             let deployment = self.deployment(r, d);
@@ -103,6 +106,7 @@ impl State {
         {
             self.due(out, r as usize, d, at);
         }
+        self.lose_patience(out);
     }
 
     /// One timer is due. Each way through changes the deployment so that this timer is gone.

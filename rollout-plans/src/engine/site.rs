@@ -22,6 +22,9 @@ pub(super) struct Site {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     retired: BTreeMap<KeyId, u64>,
     pub(super) silent: bool,
+    /// Since when; absent in snapshots of before this was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) silent_since: Option<Timestamp>,
     /// Declared clinical systems that are healthy by their node's last word, since when.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) healthy: BTreeMap<SystemId, Timestamp>,
@@ -43,6 +46,7 @@ impl Site {
     /// A node has enrolled. The same key again keeps its sequence.
     pub(super) fn enrol(&mut self, key: &KeyId) {
         self.silent = false;
+        self.silent_since = None;
         if self.node_key.as_ref() == Some(key) {
             return;
         }

@@ -36,7 +36,7 @@ impl State {
             WaveState::Pending | WaveState::AwaitingApproval | WaveState::Running | WaveState::Soaking
                 if record.state.is_ended() || record.state == RolloutState::RollingBack =>
             {
-                None
+                waiting(self.left_over(r, w), record.since)
             }
             WaveState::Pending if self.held_back(r, w).is_some() => {
                 self.held_back(r, w).map(|(on, since)| Waiting { on, since, until: None })
@@ -55,7 +55,7 @@ impl State {
             WaveState::Running | WaveState::Soaking => self.under_way_waiting(r, w),
             // The last wave has passed, and a rollout that stands does not complete.
             WaveState::Passed if usize::from(w) + 1 == record.waves.len() => match self.standing(r) {
-                Some(on) => waiting(on, record.since),
+                Some(on) => waiting(on, record.since.max(wave.since)),
                 None if record.state.is_ended() => None,
                 None => record.hold_waiting(w).map(|(on, since)| Waiting { on, since, until: None }),
             },
@@ -74,6 +74,18 @@ impl State {
                 }
                 waiting(WaitingOn::Rollbacks { open: index.wanting.max(index.counts.in_hand()) }, wave.since)
             }
+        }
+    }
+
+    /// What goes on in a wave that had not been decided when its rollout ended, or was to be taken back.
+    fn left_over(&self, r: usize, w: u16) -> WaitingOn {
+        let record = &self.rollouts[r];
+        let counts = &record.index.waves[usize::from(w)].counts;
+        let (hand, unknown) = (counts.in_hand(), counts.of(DeploymentState::Unknown));
+        match hand {
+            0 => WaitingOn::Ended { state: record.state },
+            _ if unknown == hand => WaitingOn::SilentSites { sites: self.silent_sites(r, w) },
+            open => WaitingOn::Deployments { open },
         }
     }
 
@@ -146,11 +158,10 @@ impl State {
         }
         let open = counts.open();
         if counts.of(Unknown) > 0 && counts.of(Unknown) + counts.of(Soaking) == counts.in_hand() {
-            return Some(Waiting {
-                on: WaitingOn::SilentSites { sites: self.silent_sites(r, w) },
-                since: wave.since,
-                until: None,
-            });
+            let sites = self.silent_sites(r, w);
+            let at = sites.iter().filter_map(|site| record.index.by_site.get(site));
+            let since = at.filter_map(|at| self.silent_since(r, *at, w)).min().unwrap_or(wave.since);
+            return Some(Waiting { on: WaitingOn::SilentSites { sites }, since, until: None });
         }
         if counts.of(Soaking) > 0 && counts.of(Soaking) == counts.in_hand() {
             let began = wave.soak_began.unwrap_or(wave.since);
@@ -182,7 +193,14 @@ impl State {
         let at = self.deployment(r, d).site;
         let waiting = |on| Waiting { on, since, until: None };
         let window = || self.window_waiting(r, d, since);
-        (self.site_barred(r, at).map(waiting).or_else(window))
+        let site = |on| match on {
+            WaitingOn::SilentSites { .. } => {
+                let silent = self.silent_since(r, at, self.deployment(r, d).wave);
+                Waiting { on, since: silent.unwrap_or(since), until: self.left_out_at(r, at) }
+            }
+            on => waiting(on),
+        };
+        (self.site_barred(r, at).map(site).or_else(window))
             .or_else(|| self.device_barred(r, d).map(waiting))
             .or_else(|| self.region_barred(r, at).or_else(|| self.total_limit(r)).map(waiting))
     }
@@ -198,24 +216,25 @@ impl State {
             return waiting(if deployment.state == DeploymentState::Unknown { silent() } else { barred }, None);
         }
         let not_begun = deployment.state.is_in_hand() && !deployment.state.may_be_installed();
-        if deployment.back == Back::Told && not_begun {
+        if deployment.back == Back::Told && not_begun && deployment.state != DeploymentState::Unknown {
             // Its node must confirm that nothing is left on the device.
-            return waiting(WaitingOn::Rollbacks { open: 1 }, None);
+            let site = record.sites[deployment.site as usize].clone();
+            return waiting(WaitingOn::Confirmation { site }, None);
         }
         match deployment.state {
             DeploymentState::Pending => {
                 let wave = &record.waves[usize::from(deployment.wave)];
-                if record.state.is_ended() || record.state == RolloutState::RollingBack || wave.state.is_lost() {
-                    return None;
+                if record.state.is_ended() || record.state == RolloutState::RollingBack {
+                    return waiting(WaitingOn::Ended { state: record.state }, None).map(|w| later(w, record.since));
                 }
                 if !wave.state.is_under_way() || self.standing(r).is_some() {
                     return self.wave_waiting(r, deployment.wave);
                 }
-                self.pending_waiting(r, d, deployment.since)
+                self.pending_waiting(r, d, deployment.since.max(record.began(deployment.wave)))
             }
             DeploymentState::Deferred => {
                 if let Some(on) = self.standing(r) {
-                    return waiting(on, None);
+                    return waiting(on, None).map(|w| later(w, record.since));
                 }
                 if let Some(since) = deployment.note.as_ref().and_then(|n| n.shut_since)
                     && let Some(waiting) = self.window_waiting(r, d, since)
@@ -240,9 +259,14 @@ impl State {
             | DeploymentState::Preflight
                 if deployment.back == Back::No =>
             {
-                waiting(self.standing(r)?, None)
+                waiting(self.standing(r)?, None).map(|w| later(w, record.since))
             }
             _ => None,
         }
     }
+}
+
+/// Not since before `since`: what it waits for is newer than the state that it is in.
+fn later(waiting: Waiting, since: Timestamp) -> Waiting {
+    Waiting { since: waiting.since.max(since), ..waiting }
 }

@@ -232,6 +232,7 @@ impl State {
     pub(super) fn start_wave(&mut self, out: &mut Out, r: usize, w: u16) {
         let record = &mut self.rollouts[r];
         record.current = Some(w);
+        record.waves[usize::from(w)].began = Some(out.now);
         if let Some(before) = w.checked_sub(1) {
             record.settle_proofs(before);
         }

@@ -35,6 +35,7 @@ pub fn lint_plan(plan: &Plan) -> Vec<String> {
         ("limits.per_region".to_owned(), plan.limits.per_region, LIMIT_MAX),
         ("limits.total".to_owned(), plan.limits.total, LIMIT_MAX),
     ];
+    durations.extend(super::patience::durations(plan));
     for (index, wave) in plan.waves.iter().enumerate() {
         let at = |field: &str| format!("waves[{index}].{field}");
         durations.push((at("soak"), wave.soak, NONE, QUARTER));
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
     use crate::{
         language::parse_plan,
-        model::{Axis, Freeze, GateTest, Window},
+        model::{Axis, Deadline, Freeze, GateTest, Late, Offline, Window},
     };
 
     type Change = fn(&mut Plan);
@@ -113,6 +114,18 @@ mod tests {
             ("waves[0].gate.evidence_min", |p| p.waves[0].gate.evidence_min = 0),
             ("timing.install_timeout", |p| p.timing.install_timeout = DurationMs(0)),
             ("health.grace", |p| p.health.grace = DurationMs(u64::MAX)),
+            ("timing.retries", |p| p.timing.retries = 11),
+            ("timing.retry_max", |p| p.timing.retry_max = DurationMs(0)),
+            ("deadline", |p| {
+                p.deadline = Some(Deadline { by: None, after: None, then: Late::LeaveOut });
+            }),
+            ("waves[1].deadline.after", |p| {
+                p.waves[1].deadline = Some(Deadline { by: None, after: Some(DurationMs(0)), then: Late::Alarm });
+            }),
+            ("waves[0].offline", |p| p.waves[0].offline = Some(Offline::default())),
+            ("offline.leave_out_after", |p| {
+                p.offline = Some(Offline { alarm_after: None, leave_out_after: Some(DurationMs(1)) });
+            }),
             ("windows[0].to", |p| {
                 let at = "22:00".parse().unwrap();
                 p.windows = vec![Window { days: Vec::new(), from: at, to: at }];

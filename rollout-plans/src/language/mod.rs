@@ -8,6 +8,7 @@ mod distance;
 mod lint;
 mod on_call;
 mod order;
+mod patience;
 mod plan;
 pub(crate) mod reader;
 mod rule;

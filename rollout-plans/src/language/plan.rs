@@ -5,13 +5,14 @@ use wardround_signing::Role;
 use super::{
     accept::accept,
     order::order,
+    patience::{deadline, offline, timing},
     reader::Reader,
     selector::{ELIGIBLE_FIELDS, SELECTOR_FIELDS, selector},
     tree::Node,
     windows::{freezes, windows},
 };
 use crate::model::{
-    ControlPolicy, DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, Timing, WavePlan,
+    ControlPolicy, DurationMs, Gate, GateTest, HealthPolicy, Limits, Plan, RollbackPolicy, Scope, WavePlan,
 };
 
 /// Longest name of a plan, bytes.
@@ -43,6 +44,8 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         "health",
         "rollback",
         "timing",
+        "deadline",
+        "offline",
         "waves",
     ];
     let fields = reader.fields(root, "", &known)?;
@@ -60,6 +63,8 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
     let health = reader.optional(&fields, "health", |r, n, p| r.unless_problems(|r| health(r, n, p)));
     let rollback = reader.optional(&fields, "rollback", rollback);
     let timing = reader.optional(&fields, "timing", |r, n, p| r.unless_problems(|r| timing(r, n, p)));
+    let deadline = reader.optional(&fields, "deadline", deadline);
+    let offline = reader.optional(&fields, "offline", offline);
     let waves = reader.required(&fields, "waves", "[ … ]", |r, n, p| r.list(n, p, wave));
     Some(Plan {
         name: name?,
@@ -75,11 +80,14 @@ pub(super) fn plan(reader: &mut Reader, root: &Node) -> Option<Plan> {
         health: health.unwrap_or_default(),
         rollback: rollback.unwrap_or_default(),
         timing: timing.unwrap_or_default(),
+        deadline,
+        offline,
     })
 }
 
 fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
-    let fields = reader.fields(node, path, &["name", "select", "order", "windows", "limits", "soak", "gate"])?;
+    let known = ["name", "select", "order", "windows", "limits", "soak", "gate", "deadline", "offline"];
+    let fields = reader.fields(node, path, &known)?;
     let name = reader.required(&fields, "name", "canary", |r, n, p| {
         r.parsed(n, p, "a short word in small letters, such as canary, pilot or full")
     });
@@ -91,6 +99,8 @@ fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
     let limits = reader.optional(&fields, "limits", limits);
     let soak = reader.required(&fields, "soak", "8h", |r, n, p| r.duration(n, p, NONE, QUARTER));
     let gate = reader.optional(&fields, "gate", gate);
+    let deadline = reader.optional(&fields, "deadline", deadline);
+    let offline = reader.optional(&fields, "offline", offline);
     Some(WavePlan {
         name: name?,
         select: select?,
@@ -99,6 +109,8 @@ fn wave(reader: &mut Reader, node: &Node, path: &str) -> Option<WavePlan> {
         limits: limits.unwrap_or_default(),
         soak: soak?,
         gate: gate.unwrap_or_default(),
+        deadline,
+        offline,
     })
 }
 
@@ -138,22 +150,6 @@ fn rollback(reader: &mut Reader, node: &Node, path: &str) -> Option<RollbackPoli
     let fields = reader.fields(node, path, &["scope"])?;
     let scope = reader.optional(&fields, "scope", |r, n, p| r.word(n, p, &words));
     Some(RollbackPolicy { scope: scope.unwrap_or_default() })
-}
-
-fn timing(reader: &mut Reader, node: &Node, path: &str) -> Option<Timing> {
-    let known = ["install_timeout", "reboot_timeout", "unknown_after", "defer_max", "retry_after"];
-    let fields = reader.fields(node, path, &known)?;
-    let default = Timing::default();
-    let mut wait = |name: &str, default: DurationMs| {
-        reader.optional(&fields, name, |r, n, p| r.duration(n, p, SECOND, QUARTER)).unwrap_or(default)
-    };
-    Some(Timing {
-        install_timeout: wait("install_timeout", default.install_timeout),
-        reboot_timeout: wait("reboot_timeout", default.reboot_timeout),
-        unknown_after: wait("unknown_after", default.unknown_after),
-        defer_max: wait("defer_max", default.defer_max),
-        retry_after: wait("retry_after", default.retry_after),
-    })
 }
 
 fn gate(reader: &mut Reader, node: &Node, path: &str) -> Option<Gate> {

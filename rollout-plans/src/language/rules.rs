@@ -40,10 +40,7 @@ pub(super) fn check(reader: &mut Reader, plan: &Plan) {
     }
     super::windows::check(reader, plan);
     super::accept::check(reader, plan);
-    if plan.timing.retry_after > plan.timing.defer_max {
-        let message = format!("{} is longer than defer_max, {}", plan.timing.retry_after, plan.timing.defer_max);
-        reader.problem_at("timing.retry_after", message, "a deferred device would never be tried again");
-    }
+    super::patience::check(reader, plan);
 }
 
 /// A test whose shares contradict each other says nothing.

@@ -11,8 +11,8 @@ use super::{
     plan::{LIMIT_MAX, NAME_BYTES_MAX, TEXT_BYTES_MAX},
 };
 use crate::model::{
-    ACCEPT_REASON_BYTES_MAX, ACCEPTED_MAX, Axis, COMBINATIONS_MAX, Day, FREEZE_REASON_BYTES_MAX, FREEZES_MAX,
-    PRECEDENCE_VALUES_MAX, PRECEDENCES_MAX, PrecedenceBy, REPRESENTATIVE_MAX, WAVES_MAX, WINDOWS_MAX,
+    ACCEPT_REASON_BYTES_MAX, ACCEPTED_MAX, Axis, COMBINATIONS_MAX, Day, Deadline, FREEZE_REASON_BYTES_MAX, FREEZES_MAX,
+    PRECEDENCE_VALUES_MAX, PRECEDENCES_MAX, PrecedenceBy, REPRESENTATIVE_MAX, Retries, WAVES_MAX, WINDOWS_MAX,
 };
 use wardround_signing::Role;
 
@@ -153,12 +153,26 @@ fn plan() -> Value {
                     )],
                 ),
             ),
+            ("deadline", deadline("By when a wave must have begun with all its devices; for waves that do not say.")),
+            ("offline", offline("What becomes of devices whose site does not answer; for waves that do not say.")),
             (
                 "timing",
                 group(
                     "Waits and retries.",
                     &[],
                     &[
+                        (
+                            "retries",
+                            told(
+                                number(0, Retries::MOST),
+                                "How often a node tries an install again that failed and changed nothing; 0 if absent.",
+                            ),
+                        ),
+                        (
+                            "retry",
+                            told(duration(), "Before the first of these tries, then twice as long; 1m if absent."),
+                        ),
+                        ("retry_max", told(duration(), "Longest wait before one of them; 30m if absent.")),
                         (
                             "install_timeout",
                             told(duration(), "How long one install or uninstall may run; 30m if absent."),
@@ -193,8 +207,39 @@ fn wave() -> Value {
             ("windows", windows("Narrower than those of the plan.")),
             ("limits", limits("For this wave, beside those of the plan.")),
             ("gate", gate()),
+            ("deadline", deadline("By when it must have begun with all its devices.")),
+            ("offline", offline("What becomes of devices whose site does not answer.")),
         ],
     )
+}
+
+fn deadline(about: &str) -> Value {
+    let moment = matching("2[01][0-9]{2}-[0-9]{2}-[0-9]{2}([Tt ][0-9:.]+([Zz]|[+-][0-9]{2}:[0-9]{2}))?");
+    let then = word(Deadline::WORDS.iter().map(|(word, _)| *word));
+    let mut schema = group(
+        about,
+        &[],
+        &[
+            ("by", told(moment, "A day, which is over when it is over in UTC, or a time with its offset.")),
+            ("after", told(duration(), "So long after the wave began.")),
+            ("then", told(then, "What becomes of what has not begun: an alarm, or it is left out; alarm if absent.")),
+        ],
+    );
+    schema["oneOf"] = json!([{ "required": ["by"] }, { "required": ["after"] }]);
+    schema
+}
+
+fn offline(about: &str) -> Value {
+    let mut schema = group(
+        about,
+        &[],
+        &[
+            ("alarm_after", told(duration(), "A person hears of a site that is silent for so long.")),
+            ("leave_out_after", told(duration(), "Devices there that have not begun are left out.")),
+        ],
+    );
+    schema["minProperties"] = json!(1);
+    schema
 }
 
 fn criteria() -> Vec<(&'static str, Value)> {
@@ -399,7 +444,9 @@ limits: {}
 health: { control: {} }
 rollback: {}
 timing: {}
-waves: [{ name: a, select: { remaining: true }, order: [{ by: hash }], windows: [{ from: \"20:00\", to: \"05:00\" }], limits: {}, soak: 8h, gate: { test: {} } }]
+deadline: { after: 3d }
+offline: { leave_out_after: 3d }
+waves: [{ name: a, select: { remaining: true }, order: [{ by: hash }], windows: [{ from: \"20:00\", to: \"05:00\" }], limits: {}, soak: 8h, gate: { test: {} }, deadline: { by: 2026-12-19 }, offline: { alarm_after: 2h } }]
 ";
 
     /// Path of each group, with its fields and those that must be there.

@@ -3,8 +3,9 @@
 use super::{
     Finding, Needs, ParsedPlan, Rule, accept,
     on_call::{Alone, alone},
+    patience,
 };
-use crate::model::{CalendarDate, DurationMs, Plan, Scope, Timestamp, WaveName};
+use crate::model::{CalendarDate, DurationMs, Plan, Scope, Timestamp, WaveName, moment_words};
 
 /// A working day: what a hospital needs to have used a system in earnest.
 const WORKING_DAY: DurationMs = DurationMs::from_secs(8 * 60 * 60);
@@ -12,6 +13,8 @@ const WORKING_DAY: DurationMs = DurationMs::from_secs(8 * 60 * 60);
 const CANARY_SHARE_MAX: u32 = 1_000;
 /// A gate that lets more than a tenth fail is lenient, basis points.
 const SUCCESS_MIN: u32 = 9_000;
+/// More tries than this after a failure hide what is wrong.
+const RETRIES_MANY: u32 = 3;
 
 /// Gathers findings, each at its place in the plan.
 struct Lint<'p> {
@@ -51,6 +54,15 @@ pub(super) fn of_day(parsed: &ParsedPlan, now: Timestamp) -> Vec<Finding> {
         let hint = "remove it, or put in the next one";
         lint.add(Rule::FreezePast, None, &format!("freezes[{index}]"), message, hint);
     }
+    let own = parsed.plan.waves.iter().enumerate();
+    let own = own.map(|(index, wave)| (Some(&wave.name), format!("waves[{index}].deadline"), wave.deadline));
+    let whole = std::iter::once((None, "deadline".to_owned(), parsed.plan.deadline));
+    for (wave, field, by) in whole.chain(own).filter_map(|(wave, field, d)| Some((wave, field, d?.by?))) {
+        if by <= now {
+            let message = format!("the deadline {} is over", moment_words(by));
+            lint.add(Rule::DeadlinePast, wave, &field, message, "put in a later one, or remove it");
+        }
+    }
     accept::settle(parsed, lint.findings, Needs::Clock)
 }
 
@@ -83,6 +95,11 @@ fn whole(lint: &mut Lint<'_>, plan: &Plan) {
         let message = format!("installs of wave {} may begin at any hour", wave.name);
         let hint = "name the hours in which a disturbed device harms least: `windows`";
         lint.add(Rule::NoWindows, None, "windows", message, hint);
+    }
+    if plan.timing.retries > RETRIES_MANY {
+        let message = format!("a failed install is tried again up to {} times", plan.timing.retries);
+        let hint = "what fails so often does not fail by chance, and each try troubles the device";
+        lint.add(Rule::ManyRetries, None, "timing.retries", message, hint);
     }
     if plan.on_call.is_empty() {
         let hint = "write `on_call`, as windows are written, and installs outside of these hours are pointed out";
@@ -120,6 +137,11 @@ fn soak(lint: &mut Lint<'_>, plan: &Plan, index: usize) {
 fn gate(lint: &mut Lint<'_>, plan: &Plan, index: usize) {
     let wave = &plan.waves[index];
     let Some(next) = plan.waves.get(index + 1) else { return };
+    if wave.gate.evidence_min <= 1 && patience::leaves_out(plan, index) {
+        let message = format!("devices of wave {} may be left out, and one success is enough for its gate", wave.name);
+        let hint = "name in gate.evidence_min how many must have succeeded, whoever is left out";
+        lint.add(Rule::ThinRest, Some(&wave.name), &format!("waves[{index}].gate"), message, hint);
+    }
     if wave.gate.approvals.is_empty() {
         let hint = "add `approvals: [clinical]` to this gate if a person should look first";
         let message = format!("wave {} begins without anybody's approval", next.name);

@@ -11,6 +11,7 @@ mod gate;
 mod id;
 mod order;
 mod patch;
+mod patience;
 mod plan;
 mod platform;
 mod precedence;
@@ -40,6 +41,7 @@ pub use order::{
 pub use patch::{
     CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, RebootNeed, Severity, Variant,
 };
+pub use patience::{Deadline, Late, Offline, Retries, moment, moment_words};
 pub use plan::{
     ControlPolicy, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan,
 };

@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Acceptance, DurationMs, Freeze, Gate, PatchId, Precedence, Selector, WaveName, Window};
+use super::{
+    Acceptance, Deadline, DurationMs, Freeze, Gate, Offline, PatchId, Precedence, Retries, Selector, WaveName, Window,
+};
 
 /// Most waves of a plan: a person must be able to follow them.
 pub const WAVES_MAX: usize = 50;
@@ -51,9 +53,27 @@ pub struct Plan {
     /// Waits and retries.
     #[serde(default)]
     pub timing: Timing,
+    /// By when a wave must have begun with all its devices, for waves that do not say so themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// What becomes of devices whose site does not answer, for waves that do not say so themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<Offline>,
 }
 
 impl Plan {
+    /// The deadline of a wave: its own, or else the plan's.
+    #[must_use]
+    pub fn deadline_of(&self, wave: &WavePlan) -> Option<Deadline> {
+        wave.deadline.or(self.deadline)
+    }
+
+    /// What a wave says of silent sites, or else the plan.
+    #[must_use]
+    pub fn offline_of(&self, wave: &WavePlan) -> Option<Offline> {
+        wave.offline.or(self.offline)
+    }
+
     /// Most devices in hand at one site. A plan that names no limit means one: a site without a limit would lose all its
     /// devices to one bad patch at once. Controller, node and description must agree on this.
     #[must_use]
@@ -84,6 +104,12 @@ pub struct WavePlan {
     /// What must hold before the next wave.
     #[serde(default)]
     pub gate: Gate,
+    /// By when it must have begun with all its devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// What becomes of devices whose site does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline: Option<Offline>,
 }
 
 /// A share in basis points (1/100 of a percent), 0 to 10 000, so that no floating point enters a signed document.
@@ -258,6 +284,20 @@ pub struct Timing {
     /// Between two tries of a deferred device.
     #[serde(default = "Timing::default_retry")]
     pub retry_after: DurationMs,
+    /// How often a node tries a failed install again by itself; see [`Timing::again`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// Before the first of these tries; the wait doubles with each.
+    #[serde(default = "Retries::default_first", skip_serializing_if = "Retries::is_default_first")]
+    pub retry: DurationMs,
+    /// Longest wait before one of them.
+    #[serde(default = "Retries::default_longest", skip_serializing_if = "Retries::is_default_longest")]
+    pub retry_max: DurationMs,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands out a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 impl Timing {
@@ -265,6 +305,12 @@ impl Timing {
     #[must_use]
     pub fn room(&self) -> DurationMs {
         DurationMs(self.install_timeout.0.saturating_add(self.reboot_timeout.0))
+    }
+
+    /// Which failed installs a node tries again.
+    #[must_use]
+    pub fn again(&self) -> Retries {
+        Retries { most: self.retries, first: self.retry, longest: self.retry_max }
     }
 
     fn default_install() -> DurationMs {
@@ -292,6 +338,9 @@ impl Default for Timing {
             unknown_after: Self::default_unknown(),
             defer_max: Self::default_defer(),
             retry_after: Self::default_retry(),
+            retries: 0,
+            retry: Retries::default_first(),
+            retry_max: Retries::default_longest(),
         }
     }
 }

@@ -77,6 +77,9 @@ impl Watch {
             self.s2_order_of_waves(state, documents, &present, key);
             let plan = &documents[&key.0].plan;
             assert!(super::may_begin(plan, now), "{} was offered outside its windows, at {}", key.1, now.0);
+            let wave = plan.waves.iter().find(|w| w.name == present[key].wave).unwrap();
+            let late = plan.deadline_of(wave).filter(|d| d.then == Late::LeaveOut).and_then(|d| d.by);
+            assert!(late.is_none_or(|by| now < by), "{} was offered after its deadline, at {}", key.1, now.0);
         }
         for key in &offered {
             self.regions.insert(key.clone(), region_of(state, &key.1));
@@ -89,7 +92,7 @@ impl Watch {
         self.s9_no_way_back(event, &present);
         self.soaks(documents, &present, now);
         self.directives(state, documents, nodes, effects);
-        views(state, &present);
+        views(state, &present, nodes, now);
         self.gates_pass_on_ends(state);
         self.watchers_are_woken(state, effects);
         self.rollouts = state.rollouts().into_iter().map(|id| (id.clone(), state.rollout(&id).unwrap())).collect();
@@ -455,31 +458,48 @@ fn s4_groups(state: &State, present: &BTreeMap<Key, DeploymentView>, of: Option<
     }
 }
 
-/// Views count right, and what does not move says why.
-fn views(state: &State, present: &BTreeMap<Key, DeploymentView>) {
+/// Views count right, and what does not move says why, since when, and what would move it.
+fn views(state: &State, present: &BTreeMap<Key, DeploymentView>, nodes: &BTreeMap<SiteId, Node>, now: Timestamp) {
     for id in state.rollouts() {
         let view = state.rollout(&id).unwrap();
+        let sound = |waiting: &Waiting| {
+            waiting.since <= now && waiting.since >= view.created_at && !waiting.on.to_string().is_empty()
+        };
         for wave in &view.waves {
             let mut counts: BTreeMap<DeploymentState, u64> = BTreeMap::new();
             for (_, deployment) in present.iter().filter(|((r, _), v)| *r == id && v.wave == wave.name) {
                 *counts.entry(deployment.state).or_default() += 1;
             }
             assert_eq!(counts, wave.deployments, "counts of {id} {}", wave.name);
-            let settled = view.state.is_ended() || view.state == RolloutState::RollingBack;
-            assert!(settled || wave.state == WaveState::Passed || wave.waiting.is_some(), "{wave:?} gives no reason");
+            // Decided, and nothing goes on in it any more.
+            let ended = view.state.is_ended() && matches!(wave.state, WaveState::Failed | WaveState::RolledBack);
+            let settled = wave.state == WaveState::Passed || ended;
+            assert!(settled || wave.waiting.is_some(), "{wave:?} of {:?} gives no reason", view.state);
+            assert!(wave.waiting.iter().all(sound), "{:?} of {wave:?} at {now:?}", wave.waiting);
         }
         for ((_, device), deployment) in present.iter().filter(|((r, _), _)| *r == id) {
-            use DeploymentState::{Deferred, Pending, RollbackFailed, Soaking, Unknown};
-            let wave = view.waves.iter().find(|w| w.name == deployment.wave).unwrap();
-            let lost = matches!(wave.state, WaveState::Failed | WaveState::RollingBack | WaveState::RolledBack);
-            let settled = view.state.is_ended() || view.state == RolloutState::RollingBack || lost;
-            let explains = match deployment.state {
-                Pending => !settled,
-                Soaking | Unknown | RollbackFailed => true,
-                Deferred => !settled,
+            use DeploymentState::{
+                Downloading, Failed, Installing, Offered, Preflight, Rebooting, RolledBack, RollingBack, Skipped,
+                Staged, Succeeded, Verifying,
+            };
+            let moves = match deployment.state {
+                Succeeded | Skipped | Failed | RolledBack => true,
+                // Its node is at it.
+                Installing | Rebooting | Verifying | RollingBack => true,
+                Offered | Downloading | Staged | Preflight => {
+                    let wish = state.directive(&device.site());
+                    let goals = wish.iter().filter(|part| part.rollout == id && part.mode == Mode::Proceed);
+                    let mut goals = goals.flat_map(|part| &part.goals).filter(|goal| goal.member.device == *device);
+                    goals.any(|goal| goal.action == GoalAction::Install)
+                }
                 _ => false,
             };
-            assert!(!explains || deployment.waiting.is_some(), "{device} gives no reason: {deployment:?} in {view:?}");
+            assert!(moves || deployment.waiting.is_some(), "{device} gives no reason: {deployment:?} in {view:?}");
+            assert!(deployment.waiting.iter().all(sound), "{:?} of {deployment:?} at {now:?}", deployment.waiting);
+            let without = deployment.state == Skipped && deployment.reason.starts_with("left out");
+            let work = nodes.get(&device.site()).and_then(|node| node.work.get(&(id.clone(), device.clone())));
+            let begun = |work: &super::node::Work| work.state.may_be_installed();
+            assert!(!without || !work.is_some_and(begun), "{device} was left out, and its node went on: {work:?}");
         }
     }
 }

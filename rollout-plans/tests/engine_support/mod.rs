@@ -88,12 +88,16 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
                 limits: w.limits,
                 soak: w.soak,
                 gate: w.gate.clone(),
+                deadline: None,
+                offline: None,
             })
             .collect(),
         limits,
         health: HealthPolicy::default(),
         rollback: RollbackPolicy { scope },
         timing: Timing::default(),
+        deadline: None,
+        offline: None,
     };
     let mut members = Vec::new();
     let mut resolved = Vec::new();

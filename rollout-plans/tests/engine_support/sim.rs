@@ -160,6 +160,7 @@ impl Sim {
         if self.seed % 8 == 1 && id == "a" {
             document.plan.windows = hourly();
         }
+        patience(&mut document.plan, &mut Random::new(self.seed ^ 0x5eed));
         // Some nodes enrol only after it was resolved.
         let mut nodes = reporters(&members);
         nodes.retain(|node| Random::new(self.seed ^ node.key.to_bytes().map(u64::from).iter().sum::<u64>()).chance(70));
@@ -517,6 +518,25 @@ impl Sim {
         let bytes = serde_json::to_vec(&self.state).unwrap();
         assert!(bytes == serde_json::to_vec(&self.twin).unwrap(), "the twin has gone another way");
         bytes
+    }
+}
+
+/// Deadlines, and what becomes of silent sites: by dice of their own, so that everything else stays as it is.
+fn patience(plan: &mut Plan, random: &mut Random) {
+    let within = |random: &mut Random, most: u64| DurationMs::from_secs(1 + random.below(most));
+    for wave in &mut plan.waves {
+        let then = *random.pick(&[Late::Alarm, Late::LeaveOut]);
+        let (after, by) = (within(random, 4_000), Timestamp(1_000_000).after(within(random, 9_000)));
+        wave.deadline = match random.below(6) {
+            0 => Some(Deadline { by: None, after: Some(after), then }),
+            1 => Some(Deadline { by: Some(by), after: None, then }),
+            _ => None,
+        };
+    }
+    if random.chance(40) {
+        let (alarm, out) = (within(random, 600), within(random, 1_200));
+        plan.offline =
+            Some(Offline { alarm_after: Some(alarm), leave_out_after: Some(out).filter(|_| random.chance(60)) });
     }
 }
 

@@ -77,6 +77,9 @@ const FOLD: Rules = Rules {
         ("Wave", "gate", Rule::Drop),
         ("Wave", "short_since", Rule::Presence),
         ("Wave", "soak_began", Rule::Drop),
+        // Decides only for deadlines and silent sites, of which these plans say nothing.
+        ("Wave", "began", Rule::Drop),
+        ("Site", "silent_since", Rule::Drop),
         ("GateDecision", "at", Rule::Drop),
         ("Wave", "reporters", Rule::Drop),
         ("Approval", "at", Rule::Drop),

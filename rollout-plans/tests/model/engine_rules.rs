@@ -8,8 +8,8 @@ use wardround_signing::Role;
 use super::engine::{Engine, Happening, Moment, UNIT};
 
 use DeploymentState::{
-    Deferred, Downloading, Failed, Offered, Pending, Preflight, RollbackFailed, RolledBack, RollingBack, Skipped,
-    Soaking, Staged, Succeeded, Unknown,
+    Deferred, Downloading, Failed, Installing, Offered, Pending, Preflight, Rebooting, RollbackFailed, RolledBack,
+    RollingBack, Skipped, Soaking, Staged, Succeeded, Unknown, Verifying,
 };
 
 /// What it waits for, in the machine words of its waves and devices.
@@ -377,21 +377,21 @@ fn s9_no_replay(engine: &Engine, at: &Moment) -> Result<(), String> {
 }
 
 /// What does not move says why.
+/// Whatever has not ended and is not being worked at says why. What its node is at moves, as long as the rollout runs.
 fn reasons(view: &RolloutView, devices: &[DeploymentView]) -> Result<(), String> {
-    let settled = view.state.is_ended() || view.state == RolloutState::RollingBack;
     for wave in &view.waves {
+        let settled = view.state.is_ended() && matches!(wave.state, WaveState::Failed | WaveState::RolledBack);
         if !settled && wave.state != WaveState::Passed && wave.waiting.is_none() {
             return Err(format!("wave {} is {} and gives no reason", wave.name, wave.state.word()));
         }
     }
     for d in devices {
-        let lost = view.waves.iter().any(|w| w.name == d.wave && is_lost(w.state));
-        let explains = match d.state {
-            Soaking | Unknown | RollbackFailed => true,
-            Pending | Deferred => !settled && !lost,
-            _ => false,
+        let moves = match d.state {
+            Succeeded | Skipped | Failed | RolledBack | Installing | Rebooting | Verifying | RollingBack => true,
+            Offered | Downloading | Staged | Preflight => view.state == RolloutState::Running,
+            Pending | Deferred | Soaking | Unknown | RollbackFailed => false,
         };
-        if explains && d.waiting.is_none() {
+        if !moves && d.waiting.is_none() {
             return Err(format!("{} is {} and gives no reason", d.device, d.state));
         }
     }
