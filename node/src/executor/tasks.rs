@@ -97,13 +97,14 @@ impl Tasks {
                 self.install(&device, op, variant, *timeout, before).await
             }
             Verb::Reboot { timeout, again } => reboot(&device, variant, *timeout, *again).await,
-            Verb::Check { systems } => Ok(self.check(&device, op, variant, systems).await),
-            Verb::Uninstall { timeout, install } => {
-                // Nothing on the device means nothing while an installer may still put it there.
-                if device.withdraw_install(install).await.map_err(device_fault)? == Withdrawal::AtWork {
-                    let text = "the installer is still at work on the device".to_owned();
-                    return Err(Fault { kind: FaultKind::Unreachable, text });
+            Verb::Check { systems, install } => {
+                if let Some(install) = install {
+                    over(&device, install).await?;
                 }
+                Ok(self.check(&device, op, variant, systems).await)
+            }
+            Verb::Uninstall { timeout, install } => {
+                over(&device, install).await?;
                 self.uninstall(&device, op, variant, *timeout).await
             }
             Verb::Cleanup { ops } => {
@@ -239,6 +240,15 @@ impl Tasks {
         found.reboot_needed |= device.reboot_pending().await.unwrap_or(false);
         Ok(Found::Uninstalled(Box::new(found)))
     }
+}
+
+/// Nothing on the device means nothing while an installer may still put it there: this run is over, or never begins.
+async fn over(device: &DeviceHandle, install: &str) -> Result<(), Fault> {
+    if device.withdraw_install(install).await.map_err(device_fault)? == Withdrawal::AtWork {
+        let text = "the installer is still at work on the device".to_owned();
+        return Err(Fault { kind: FaultKind::Unreachable, text });
+    }
+    Ok(())
 }
 
 /// What an install came to; `class` is that of the installer's exit code, absent when it left none.

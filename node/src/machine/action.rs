@@ -57,6 +57,8 @@ pub enum Verb {
     Check {
         /// Systems to probe.
         systems: Vec<SystemId>,
+        /// Operation of a run of the installer that must be over, or never begin, before its work is looked for.
+        install: Option<String>,
     },
     /// Run the uninstaller unless the patch is gone already.
     Uninstall {

@@ -28,6 +28,8 @@ pub(crate) enum Phase {
     Preflight,
     /// The installer may run: from here on the patch may be on the device.
     Install,
+    /// The installer failed, and the device is asked whether that has changed anything.
+    Look,
     /// The device reboots.
     Reboot,
     /// Detection and first probes.
@@ -59,7 +61,7 @@ impl Phase {
 
     /// Its clinical systems may fail because of work that is under way.
     pub(crate) fn disturbs(self) -> bool {
-        matches!(self, Self::Install | Self::Reboot | Self::Uninstall | Self::RebootBack)
+        matches!(self, Self::Install | Self::Look | Self::Reboot | Self::Uninstall | Self::RebootBack)
     }
 
     /// Installed and under watch.
@@ -122,6 +124,9 @@ pub(crate) struct Deployment {
     pub(crate) phase_since: Timestamp,
     /// From 1; a second run of the installer (after "busy") has an operation id of its own.
     pub(crate) install_run: u32,
+    /// How often an install that failed was tried again.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) retries: u32,
     /// From 1 once a rollback began.
     pub(crate) uninstall_run: u32,
     pub(crate) before: Option<Detected>,
@@ -140,6 +145,11 @@ pub(crate) struct Deployment {
     /// An attempt before this one ended without its patch being taken back: it may still be on the device.
     #[serde(default)]
     pub(crate) left: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands out a reference")]
+fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What a move needs from around the deployment.
@@ -178,6 +188,7 @@ impl Deployment {
             tries: 0,
             phase_since: now,
             install_run: 1,
+            retries: 0,
             uninstall_run: 0,
             before: None,
             baseline: BTreeMap::new(),
@@ -351,7 +362,9 @@ impl Deployment {
                 self.end(env, DeploymentState::Failed, cause.clone(), Evidence::default());
             }
             Phase::Install | Phase::Reboot => self.take_back = Some(cause.clone()),
-            Phase::Verify | Phase::Soak | Phase::Final => self.roll_back(env, cause, Evidence::default()),
+            Phase::Look | Phase::Verify | Phase::Soak | Phase::Final => {
+                self.roll_back(env, cause, Evidence::default());
+            }
             Phase::Done if self.state == DeploymentState::Succeeded => self.roll_back(env, cause, Evidence::default()),
             _ => {}
         }

@@ -73,7 +73,11 @@ impl NodeState {
     /// Why nothing new may begin on this device; `None` when it may.
     pub(super) fn hold_of(&self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) -> Option<Cause> {
         self.hold(rollout, now).or_else(|| {
-            let wave = &self.rollouts.get(rollout)?.deployments.get(device)?.wave;
+            let state = self.rollouts.get(rollout)?;
+            let wave = &state.deployments.get(device)?.wave;
+            if state.policy.waves.get(wave).and_then(|w| w.begin_by).is_some_and(|by| now >= by) {
+                return Some(Cause::new("deadline", "the deadline of its wave is over; nothing of it begins any more"));
+            }
             let held = self.holds.get(rollout).is_some_and(|holds| holds.bar(wave));
             held.then(|| Cause::new("held", "a person holds the gate of a wave before; a signed release lets it go on"))
         })

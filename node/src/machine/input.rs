@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{
-    Detected, DeviceId, DurationMs, Freeze, GoalAction, HealthPolicy, Mode, PatchId, ProbeAnswer, RebootNeed,
+    Detected, DeviceId, DurationMs, Freeze, GoalAction, HealthPolicy, Mode, PatchId, ProbeAnswer, RebootNeed, Retries,
     RolloutId, Scope, SiteInventory, SystemId, Timestamp, VariantId, WaveName, Window,
 };
 use wardround_signing::Digest;
@@ -153,6 +153,9 @@ pub struct RolloutPolicy {
     pub defer_max: DurationMs,
     /// Between two tries of a deferred device.
     pub retry_after: DurationMs,
+    /// Which failed installs are tried again.
+    #[serde(default, skip_serializing_if = "Retries::are_none")]
+    pub retries: Retries,
     /// When installs may begin.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
@@ -173,6 +176,9 @@ pub struct WavePolicy {
     /// When its installs may begin, beside the plan's windows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
+    /// From this moment on none begins any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin_by: Option<Timestamp>,
 }
 
 /// A verified goal.

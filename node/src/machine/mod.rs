@@ -6,6 +6,7 @@
 //! **Invariant:** an action follows from a record that is on disk before the action runs (intent before side effect).
 
 mod action;
+mod again;
 mod deployment;
 mod goals;
 mod halts;

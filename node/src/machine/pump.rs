@@ -190,7 +190,8 @@ impl NodeState {
             Phase::Reboot | Phase::RebootBack => {
                 Verb::Reboot { timeout: policy.reboot_timeout, again: deployment.resumed || deployment.tries > 0 }
             }
-            Phase::Verify | Phase::Final | Phase::VerifyBack => Verb::Check { systems },
+            Phase::Look => Verb::Check { systems, install: Some(deployment.newest_install(rollout, device)) },
+            Phase::Verify | Phase::Final | Phase::VerifyBack => Verb::Check { systems, install: None },
             Phase::Uninstall => {
                 Verb::Uninstall { timeout: policy.install_timeout, install: deployment.newest_install(rollout, device) }
             }

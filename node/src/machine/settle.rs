@@ -99,6 +99,7 @@ impl Deployment {
             }
             (Phase::Preflight, Found::Preflight(found)) => self.preflight(env, found, held.is_some(), standing),
             (Phase::Install, Found::Installed(found)) => self.installed(env, found),
+            (Phase::Look, Found::Checked(found)) => self.looked(env, found, self.seen(found)),
             (Phase::Reboot, Found::Rebooted) => self.rebooted(env),
             (Phase::RebootBack, Found::Rebooted) => self.go(Phase::VerifyBack, env.now),
             (Phase::Verify, Found::Checked(found)) => self.verified(env, found),
@@ -143,6 +144,10 @@ impl Deployment {
         if let Detected::Present { proof } = &found.before {
             let cause = Cause::new("already_installed", format!("already installed: {proof}"));
             return self.end(env, DeploymentState::Skipped, cause, evidence);
+        }
+        if let Some(system) = self.harmed(&found.probes) {
+            let text = format!("clinical system {system} was healthy before the first try and is not now");
+            return self.end(env, DeploymentState::Failed, Cause::new("clinical_system", text), evidence);
         }
         if held {
             // A halt, pause, expiry or the end of a window came meanwhile: it waits where it is and is asked afresh later.
@@ -228,6 +233,12 @@ impl Deployment {
                 self.install_run += 1;
                 let cause = Cause::new("busy", "another installation is under way on the device");
                 self.defer(env, Phase::Stage, cause, evidence);
+            }
+            // Its launcher left no result.
+            InstallOutcome::Failed { reason, code }
+                if as_before && found.exit_code.is_none() && self.may_retry(env) =>
+            {
+                self.retry(env, &Cause::new(code, reason), evidence);
             }
             InstallOutcome::Failed { reason, code } if as_before => {
                 self.end(env, DeploymentState::Failed, Cause::new(code, reason), evidence);
@@ -395,10 +406,13 @@ impl Deployment {
                     _ => "install_failed",
                 };
                 let cause = self.take_back.clone().unwrap_or_else(|| Cause::new(code, &fault.text));
+                if self.may_retry(env) {
+                    return self.look(env, cause);
+                }
                 self.roll_back(env, &cause, Evidence::default());
             }
             (Phase::Reboot | Phase::RebootBack, _) => self.reboot_fault(env, fault),
-            (Phase::Verify | Phase::Final | Phase::VerifyBack, _) => {
+            (Phase::Look | Phase::Verify | Phase::Final | Phase::VerifyBack, _) => {
                 // Not being able to look is an unknown finding, and has the same deadlines.
                 let found = CheckFound {
                     detected: Detected::Unknown { why: fault.text.clone() },
@@ -406,6 +420,7 @@ impl Deployment {
                     probes: Vec::new(),
                 };
                 match self.phase {
+                    Phase::Look => self.looked(env, &found, Evidence::default()),
                     Phase::Verify => self.verified(env, &found),
                     Phase::Final => self.soaked(env, &found),
                     _ => self.verified_back(env, &found),

@@ -449,13 +449,20 @@ fn policy(rollout: &Rollout) -> RolloutPolicy {
         reboot_timeout: plan.timing.reboot_timeout,
         defer_max: plan.timing.defer_max,
         retry_after: plan.timing.retry_after,
+        retries: plan.timing.again(),
         windows: plan.windows.clone(),
         freezes: plan.freezes.clone(),
         waves: plan
             .waves
             .iter()
             .map(|w| {
-                (w.name.clone(), WavePolicy { soak: w.soak, per_site: w.limits.per_site, windows: w.windows.clone() })
+                let of_wave = WavePolicy {
+                    soak: w.soak,
+                    per_site: w.limits.per_site,
+                    windows: w.windows.clone(),
+                    begin_by: plan.deadline_of(w).and_then(|deadline| deadline.begin_by()),
+                };
+                (w.name.clone(), of_wave)
             })
             .collect(),
     }

@@ -136,6 +136,8 @@ impl Hospital {
 
     fn rollout(patch: &Patch, waves: &[Vec<Member>]) -> Rollout {
         let wave = |members: &Vec<Member>, approvals: &[Role]| WavePlan {
+            deadline: None,
+            offline: None,
             name: members[0].wave.clone(),
             select: Selector::default(),
             order: Vec::new(),
@@ -164,6 +166,8 @@ impl Hospital {
                 health: HealthPolicy::default(),
                 rollback: Default::default(),
                 timing: Default::default(),
+                deadline: None,
+                offline: None,
             },
             waves: waves
                 .iter()

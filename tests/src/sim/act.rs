@@ -75,6 +75,9 @@ impl World {
         match &action.verb {
             Verb::Fetch => (began, wait) = (Began::Well, 4 * SECOND),
             _ if began == Began::Unreachable => wait = 3 * SECOND,
+            Verb::Check { install: Some(install), .. } if target.withdraw(install) == Withdrawn::AtWork => {
+                began = Began::Unreachable;
+            }
             Verb::Preflight { .. } | Verb::Check { .. } | Verb::Cleanup { .. } => {}
             Verb::Stage { gone } => {
                 if let Some(gone) = gone {
@@ -189,7 +192,7 @@ impl World {
                 target.uninstalled(op).map_or_else(unreachable, |found| Found::Uninstalled(Box::new(found)))
             }
             Verb::Reboot { .. } => Found::Rebooted,
-            Verb::Check { systems } => {
+            Verb::Check { systems, .. } => {
                 let (detected, pending, systems) = (target.detect(), target.pending.is_some(), systems.clone());
                 let probes = self.answers(site, &systems);
                 Found::Checked(Box::new(CheckFound { detected, reboot_pending: Some(pending), probes }))

@@ -5,6 +5,7 @@ mod halts;
 mod health;
 mod holds;
 mod property;
+mod retries;
 mod rig;
 mod rollback;
 mod story;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 use wardround_rollout_plans::model::{
-    DeploymentState, Detected, DurationMs, GoalAction, Mode, Scope, Timestamp, Window,
+    DeploymentState, Detected, DurationMs, GoalAction, Mode, Retries, Scope, Timestamp, Window,
 };
 
 use super::rig::{
@@ -45,6 +45,8 @@ impl World {
             let clock = |hour: u32, minute: u32| format!("{hour:02}:{minute:02}").parse().unwrap();
             let window = |hour| Window { days: Vec::new(), from: clock(hour, 0), to: clock(hour, OPEN_MINUTES) };
             rig.wishes.rollouts[0].policy.windows = (0..24).map(window).collect();
+            // Such plans also have failed installs tried again.
+            rig.wishes.rollouts[0].policy.retries = Retries { most: 2, ..Retries::default() };
         }
         rig.wish(|w| w.goals = NAMES.iter().map(|n| goal(n, GoalAction::Install, 1)).collect());
         let truth = NAMES.into_iter().map(|n| (n, Truth::default())).collect();
@@ -94,6 +96,7 @@ impl World {
 
     fn act(&mut self, action: &Action, how: u8) -> Found {
         let name = NAMES.into_iter().find(|n| *n == action.device.name()).unwrap();
+        let slow = self.hourly;
         let truth = self.truth.get_mut(name).unwrap();
         let detected = |t: &Truth| if t.installed { present() } else { Detected::Absent };
         if how % 8 == 7 {
@@ -124,6 +127,8 @@ impl World {
                     truth.installed |= works;
                 }
                 match (truth.installs[&action.op], how % 8) {
+                    // It runs longer than it may, whatever it has done.
+                    (_, 3 | 6) if slow => fault(FaultKind::Timeout),
                     (true, 4) => installed(InstallOutcome::NeedsReboot, detected(truth)),
                     (true, _) => installed(InstallOutcome::Installed, detected(truth)),
                     (false, 5) => installed(InstallOutcome::Busy, detected(truth)),
@@ -134,7 +139,13 @@ impl World {
                 }
             }
             Verb::Check { .. } if how % 8 == 6 => checked(super::rig::unknown(), Vec::new()),
-            Verb::Check { .. } => checked(detected(truth), ready(name).probes),
+            Verb::Check { install, .. } => {
+                // A run that has not begun never will.
+                if let Some(install) = install {
+                    truth.installs.entry(install.clone()).or_insert(false);
+                }
+                checked(detected(truth), ready(name).probes)
+            }
             Verb::Uninstall { .. } => {
                 if truth.uninstalls.insert(action.op.clone()) && how % 4 != 2 {
                     truth.installed = false;

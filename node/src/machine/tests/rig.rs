@@ -76,7 +76,7 @@ pub(super) fn inventory() -> SiteInventory {
 }
 
 pub(super) fn policy(scope: Scope) -> RolloutPolicy {
-    let of = |_: ()| WavePolicy { soak: SOAK, per_site: None, windows: Vec::new() };
+    let of = |_: ()| WavePolicy { soak: SOAK, per_site: None, windows: Vec::new(), begin_by: None };
     RolloutPolicy {
         health: HealthPolicy { interval: SECOND, failures: FAILURES, grace: DurationMs(0), control: None },
         scope,
@@ -85,6 +85,7 @@ pub(super) fn policy(scope: Scope) -> RolloutPolicy {
         reboot_timeout: DurationMs::from_secs(120),
         defer_max: DurationMs::from_secs(3_600),
         retry_after: DurationMs::from_secs(30),
+        retries: Default::default(),
         windows: Vec::new(),
         freezes: Vec::new(),
         waves: BTreeMap::from([(wave("canary"), of(())), (wave("full"), of(()))]),
