@@ -232,6 +232,7 @@ pub(super) fn deployment(view: &DeploymentView) -> v1::Deployment {
         reason,
         attempt: view.attempt,
         evidence_json: serde_json::to_string(&view.evidence).unwrap_or_default(),
+        waiting: view.waiting.as_ref().map(waiting),
     }
 }
 

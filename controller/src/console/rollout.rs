@@ -204,12 +204,29 @@ fn troubles(rollout: &v1::Rollout, trouble: &[v1::Deployment], now: Timestamp) -
                                 br; (words::since(deployment.state_since_ms, now))
                             }
                             td {
-                                (deployment.reason)
+                                (why_of(deployment, now))
                                 details { summary.dim { "evidence" } pre { (evidence(&deployment.evidence_json)) } }
                             }
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What was said of it, and what it waits for, since when.
+fn why_of(deployment: &v1::Deployment, now: Timestamp) -> Markup {
+    html! {
+        (deployment.reason)
+        @if let Some(waiting) = &deployment.waiting {
+            @if deployment.reason != waiting.text {
+                @if !deployment.reason.is_empty() { br; }
+                (waiting.text)
+            }
+            " " span.dim {
+                (words::since(waiting.since_ms, now))
+                @if waiting.until_ms > 0 { ", until " (words::exact(waiting.until_ms)) }
             }
         }
     }
@@ -249,7 +266,7 @@ fn device_list(filter: &v1::ListDeploymentsRequest, answer: &v1::ListDeployments
                         td { (deployment.wave) }
                         td { (words::state(&deployment.state)) " " (words::since(deployment.state_since_ms, now)) }
                         td.number { (deployment.attempt) }
-                        td { (deployment.reason) }
+                        td { (why_of(deployment, now)) }
                     }
                 }
             }

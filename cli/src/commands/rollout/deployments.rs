@@ -5,7 +5,7 @@ use serde::Serialize;
 use wardround_proto::v1;
 use wardround_rollout_plans::model::DeploymentState;
 
-use super::shown::words;
+use super::shown::{self, Waiting, words};
 use crate::{
     client::{Controller, PAGE, all_pages, call},
     failure::{Exit, Failure},
@@ -35,6 +35,7 @@ struct Shown {
     state: String,
     state_since: Option<String>,
     reason: String,
+    waiting: Option<Waiting>,
     attempt: u32,
     evidence: Option<serde_json::Value>,
 }
@@ -45,9 +46,9 @@ impl Deployments {
         let wave = self.wave.as_deref().unwrap_or_default();
         let found = all(&controller, &self.id, wave, self.state.as_deref().unwrap_or_default()).await?;
         output::list(session.format(), &found, Shown::new, "no such deployments", |found| {
-            let rows = found.iter().map(|d| {
-                [d.wave.clone(), d.device.clone(), words(&d.state), when::local(d.state_since_ms), d.reason.clone()]
-            });
+            let rows = found
+                .iter()
+                .map(|d| [d.wave.clone(), d.device.clone(), words(&d.state), when::local(d.state_since_ms), why(d)]);
             output::table(["wave", "device", "state", "since", "why"], rows)
         })
     }
@@ -74,6 +75,13 @@ pub(crate) async fn all(
     .await
 }
 
+/// What was said of it, what it waits for, since when, and until when if that is known.
+fn why(d: &v1::Deployment) -> String {
+    let Some(waiting) = &d.waiting else { return d.reason.clone() };
+    let said = if d.reason.is_empty() || d.reason == waiting.text { String::new() } else { format!("{}; ", d.reason) };
+    format!("{said}{}", shown::waiting_words(waiting))
+}
+
 impl Shown {
     fn new(d: &v1::Deployment) -> Self {
         Self {
@@ -82,6 +90,7 @@ impl Shown {
             state: d.state.clone(),
             state_since: when::rfc3339(d.state_since_ms),
             reason: d.reason.clone(),
+            waiting: d.waiting.as_ref().map(Waiting::new),
             attempt: d.attempt,
             evidence: serde_json::from_str(&d.evidence_json).ok(),
         }

@@ -94,6 +94,26 @@ pub(crate) struct Waiting {
     pub(crate) until: Option<String>,
 }
 
+impl Waiting {
+    pub(super) fn new(w: &v1::Waiting) -> Self {
+        Self {
+            code: w.code.clone(),
+            text: w.text.clone(),
+            since: when::rfc3339(w.since_ms),
+            until: when::rfc3339(w.until_ms),
+        }
+    }
+}
+
+/// "clinical must approve (for 2h), until …".
+pub(super) fn waiting_words(waiting: &v1::Waiting) -> String {
+    let mut text = format!("{} (for {})", waiting.text, when::ago(waiting.since_ms));
+    if waiting.until_ms != 0 {
+        text += &format!(", until {}", when::local(waiting.until_ms));
+    }
+    text
+}
+
 /// How far the latest halt has reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Spread {
@@ -223,12 +243,7 @@ impl Wave {
             state_since: when::rfc3339(w.state_since_ms),
             devices: w.device_count,
             deployments: counts(w),
-            waiting: w.waiting.as_ref().map(|w| Waiting {
-                code: w.code.clone(),
-                text: w.text.clone(),
-                since: when::rfc3339(w.since_ms),
-                until: when::rfc3339(w.until_ms),
-            }),
+            waiting: w.waiting.as_ref().map(Waiting::new),
             gate: w.gate.clone(),
             gate_decision: w.decision.as_ref().map(Decision::new),
             holds: w.holds.iter().map(Halt::of_hold).collect(),
@@ -292,13 +307,7 @@ pub(crate) fn human(r: &v1::Rollout) -> String {
     lines.extend(holds.map(|words| format!("held    {words}")));
     lines.push(String::new());
     let rows = r.waves.iter().map(|w| {
-        let waiting = w.waiting.as_ref().map_or_else(String::new, |waiting| {
-            let mut text = format!("{} (for {})", waiting.text, when::ago(waiting.since_ms));
-            if waiting.until_ms != 0 {
-                text += &format!(", until {}", when::local(waiting.until_ms));
-            }
-            text
-        });
+        let waiting = w.waiting.as_ref().map_or_else(String::new, waiting_words);
         let state = format!("{} since {}", words(&w.state), when::local(w.state_since_ms));
         [w.name.clone(), state, w.device_count.to_string(), count_words(w), waiting]
     });
