@@ -30,10 +30,11 @@ pub(crate) struct SilenceRule {
 
 impl SilenceRule {
     /// How long `site` may be silent: as configured, else the shortest that a plan with deployments there says, but never
-    /// less than some missed check-ins. `None` when nothing there is in hand.
+    /// less than some missed check-ins. `None` when nothing there is in hand, nor waited for by a plan that says how long.
     fn limit(&self, facts: &Facts, site: &SiteId) -> Option<DurationMs> {
         let in_hand = facts.engine.directive(site).into_iter().filter(|r| !r.goals.is_empty());
-        let planned = in_hand.filter_map(|r| facts.registry.rollout(&r.rollout)).map(|r| r.unknown_after).min()?;
+        let concerned = in_hand.map(|r| r.rollout).chain(facts.engine.waits_for(site));
+        let planned = concerned.filter_map(|id| facts.registry.rollout(&id)).map(|r| r.unknown_after).min()?;
         if let Some(set) = self.silence_after {
             return Some(millis(set));
         }

@@ -300,6 +300,23 @@ fn a_wave_ends_without_a_site_that_never_answers() {
     assert_eq!((first.state, first.deployments[&DeploymentState::Succeeded]), (WaveState::Passed, 1));
 }
 
+/// Its silence must be known before anything is offered there.
+#[test]
+fn a_site_is_watched_before_its_turn_where_the_plan_says_how_long_it_is_waited_for() {
+    let offline = Offline { alarm_after: None, leave_out_after: Some(HOUR) };
+    let mut ward = two_sites(offline, &["rx2/ct", "rx2/mr"]);
+    assert_eq!(ward.state.waits_for(&site("rx2")), [rollout_id("r1")]);
+    assert_eq!(ward.state.waits_for(&site("rx1")), [rollout_id("r1")], "its wave has not begun, and it is watched");
+    assert_eq!(ward.state.waits_for(&site("rx9")), []);
+    ward.step(&Event::SiteSilent { site: site("rx1") });
+    pass(&mut ward, HOUR);
+    assert_eq!(of(&ward, "rx1/mr").state, DeploymentState::Pending, "patience is counted from the wave's beginning");
+
+    let mut ward = Ward::new();
+    patient(&mut ward, &[WaveSpec::new("all", &ALL)], 1, |_| ());
+    assert_eq!(ward.state.waits_for(&site("rx1")), [], "the plan says nothing");
+}
+
 #[test]
 fn a_site_that_answers_in_time_is_waited_for_anew() {
     let offline = Offline { alarm_after: Some(HOUR), leave_out_after: Some(DurationMs(2 * HOUR.0)) };

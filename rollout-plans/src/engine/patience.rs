@@ -7,7 +7,7 @@ use super::{
     RolloutState, State, deployment::Back, deployment::Deployment, link::narrow, out::Out, reason::number,
     record::Record,
 };
-use crate::model::{Deadline, DeploymentState, Late, Offline, Timestamp, moment_words};
+use crate::model::{Deadline, DeploymentState, Late, Offline, RolloutId, SiteId, Timestamp, moment_words};
 
 /// In place of a site's position: the deadline of the wave that is under way.
 const WAVE: u32 = u32::MAX;
@@ -50,6 +50,21 @@ impl Record {
 }
 
 impl State {
+    /// Rollouts that have devices at a site whose turn has not come, and whose plan says how long a silent site is waited for.
+    /// Whoever watches for silence must know of one before its first device there is offered: that one would stay unknown.
+    #[must_use]
+    pub fn waits_for(&self, site: &SiteId) -> Vec<RolloutId> {
+        let rollouts = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).map(|r| &self.rollouts[*r as usize]);
+        let waits = |record: &&Record| {
+            let plan = &record.document.plan;
+            let says = plan.offline.is_some() || plan.waves.iter().any(|wave| wave.offline.is_some());
+            let pending = || record.index.by_site.get(site).map(|at| &record.index.places[*at as usize].pending);
+            let begins = record.is_active() || record.state == RolloutState::Signed;
+            says && begins && pending().is_some_and(|pending| !pending.is_empty())
+        };
+        rollouts.filter(waits).map(|record| record.document.id.clone()).collect()
+    }
+
     /// The deadline of the current wave, if it is over and leaves out what has not begun.
     pub(super) fn too_late(&self, r: usize) -> Option<Timestamp> {
         let record = &self.rollouts[r];
@@ -224,7 +239,7 @@ impl State {
     }
 
     /// A site is heard again: its next silence is another one.
-    pub(super) fn forget_silence(&mut self, site: &crate::model::SiteId) {
+    pub(super) fn forget_silence(&mut self, site: &SiteId) {
         for r in self.sites.get(site).into_iter().flat_map(|s| &s.rollouts) {
             let record = &mut self.rollouts[*r as usize];
             if let Some(at) = record.index.by_site.get(site) {

@@ -41,6 +41,8 @@ pub(crate) struct WaveSpec {
     pub(crate) soak: DurationMs,
     pub(crate) gate: Gate,
     pub(crate) limits: Limits,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) offline: Option<Offline>,
 }
 
 impl WaveSpec {
@@ -51,6 +53,8 @@ impl WaveSpec {
             soak: DurationMs::from_secs(600),
             gate: Gate::default(),
             limits: Limits::default(),
+            deadline: None,
+            offline: None,
         }
     }
     pub(crate) fn approvals(mut self, roles: &[Role]) -> Self {
@@ -88,8 +92,8 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
                 limits: w.limits,
                 soak: w.soak,
                 gate: w.gate.clone(),
-                deadline: None,
-                offline: None,
+                deadline: w.deadline,
+                offline: w.offline,
             })
             .collect(),
         limits,

@@ -54,8 +54,19 @@ fn wave(text: &str) -> Result<WaveSpec, String> {
             spec = spec.success(percent.parse().map_err(|_| "a share is a number, such as \"60% succeed\"")?);
         } else if part == "approved by clinical" {
             spec = spec.approvals(&[Role::Clinical]);
+        } else if let Some(rest) = part.strip_prefix("begun within ") {
+            let (after, then) =
+                rest.split_once(" or ").ok_or("\"begun within TIME or an alarm\", or \"or left out\"")?;
+            let then = if then == "left out" { Late::LeaveOut } else { Late::Alarm };
+            spec.deadline = Some(Deadline { by: None, after: Some(duration(after)?), then });
+        } else if let Some(long) = part.strip_prefix("silent sites left out after ") {
+            spec.offline = Some(Offline { leave_out_after: Some(duration(long)?), ..spec.offline.unwrap_or_default() });
+        } else if let Some(long) = part.strip_prefix("silent sites alarm after ") {
+            spec.offline = Some(Offline { alarm_after: Some(duration(long)?), ..spec.offline.unwrap_or_default() });
         } else {
-            return Err(format!("{part:?} is none of: soak TIME, N% succeed, approved by clinical"));
+            return Err(format!(
+                "{part:?} is none of: soak TIME, N% succeed, approved by clinical, begun within TIME or …, silent sites …"
+            ));
         }
     }
     Ok(spec)
