@@ -1,21 +1,65 @@
 //! The estate as a whole.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Device, DeviceId, SiteId, SiteInventory};
+use crate::model::{Device, DeviceId, PatchId, SiteId, SiteInventory};
 
 /// All sites, as their nodes last reported them. A copy is cheap: it shares the inventories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Estate {
     sites: BTreeMap<SiteId, Arc<SiteInventory>>,
+    /// Never written: whoever resolves says it anew.
+    #[serde(skip)]
+    known: Arc<KnownPatches>,
+}
+
+/// What is known of patches beside what inventories say, for the patch that is being resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownPatches {
+    /// What rollouts have brought to devices, and still stands there.
+    pub brought: HashMap<DeviceId, BTreeSet<PatchId>>,
+    /// What rollouts under way are to bring: the engine lets the device wait for it.
+    pub coming: HashMap<DeviceId, BTreeSet<PatchId>>,
+    /// Patches that replace the one that is being resolved, directly or one over another.
+    pub superseding: BTreeSet<PatchId>,
+}
+
+impl KnownPatches {
+    /// Patches that replace `patch`, directly or one over another, of all patches with what each replaces.
+    #[must_use]
+    pub fn replacing(patch: &PatchId, all: &BTreeMap<PatchId, Vec<PatchId>>) -> BTreeSet<PatchId> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![patch.clone()];
+        while let Some(old) = open.pop() {
+            let new = all.iter().filter(|(id, replaced)| *id != patch && replaced.contains(&old));
+            let new: Vec<PatchId> = new.map(|(id, _)| id.clone()).filter(|id| found.insert(id.clone())).collect();
+            open.extend(new);
+        }
+        found
+    }
 }
 
 impl Estate {
     /// Replaces a site's inventory.
     pub fn put(&mut self, inventory: SiteInventory) {
         self.sites.insert(inventory.site.clone(), Arc::new(inventory));
+    }
+
+    /// The same estate with what is known of patches besides.
+    #[must_use]
+    pub fn knowing(mut self, known: KnownPatches) -> Self {
+        self.known = Arc::new(known);
+        self
+    }
+
+    /// What is known of patches besides.
+    pub(crate) fn known(&self) -> &KnownPatches {
+        &self.known
     }
 
     /// One site.

@@ -154,6 +154,11 @@ fn an_order_in_plain_words() {
 fn a_patch_in_plain_words() {
     let mut patch = patch();
     patch.supersedes.push("KB4012598".parse().unwrap());
+    patch.requires = serde_json::from_value(serde_json::json!([
+        { "patch": "KB936929", "sign": { "technology": "hotfix", "kb": "KB936929" } },
+        { "patch": "console-2", "sign": { "technology": "msi", "product_code": "{90120000-0030-0000-0000-0000000FF1CE}", "display_version": "2.0" } },
+    ]))
+    .unwrap();
     let payload = &mut patch.variants[1].payload;
     payload.file_name = "console.msi".to_owned();
     payload.length = 3_456_789;

@@ -59,7 +59,7 @@ fn the_safety_contract_holds() {
         "wave awaiting_approval, wave running, wave soaking, wave passed, wave failed, wave rolling_back",
         "wave rolled_back, waits signatures, waits start, waits earlier_wave, waits approval, waits deployments",
         "waits soak, waits rollbacks, waits silent_sites, waits evidence, waits checkable_evidence, waits resume",
-        "waits decision, waits concurrency, waits redundancy_group, waits region, waits window, waits device, report_ignored",
+        "waits decision, waits concurrency, waits redundancy_group, waits region, waits window, waits device, waits prerequisite, report_ignored",
         "alarm clinical_system, alarm deadline, alarm site_offline, left_out, waits deadline, waits confirmation, waits ended",
         "amendment_drafted, amendment_signed, rollout_amended, amendment_failed, alarm amendment, early approval",
         "alarm deployment_failed, alarm evidence, alarm rollback_failed, alarm unknown, alarm wave_failed",

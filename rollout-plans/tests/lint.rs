@@ -124,6 +124,24 @@ fn each_rule_speaks_where_its_risk_is() {
     assert_eq!(tried, all, "a rule that nothing brings up");
 }
 
+/// A site file names what the patch requires for all devices but one.
+fn lacking() -> BTreeSet<&'static str> {
+    let mut patch = patch();
+    patch.requires =
+        serde_json::from_str(r#"[{"patch":"KB1111111","sign":{"technology":"hotfix","kb":"KB1111111"}}]"#).unwrap();
+    let mut known = Estate::default();
+    for site in calm().sites() {
+        let mut site = site.clone();
+        site.devices.iter_mut().for_each(|device| device.patches = vec!["KB1111111".parse().unwrap()]);
+        known.put(site);
+    }
+    let mut first = known.site(&"s00".parse().unwrap()).unwrap().clone();
+    first.devices[0].patches.clear();
+    known.put(first);
+    let found = resolve(&plan(CAREFUL), &patch, &known).unwrap().warnings;
+    found.iter().map(|finding| finding.rule.word()).collect()
+}
+
 /// What an estate brings up in the careful plan.
 fn of_estates() -> Vec<(&'static str, BTreeSet<&'static str>)> {
     let with = |plan: &str, edit: &dyn Fn(&mut wardround_rollout_plans::model::SiteInventory)| {
@@ -154,6 +172,7 @@ fn of_estates() -> Vec<(&'static str, BTreeSet<&'static str>)> {
         ),
         ("group_in_canary", with(&by_site, &twins)),
         ("group_at_once", with(&by_site.replace("per_site: 1", "per_site: 2"), &twins)),
+        ("prerequisite_unknown", lacking()),
         (
             "order_unmatched",
             rules(

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use wardround_proto::v1::{self, estate_service_server::EstateService};
 use wardround_rollout_plans::{
     describe::window_words,
-    model::{ClinicalSystem, Device, DeviceId, Health, SiteId, SiteInventory, SystemId},
+    model::{ClinicalSystem, Device, DeviceId, Health, PatchId, SiteId, SiteInventory, SystemId},
 };
 
 use super::{Api, Service, convert, id, page, status};
@@ -168,13 +168,14 @@ impl Api {
 }
 
 fn device(facts: &Facts, device: &Device) -> v1::Device {
+    let patches: BTreeSet<&PatchId> = facts.registry.installed(&device.id).chain(&device.patches).collect();
     v1::Device {
         id: device.id.to_string(),
         platform: device.platform.to_string(),
         model: device.model.clone(),
         labels: device.labels.clone().into_iter().collect(),
         redundancy_group: device.group.as_ref().map(ToString::to_string).unwrap_or_default(),
-        installed_patches: facts.registry.installed(&device.id).map(ToString::to_string).collect(),
+        installed_patches: patches.into_iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -95,7 +95,10 @@ impl Api {
     /// Resolves on a copy of the estate, away from the state's lock and the async threads: for a national estate it takes
     /// so long that a halt would have to wait.
     async fn resolve(&self, parsed: ParsedPlan, patch: Patch) -> Result<(ParsedPlan, Patch, Resolution), Status> {
-        let estate = self.core.read(|facts| facts.engine.estate().clone());
+        let estate = self.core.read(|facts| {
+            let known = facts.registry.known_patches(&facts.engine, &patch);
+            facts.engine.estate().clone().knowing(known)
+        });
         let (parsed, patch, resolved) = blocking(move || {
             let resolved = resolve(&parsed, &patch, &estate);
             (parsed, patch, resolved)
@@ -191,6 +194,7 @@ fn any_patch(plan: &Plan) -> Result<Patch, Status> {
         severity: Severity::Low,
         guidance: String::new(),
         supersedes: Vec::new(),
+        requires: Vec::new(),
         variants: vec![variant],
     })
 }

@@ -10,6 +10,7 @@ mod amendments;
 mod event;
 mod facts;
 mod images;
+mod lineage;
 
 use access::Revocations;
 pub(crate) use access::{Revocation, Revoked};
@@ -142,6 +143,9 @@ pub(crate) struct Registry {
     /// Chunks that some patch names; derived.
     #[serde(skip)]
     chunks: HashSet<Digest>,
+    /// What each patch replaces; derived.
+    #[serde(skip)]
+    replaced: BTreeMap<PatchId, Vec<PatchId>>,
     /// Documents by digest; derived.
     #[serde(skip)]
     documents: HashMap<Digest, DocumentId>,
@@ -167,6 +171,7 @@ impl Registry {
     fn index_patch(&mut self, id: PatchId, document: &Document) {
         if let Ok(patch) = read_document::<Patch>(document.text.as_bytes()) {
             self.chunks.extend(patch.variants.iter().flat_map(|v| v.payload.chunks.iter().copied()));
+            self.replaced.insert(id.clone(), patch.supersedes);
         }
         self.documents.insert(document.digest, DocumentId::Patch(id));
     }

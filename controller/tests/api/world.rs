@@ -274,6 +274,7 @@ pub(crate) fn patch(id: &str) -> Patch {
         severity: Severity::Critical,
         guidance: String::new(),
         supersedes: Vec::new(),
+        requires: Vec::new(),
         variants: vec![Variant {
             id: VariantId::new("xp").unwrap(),
             platforms: vec![Platform::new("cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*").unwrap()],
@@ -451,6 +452,7 @@ pub(crate) fn inventory(site: &str, devices: &[(&str, &str)]) -> ReportBody {
         labels: Labels::from([("ring".to_owned(), (*ring).to_owned())]),
         group: None,
         windows: Vec::new(),
+        patches: Vec::new(),
     };
     let devices: Vec<Device> = devices.iter().map(device).collect();
     let systems = vec![ClinicalSystem {

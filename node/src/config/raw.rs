@@ -45,6 +45,8 @@ pub(super) struct RawDevice {
     pub(super) transport: Spanned<RawTransport>,
     pub(super) in_use: Option<RawInUse>,
     pub(super) windows: Option<Spanned<Vec<Spanned<RawWindow>>>>,
+    #[serde(default)]
+    pub(super) patches: Vec<Text>,
 }
 
 #[derive(Debug, Deserialize)]

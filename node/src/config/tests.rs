@@ -47,6 +47,19 @@ freezes: [{ from: 2026-12-20, to: 2027-01-04, reason: year end }]
 "#;
 
 #[test]
+fn a_device_names_the_patches_that_are_there() {
+    let with = |patches: &str| {
+        let file = GOOD.replacen("    group: pacs\n", &format!("    group: pacs\n    patches: {patches}\n"), 1);
+        parse(&file, "site.yaml", Path::new("/etc/wr"))
+    };
+    let devices = with("[KB936929, sp3]").unwrap().inventory.devices;
+    assert_eq!(devices[0].patches, ["KB936929".parse().unwrap(), "sp3".parse().unwrap()]);
+    assert_eq!(devices[1].patches, []);
+    let error = with("[KB936929, \"sp 3\"]").unwrap_err().to_string();
+    assert!(error.contains("devices[0].patches[1]"), "{error}");
+}
+
+#[test]
 fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
     let site = parse(GOOD, "site.yaml", Path::new("/etc/wr")).unwrap();
     assert_eq!(site.concurrency_max, 8);

@@ -23,6 +23,8 @@ use super::{
 
 /// Most arguments, and most bytes of one, of a command that the node runs itself.
 const ARGV_MAX: (usize, usize) = (64, 4096);
+/// Most patches that a device is said to have: others require or replace only so many.
+const PATCHES_MAX: usize = 500;
 /// Longest type of a site, bytes: as long as a label's value.
 const SITE_TYPE_BYTES_MAX: usize = 63;
 
@@ -155,7 +157,17 @@ impl Validator<'_> {
         };
         let windows = self.windows(raw.windows.as_ref(), &field("windows"))?;
         let transport = self.transport(&raw.transport, &field("transport"))?;
-        let told = Device { id, platform: platform.clone(), model: raw.model, labels: raw.labels, group, windows };
+        let mut patches = Vec::new();
+        for (at, text) in raw.patches.iter().enumerate().take(PATCHES_MAX + 1) {
+            let field = format!("devices[{index}].patches[{at}]");
+            if at == PATCHES_MAX {
+                let message = format!("at most {PATCHES_MAX} patches are told");
+                return self.fail(text, &field, message, "name those that others require or replace");
+            }
+            patches.push(self.parsed(text, &text.value, &field)?);
+        }
+        let (model, labels) = (raw.model, raw.labels);
+        let told = Device { id, platform: platform.clone(), model, labels, group, windows, patches };
         Ok((told, DeviceConfig { platform, transport, in_use }))
     }
 

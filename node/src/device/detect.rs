@@ -1,6 +1,6 @@
 //! Asks a device whether a patch is there.
 
-use wardround_rollout_plans::model::{Detected, Variant};
+use wardround_rollout_plans::model::{Detected, Installer, Variant};
 
 use super::{ask, bounded};
 use crate::{
@@ -12,14 +12,30 @@ use crate::{
 };
 
 pub(super) async fn detect(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
+    match query(&variant.installer)? {
+        Query::Registry(_) => by_registry(transport, op, &variant.installer).await,
+        Query::Script => {
+            let op = &shell::op_name(op)?;
+            transport.here()?;
+            script(transport, op, variant).await
+        }
+    }
+}
+
+/// Whether what this installer leaves in the registry is there. A script leaves nothing there.
+pub(super) async fn by_registry(
+    transport: &Transport,
+    op: &str,
+    installer: &Installer,
+) -> Result<Detected, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
-    match query(&variant.installer)? {
+    match query(installer)? {
         Query::Registry(values) => {
             let answers = registry(transport, op, &values).await?;
-            Ok(interpret(&variant.installer, &values, &answers))
+            Ok(interpret(installer, &values, &answers))
         }
-        Query::Script => script(transport, op, variant).await,
+        Query::Script => Ok(Detected::Unknown { why: "a script leaves no sign".to_owned() }),
     }
 }
 

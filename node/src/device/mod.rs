@@ -7,7 +7,7 @@ mod preflight;
 
 use std::{path::Path, time::Duration};
 
-use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Variant};
+use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Sign, Variant};
 
 pub use preflight::Preflight;
 
@@ -81,6 +81,14 @@ impl DeviceHandle {
     /// Whether the patch is on the device.
     pub async fn detect(&self, op: &str, variant: &Variant) -> Detected {
         match detect::detect(&self.transport, op, variant).await {
+            Ok(found) => found,
+            Err(error) => Detected::Unknown { why: bounded(&error.to_string()) },
+        }
+    }
+
+    /// Whether a patch that leaves this sign is on the device.
+    pub async fn detect_sign(&self, op: &str, sign: &Sign) -> Detected {
+        match detect::by_registry(&self.transport, op, &sign.installer()).await {
             Ok(found) => found,
             Err(error) => Detected::Unknown { why: bounded(&error.to_string()) },
         }

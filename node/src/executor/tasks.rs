@@ -88,7 +88,7 @@ impl Tasks {
                 self.stage(&device, op, variant).await?;
                 Ok(Found::Staged)
             }
-            Verb::Preflight { systems } => Ok(self.preflight(&device, op, variant, systems).await),
+            Verb::Preflight { systems } => Ok(self.preflight(&device, op, patch, variant, systems).await),
             Verb::Install { timeout, before, may_begin } => {
                 if !may_begin && device.withdraw_install(op).await.map_err(device_fault)? == Withdrawal::Withdrawn {
                     let text = "the install had not begun, and it may not begin now".to_owned();
@@ -158,8 +158,23 @@ impl Tasks {
         answers
     }
 
-    async fn preflight(&self, device: &DeviceHandle, op: &str, variant: &Variant, systems: &[SystemId]) -> Found {
+    async fn preflight(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        patch: &Patch,
+        variant: &Variant,
+        systems: &[SystemId],
+    ) -> Found {
         let found = device.preflight(variant).await;
+        let mut prerequisites = Vec::new();
+        for one in &patch.requires {
+            let there = match &found.reachable {
+                Ok(()) => device.detect_sign(op, &one.sign).await,
+                Err(why) => Detected::Unknown { why: why.clone() },
+            };
+            prerequisites.push((one.patch.clone(), there));
+        }
         let before = match &found.reachable {
             Ok(()) => device.detect(op, variant).await,
             Err(why) => Detected::Unknown { why: why.clone() },
@@ -171,6 +186,7 @@ impl Tasks {
             reboot_pending: found.reboot_pending,
             free_bytes: found.free_bytes,
             before,
+            prerequisites,
             probes: self.probe(systems).await,
         }))
     }

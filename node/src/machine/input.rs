@@ -241,6 +241,9 @@ pub struct PreflightFound {
     pub free_bytes: Option<u64>,
     /// Whether the patch is there.
     pub before: Detected,
+    /// Whether what the patch requires is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prerequisites: Vec<(PatchId, Detected)>,
     /// Its clinical systems.
     pub probes: Vec<ProbeAnswer>,
 }

@@ -22,6 +22,14 @@ const CLEANUP_TRIES_MAX: u32 = 3;
 /// Failures of a reboot command, other than a device that stays away, before the patch is taken back.
 const REBOOT_TRIES_MAX: u32 = 3;
 
+/// What the patch requires and the device says is not there. Such a device is not one that the patch is for: nothing was
+/// touched, and no later try would find it otherwise.
+fn lacking(found: &PreflightFound) -> Option<Cause> {
+    let asked = found.unreachable.is_none() && found.before == Detected::Absent;
+    let missing = found.prerequisites.iter().find(|(_, there)| *there == Detected::Absent).filter(|_| asked);
+    missing.map(|(patch, _)| Cause::new("prerequisite", format!("{patch} is not there, which the patch requires")))
+}
+
 /// What the preflight must know of a system.
 struct Standing {
     critical: bool,
@@ -128,6 +136,9 @@ impl Deployment {
         if let Some(why) = &found.mismatch {
             return self.end(env, DeploymentState::Failed, Cause::new("platform", why), evidence);
         }
+        if let Some(cause) = lacking(found) {
+            return self.end(env, DeploymentState::Skipped, cause, evidence);
+        }
         if let Some(cause) = self.not_now(found, standing) {
             return self.defer(env, Phase::Ready, cause, evidence);
         }
@@ -170,6 +181,14 @@ impl Deployment {
         }
         if matches!(found.before, Detected::Present { .. }) {
             return None;
+        }
+        let unknown = found.prerequisites.iter().find_map(|(patch, there)| match there {
+            Detected::Unknown { why } => Some((patch, why)),
+            _ => None,
+        });
+        if let Some((patch, why)) = unknown {
+            let text = format!("can't tell whether {patch} is there, which the patch requires: {why}");
+            return Some(Cause::new("detection", text));
         }
         if let Some(who) = &found.in_use {
             return Some(Cause::new("in_use", format!("in clinical use: {who}")));

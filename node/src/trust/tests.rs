@@ -106,6 +106,7 @@ impl Hospital {
             severity: Severity::Critical,
             guidance: String::new(),
             supersedes: Vec::new(),
+            requires: Vec::new(),
             variants: vec![variant],
         };
         let waves = vec![vec![member("canary", "a")], vec![member("full", "b"), member("full", "c")]];
@@ -117,6 +118,7 @@ impl Hospital {
             labels: BTreeMap::new(),
             group: None,
             windows: Vec::new(),
+            patches: Vec::new(),
         };
         let inventory = SiteInventory {
             site: SiteId::new("rx1").unwrap(),
@@ -152,6 +154,8 @@ impl Hospital {
             ancestors: Vec::new(),
             patch: patch.id.clone(),
             patch_digest: Envelope::unsigned(patch).unwrap().digest(),
+            requires: Vec::new(),
+            supersedes: Vec::new(),
             plan: Plan {
                 name: "plan".into(),
                 description: String::new(),

@@ -3,7 +3,7 @@
 use super::words::{bytes, count, paragraph, platform_words};
 use crate::{
     language::shown,
-    model::{Installer, Interpreter, Patch, RebootNeed, Severity, Variant},
+    model::{Installer, Interpreter, Patch, Prerequisite, RebootNeed, Severity, Sign, Variant},
     patch_file::lint_patch,
 };
 
@@ -30,6 +30,21 @@ pub fn describe_patch(patch: &Patch) -> Vec<String> {
     if !patch.supersedes.is_empty() {
         let ids: Vec<&str> = patch.supersedes.iter().map(|id| id.as_str()).collect();
         lines.push(format!("Replaces {}.", ids.join(", ")));
+    }
+    if !patch.requires.is_empty() {
+        let words = |one: &Prerequisite| match &one.sign {
+            Sign::Hotfix { kb } if *kb == one.patch.as_str() => one.patch.to_string(),
+            Sign::Hotfix { kb } => format!("{} (shown by {})", one.patch, shown(kb)),
+            Sign::Msi { product_code, display_version } => {
+                let version = display_version.as_deref().map(|v| format!(" version {}", shown(v))).unwrap_or_default();
+                format!("{} (shown by product {}{version})", one.patch, shown(product_code))
+            }
+        };
+        let words: Vec<String> = patch.requires.iter().map(words).collect();
+        lines.push(format!(
+            "Only where {} is there: nodes look, and leave every other device alone.",
+            words.join(" and ")
+        ));
     }
     lines.extend(paragraph("", &patch.guidance));
     lines.push(format!("{}:", count(patch.variants.len(), "variant")));

@@ -37,6 +37,13 @@ pub fn describe_rollout(rollout: &Rollout, patch: &Patch, members: &[Member]) ->
         count(sites(members).len(), "site"),
         count(rollout.waves.len(), "wave")
     ));
+    // A document of before says neither, and the engine goes by less then; nodes go by the patch.
+    let required = patch.required();
+    let strange = rollout.requires.iter().find(|id| !required.contains(id));
+    if let Some(id) = strange.or_else(|| rollout.supersedes.iter().find(|id| !patch.supersedes.contains(id))) {
+        let what = "the patch neither requires nor replaces it, though this document says so";
+        lines.push(format!("WARNING: {id}: {what}. Do not sign."));
+    }
     lines.push(headline(patch));
     lines.push(String::new());
     let unusual = unusual(rollout, patch, members);

@@ -102,7 +102,13 @@ impl State {
         record.amendable()?;
         record.document.check_amendment(record.digest, next).map_err(|why| Refusal::Invalid { why })?;
         Self::check_whole(next, members, reporters)?;
-        record.touches_nothing_done(next, members).map_err(|why| Refusal::Invalid { why })
+        record.touches_nothing_done(next, members).map_err(|why| Refusal::Invalid { why })?;
+        self.check_amended(record.is_active(), &next.id, members)
+    }
+
+    /// Devices that come in must not be under way with a patch that this one replaces, or the other way round.
+    fn check_amended(&self, active: bool, id: &RolloutId, members: &[Member]) -> Result<(), Refusal> {
+        if active { self.check_replaced(self.find(id)?, members.iter().map(|m| &m.device)) } else { Ok(()) }
     }
 
     pub(super) fn amend(
@@ -210,13 +216,17 @@ impl State {
 
     /// The version that waits comes into force if it may; one that never can any more says so, once.
     fn come_into_force(&mut self, out: &mut Out, r: usize) {
-        let record = &mut self.rollouts[r];
+        let record = &self.rollouts[r];
         let Some(next) = record.next.as_ref().filter(|next| next.signed && next.problem.is_empty()) else { return };
         let (id, version) = (record.document.id.clone(), next.document.version);
         let fits = match record.amendable() {
             Ok(()) => record.touches_nothing_done(&next.document, &next.members),
             Err(refusal) => Err(refusal.to_string()),
         };
+        let beside =
+            || self.check_amended(record.is_active(), &id, &next.members).map_err(|refusal| refusal.to_string());
+        let fits = fits.and_then(|()| beside());
+        let record = &mut self.rollouts[r];
         if let Err(problem) = fits {
             let text = format!(
                 "version {version} of rollout {id} is signed, but can't come into force: {problem}; the version before \

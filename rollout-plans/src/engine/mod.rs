@@ -12,6 +12,7 @@
 //! | `offers` | who is next within the limits, for installs and rollbacks |
 //! | `waves`, `gate` | when a wave passes, fails, and what follows |
 //! | `holds` | people's holds on gates |
+//! | `lineage` | rollouts whose patches require or replace one another |
 //! | `control` | unpatched systems that are watched beside a wave |
 //! | `proofs` | nodes' signed words that show other nodes which waves have passed |
 //! | `rollback` | what is taken back and when that is done |
@@ -37,6 +38,7 @@ mod failures;
 mod gate;
 mod glance;
 mod holds;
+mod lineage;
 mod link;
 mod offers;
 mod orders;

@@ -107,6 +107,7 @@ impl State {
             self.allows_early_approval(r, given)?;
         } else {
             record.allows(order, given.roles, given.holders)?;
+            self.check_lineage(r, &order.command)?;
         }
         Ok(standing)
     }
@@ -159,6 +160,7 @@ impl State {
                 out.sites.extend(record.sites.iter().cloned());
                 self.set_rollout(out, r, RolloutState::Running, "");
                 self.start_wave(out, r, 0);
+                self.look_at_dependants(out, r);
             }
             Command::Approve { wave } => {
                 if let (Some(w), Some(holder)) = (record.wave_position(wave).map(usize::from), holders.first()) {

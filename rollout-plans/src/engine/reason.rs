@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::Role;
 
 use super::RolloutState;
-use crate::model::{GroupId, SiteId, Timestamp, WaveName};
+use crate::model::{GroupId, PatchId, RolloutId, SiteId, Timestamp, WaveName};
 
 /// A reason with its times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,13 @@ pub enum WaitingOn {
         /// Group.
         group: GroupId,
     },
+    /// Another rollout that is to bring to the device what the patch requires.
+    Prerequisite {
+        /// What is required.
+        patch: PatchId,
+        /// What brings it.
+        rollout: RolloutId,
+    },
     /// A maintenance window, or the end of a change freeze.
     Window {
         /// The site, by whose clock it opens.
@@ -184,6 +191,7 @@ impl WaitingOn {
             Self::Concurrency { .. } => "concurrency",
             Self::Region { .. } => "region",
             Self::RedundancyGroup { .. } => "redundancy_group",
+            Self::Prerequisite { .. } => "prerequisite",
             Self::Window { .. } => "window",
             Self::Deadline { .. } => "deadline",
             Self::Confirmation { .. } => "confirmation",
@@ -279,6 +287,9 @@ impl fmt::Display for WaitingOn {
             }
             Self::RedundancyGroup { group } => {
                 write!(f, "another device of redundancy group {group} must end first")
+            }
+            Self::Prerequisite { patch, rollout } => {
+                write!(f, "rollout {rollout} must bring {patch} to the device first, which the patch requires")
             }
             Self::Window { site, opens, reason } if opens.is_empty() => {
                 write!(f, "site {site}: no window opens that is long enough: {reason}")

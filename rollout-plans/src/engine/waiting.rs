@@ -201,7 +201,7 @@ impl State {
             on => waiting(on),
         };
         (self.site_barred(r, at).map(site).or_else(window))
-            .or_else(|| self.device_barred(r, d).map(waiting))
+            .or_else(|| self.prerequisite_barred(r, d).or_else(|| self.device_barred(r, d)).map(waiting))
             .or_else(|| self.region_barred(r, at).or_else(|| self.total_limit(r)).map(waiting))
     }
 

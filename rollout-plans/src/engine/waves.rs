@@ -304,6 +304,7 @@ impl State {
 
     pub(super) fn end_rollout(&mut self, out: &mut Out, r: usize, state: RolloutState, reason: &str) {
         self.set_rollout(out, r, state, reason);
+        self.look_at_dependants(out, r);
         self.drop_amendment(out, r);
         let record = &mut self.rollouts[r];
         record.ended_at = Some(out.now);

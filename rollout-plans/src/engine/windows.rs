@@ -35,7 +35,7 @@ impl State {
             return (None, turn);
         }
         for d in record.index.places[at as usize].pending.range(record.wave_range(wave)) {
-            if self.device_barred(r, *d).is_some() {
+            if self.device_barred(r, *d).is_some() || self.prerequisite_barred(r, *d).is_some() {
                 continue;
             }
             let device = &self.deployment(r, *d).device;

@@ -124,6 +124,7 @@ rules! {
     SystemWithoutDevices "system_without_devices" Warning Estate "a clinical system names no device, so its failure is blamed on nothing"
     NoTimeZone "no_time_zone" Warning Estate "site files name no time zone, so the plan's hours go by UTC there"
     OrderUnmatched "order_unmatched" Warning Estate "the order within a wave names values that none of its devices has, or leaves devices out"
+    PrerequisiteUnknown "prerequisite_unknown" Warning Estate "devices are left out, since nothing says that they have what the patch requires"
     UnusedAcceptance "unused_acceptance" Warning Plan "a risk is accepted that is not there"
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, GroupId, Platform, SiteHours, SiteId, SystemId, Window};
+use super::{DeviceId, GroupId, PatchId, Platform, SiteHours, SiteId, SystemId, Window};
 
 /// Labels: short words on sites and devices, matched by plans.
 pub type Labels = BTreeMap<String, String>;
@@ -63,6 +63,9 @@ pub struct Device {
     /// When it may be worked on, beside the site's windows; none means whenever the site allows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows: Vec<Window>,
+    /// Patches that its site file says are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<PatchId>,
 }
 
 /// A service that patients depend on.

@@ -29,6 +29,9 @@ pub struct Patch {
     /// Patches that this one replaces.
     #[serde(default)]
     pub supersedes: Vec<PatchId>,
+    /// Patches that must be on a device before this one. Nodes look for themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Prerequisite>,
     /// At least one; platforms must not overlap.
     pub variants: Vec<Variant>,
 }
@@ -40,16 +43,76 @@ impl Document for Patch {
 }
 
 impl Patch {
+    /// The patches that must be there before it.
+    #[must_use]
+    pub fn required(&self) -> Vec<PatchId> {
+        self.requires.iter().map(|one| one.patch.clone()).collect()
+    }
+
     /// The variant with this id.
     #[must_use]
     pub fn variant(&self, id: &VariantId) -> Option<&Variant> {
         self.variants.iter().find(|v| v.id == *id)
     }
 
-    /// The first variant whose platform pattern matches, if any.
+    /// The first variant whose platform pattern matches, if any. Variants that overlap are refused at import, so that there is
+    /// no other; a resolution asks [`Patch::also_fits`] besides.
     #[must_use]
     pub fn variant_for(&self, platform: &Platform) -> Option<&Variant> {
-        self.variants.iter().find(|v| v.platforms.iter().any(|p| p.matches(platform)))
+        self.variants_for(platform).next()
+    }
+
+    /// A second variant for the same platform: which one a device gets would be chance.
+    #[must_use]
+    pub fn also_fits(&self, platform: &Platform) -> Option<&Variant> {
+        self.variants_for(platform).nth(1)
+    }
+
+    fn variants_for(&self, platform: &Platform) -> impl Iterator<Item = &Variant> {
+        self.variants.iter().filter(|v| v.platforms.iter().any(|p| p.matches(platform)))
+    }
+}
+
+/// A patch that must be on a device before another one, with what shows that it is: the node needs no other document, and a
+/// controller can't say otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prerequisite {
+    /// Which.
+    pub patch: PatchId,
+    /// What shows that it is there.
+    pub sign: Sign,
+}
+
+/// What shows on a device that a patch is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "technology", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sign {
+    /// The mark that update.exe leaves.
+    Hotfix {
+        /// KB number with its letters.
+        kb: String,
+    },
+    /// The entry of a Windows Installer product.
+    Msi {
+        /// "{XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}".
+        product_code: String,
+        /// DisplayVersion; absent accepts any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        display_version: Option<String>,
+    },
+}
+
+impl Sign {
+    /// An installer that leaves it, for those who look.
+    #[must_use]
+    pub fn installer(&self) -> Installer {
+        match self.clone() {
+            Self::Hotfix { kb } => Installer::Hotfix { kb, switches: Vec::new() },
+            Self::Msi { product_code, display_version } => {
+                Installer::Msi { product_code, display_version, properties: Vec::new() }
+            }
+        }
     }
 }
 

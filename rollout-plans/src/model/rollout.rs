@@ -28,6 +28,13 @@ pub struct Rollout {
     pub patch: PatchId,
     /// SHA-256 of the patch document's bytes.
     pub patch_digest: Digest,
+    /// Patches that its patch must find on a device, as the patch document has them. The engine lets a device wait for another
+    /// rollout that brings one; nodes go by the patch document.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<PatchId>,
+    /// Patches that its patch replaces, as the patch document has them: no two such rollouts run on one device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<PatchId>,
     /// The plan, whole.
     pub plan: Plan,
     /// In order; the same names as in the plan.
@@ -115,7 +122,9 @@ impl Rollout {
         if !parents.eq(next.ancestors.iter().copied()) {
             return wrong(&format!("does not name version {} as its parent", self.version));
         }
-        if next.patch != self.patch || next.patch_digest != self.patch_digest {
+        if (&next.patch, next.patch_digest, &next.requires, &next.supersedes)
+            != (&self.patch, self.patch_digest, &self.requires, &self.supersedes)
+        {
             return wrong("is for another patch");
         }
         if next.plan != self.plan {
@@ -259,6 +268,8 @@ mod tests {
             ancestors: (1..version).map(digest).collect(),
             patch: PatchId::new("KB1").unwrap(),
             patch_digest: digest(50),
+            requires: Vec::new(),
+            supersedes: Vec::new(),
             plan: serde_json::from_str(r#"{"name":"p","waves":[]}"#).unwrap(),
             waves: since.iter().enumerate().map(wave).collect(),
             created_at: Timestamp(0),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use wardround_signing::{Digest, is_hidden};
 
-use super::safe;
+use super::{prerequisites, safe};
 use crate::model::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload, Platform, Variant};
 
 /// Longest title, bytes: one line on a screen.
@@ -41,6 +41,10 @@ pub fn lint_patch(patch: &Patch) -> Vec<String> {
     }
     if patch.supersedes.contains(&patch.id) {
         add("supersedes".to_owned(), "a patch can't replace itself".to_owned());
+    }
+    let installers = patch.variants.iter().map(|variant| &variant.installer);
+    for (field, message) in prerequisites::faults(&patch.id, &patch.requires, &patch.supersedes, installers) {
+        add(field, message);
     }
     if patch.variants.is_empty() {
         add("variants".to_owned(), "a patch needs at least one variant".to_owned());

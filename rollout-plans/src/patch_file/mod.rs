@@ -4,6 +4,7 @@
 //! payloads to [`PatchFile::into_patch`]. [`lint_patch`] checks a finished patch, whoever made it.
 
 mod lint;
+mod prerequisites;
 mod read;
 pub mod safe;
 
@@ -11,7 +12,7 @@ pub use lint::lint_patch;
 
 use crate::{
     language::{Problem, reader::Reader, tree},
-    model::{Installer, Patch, PatchId, Payload, Platform, RebootNeed, Severity, Variant, VariantId},
+    model::{Installer, Patch, PatchId, Payload, Platform, Prerequisite, RebootNeed, Severity, Variant, VariantId},
 };
 
 /// A patch manifest as written.
@@ -29,6 +30,8 @@ pub struct PatchFile {
     pub guidance: String,
     /// Patches that this one replaces.
     pub supersedes: Vec<PatchId>,
+    /// Patches that must be there before it.
+    pub requires: Vec<Prerequisite>,
     /// At least one.
     pub variants: Vec<VariantFile>,
 }
@@ -94,6 +97,7 @@ impl PatchFile {
             severity: self.severity,
             guidance: self.guidance,
             supersedes: self.supersedes,
+            requires: self.requires,
             variants,
         };
         let faults = lint_patch(&patch);

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use super::{
     PatchFile, VariantFile,
     lint::{GUIDANCE_BYTES_MAX, PLATFORMS_MAX, REFERENCES_MAX, TITLE_BYTES_MAX, VARIANTS_MAX, overlaps},
-    safe,
+    prerequisites, safe,
 };
 use crate::{
     language::{
         reader::Reader,
         tree::{Node, Value},
     },
-    model::{Installer, Interpreter, RebootNeed, Severity},
+    model::{Installer, Interpreter, PatchId, Prerequisite, RebootNeed, Severity, Sign},
 };
 
 /// Longest path, bytes.
@@ -24,7 +24,7 @@ const REBOOTS: [(&str, RebootNeed); 2] = [("when_asked", RebootNeed::WhenAsked),
 const INTERPRETERS: [(&str, Interpreter); 2] = [("sh", Interpreter::Sh), ("cmd", Interpreter::Cmd)];
 
 pub(super) fn patch(reader: &mut Reader, root: &Node) -> Option<PatchFile> {
-    let known = ["id", "title", "cves", "severity", "guidance", "supersedes", "variants"];
+    let known = ["id", "title", "cves", "severity", "guidance", "supersedes", "requires", "variants"];
     let fields = reader.fields(root, "", &known)?;
     let id_hint = "usually the KB number, for example KB4500331";
     let id = reader.required(&fields, "id", "KB4500331", |r, n, p| r.parsed(n, p, id_hint));
@@ -34,6 +34,7 @@ pub(super) fn patch(reader: &mut Reader, root: &Node) -> Option<PatchFile> {
     let severity = reader.required(&fields, "severity", "critical", |r, n, p| r.word(n, p, &SEVERITIES));
     let guidance = reader.optional(&fields, "guidance", |r, n, p| r.text(n, p, GUIDANCE_BYTES_MAX));
     let supersedes = reader.optional(&fields, "supersedes", |r, n, p| r.list(n, p, |r, n, p| r.parsed(n, p, id_hint)));
+    let requires = reader.optional(&fields, "requires", |r, n, p| r.list(n, p, prerequisite));
     let variants = reader.required(&fields, "variants", "[ … ]", |r, n, p| r.list(n, p, variant));
     Some(PatchFile {
         id: id?,
@@ -42,8 +43,36 @@ pub(super) fn patch(reader: &mut Reader, root: &Node) -> Option<PatchFile> {
         severity: severity?,
         guidance: guidance.unwrap_or_default(),
         supersedes: supersedes.unwrap_or_default(),
+        requires: requires.unwrap_or_default(),
         variants: variants?,
     })
+}
+
+/// A KB number alone is a hotfix of that name.
+fn prerequisite(reader: &mut Reader, node: &Node, path: &str) -> Option<Prerequisite> {
+    let hint = "the id of a patch: usually a KB number, for example KB4500331";
+    if matches!(node.value, Value::Text(_)) {
+        let patch: PatchId = reader.parsed(node, path, hint)?;
+        let kb = patch.to_string();
+        return Some(Prerequisite { patch, sign: Sign::Hotfix { kb } });
+    }
+    let fields = reader.fields(node, path, &["id", "kb", "product_code", "display_version"])?;
+    let argument = |r: &mut Reader, n: &Node, p: &str| r.line(n, p, ARGUMENT_BYTES);
+    let patch: Option<PatchId> = reader.required(&fields, "id", "KB4500331", |r, n, p| r.parsed(n, p, hint));
+    let kb = reader.optional(&fields, "kb", argument);
+    let product_code = reader.optional(&fields, "product_code", argument);
+    let display_version = reader.optional(&fields, "display_version", argument);
+    let patch = patch?;
+    let sign = match (kb, product_code) {
+        (None, Some(product_code)) => Sign::Msi { product_code, display_version },
+        (kb, None) if display_version.is_none() => Sign::Hotfix { kb: kb.unwrap_or_else(|| patch.to_string()) },
+        _ => {
+            let hint = "`kb`, or `product_code` with or without `display_version`";
+            reader.problem(node.at, path, "it is not clear what shows that the patch is there", hint);
+            return None;
+        }
+    };
+    Some(Prerequisite { patch, sign })
 }
 
 fn variant(reader: &mut Reader, node: &Node, path: &str) -> Option<VariantFile> {
@@ -140,6 +169,10 @@ pub(super) fn check(reader: &mut Reader, patch: &PatchFile) {
     }
     if patch.supersedes.contains(&patch.id) {
         reader.problem_at("supersedes", "a patch can't replace itself", "remove its own id");
+    }
+    let installers = patch.variants.iter().map(|variant| &variant.installer);
+    for (field, message) in prerequisites::faults(&patch.id, &patch.requires, &patch.supersedes, installers) {
+        reader.problem_at(&field, message, "see `requires` in docs/plans.md");
     }
     if patch.variants.is_empty() {
         reader.problem_at("variants", "a patch needs at least one variant", "add one for each platform");

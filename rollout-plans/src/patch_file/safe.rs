@@ -135,7 +135,7 @@ pub fn product_code(code: &str) -> Checked {
     )
 }
 
-fn version_text(version: &str) -> Checked {
+pub(super) fn version_text(version: &str) -> Checked {
     if version.len() <= ARGUMENT_BYTES_MAX && plain(version, "._-") {
         return Ok(());
     }

@@ -59,6 +59,17 @@ pub(super) fn advice(
     groups(&mut advice, &waves);
     unwatched(&mut advice, &waves, survey);
     systems(&mut advice, &waves, estate);
+    if !survey.lacking.is_empty() {
+        let mut lacking: Vec<&DeviceId> = survey.lacking.iter().collect();
+        lacking.sort_unstable();
+        let message = format!(
+            "{} devices are left out, since nothing says that they have what the patch requires: {}",
+            lacking.len(),
+            names(&lacking)
+        );
+        let hint = "roll that out first, or name it under `patches` of the device in its site file";
+        advice.add(Rule::PrerequisiteUnknown, None, "waves", message, hint);
+    }
     super::hours::advise(&mut advice, &waves);
     super::order::advise(&mut advice, &waves, survey);
     let critical = estate.sites().flat_map(|s| &s.systems).filter(|s| s.critical).count();

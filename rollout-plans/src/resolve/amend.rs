@@ -84,6 +84,13 @@ pub fn amend(former: &Former<'_>, patch: &Patch, estate: &Estate, now: Timestamp
         }
     }
     let survey = Survey::new(&rollout.plan, patch, estate);
+    if let Some((device, [one, other])) = survey.ambiguous {
+        let why = format!("{device} is covered by two variants of {}: {one} and {other}", patch.id);
+        return cannot(
+            why,
+            "which one it gets would be chance: take it out, or make a new rollout of a patch that says it",
+        );
+    }
     let placed = place(&rollout.plan, &survey, &ground);
     let of_wave = |(at, stays): (usize, Vec<Member>)| {
         let others = super::place::members(&rollout.plan, &survey, at, &placed.waves[at]);

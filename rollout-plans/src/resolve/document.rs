@@ -38,6 +38,8 @@ pub fn document(
         ancestors: Vec::new(),
         patch: patch.id.clone(),
         patch_digest,
+        requires: patch.required(),
+        supersedes: patch.supersedes.clone(),
         plan: plan.clone(),
         waves,
         created_at: now,

@@ -6,6 +6,7 @@ mod combinations;
 mod document;
 mod draw;
 mod hours;
+mod lineage;
 mod names;
 mod order;
 mod place;
@@ -63,6 +64,11 @@ pub fn resolve(parsed: &ParsedPlan, patch: &Patch, estate: &Estate) -> Result<Re
         return Err(problems);
     }
     let survey = Survey::new(plan, patch, estate);
+    if let Some((device, [one, other])) = survey.ambiguous {
+        let message = format!("{device} is covered by two variants of {}: {one} and {other}", patch.id);
+        let hint = "which one it gets would be chance: their platforms must not overlap; import the patch anew";
+        return Err(vec![parsed.problem_at("patch", message, hint.to_owned())]);
+    }
     let placed = place(plan, &survey, &Ground::default());
     for (index, wave) in plan.waves.iter().enumerate() {
         let count = placed.waves[index].len();

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use wardround_signing::Digest;
 
-use super::select::Chooser;
+use super::{lineage::Lineage, select::Chooser};
 use crate::{
     estate::Estate,
     model::{Device, DeviceId, Patch, Plan, SiteInventory, VariantId},
@@ -59,13 +59,24 @@ pub(super) struct Survey<'e> {
     /// Sets of kinds of clinical systems, each sorted, without repeats and once; the first is empty.
     kinds: Vec<Vec<&'e str>>,
     pub(super) left_out: Vec<(DeviceId, String)>,
+    /// Those of them that lack what the patch requires, as far as is known.
+    pub(super) lacking: Vec<DeviceId>,
+    /// A device that two variants fit, and their names.
+    pub(super) ambiguous: Option<(&'e DeviceId, [&'e VariantId; 2])>,
 }
 
 impl<'e> Survey<'e> {
     pub(super) fn new(plan: &Plan, patch: &'e Patch, estate: &'e Estate) -> Self {
-        let mut survey = Self { candidates: Vec::new(), kinds: vec![Vec::new()], left_out: Vec::new() };
+        let mut survey = Self {
+            candidates: Vec::new(),
+            kinds: vec![Vec::new()],
+            left_out: Vec::new(),
+            lacking: Vec::new(),
+            ambiguous: None,
+        };
         let mut known: HashMap<Vec<&str>, usize> = HashMap::from([(Vec::new(), 0)]);
         let eligible = Chooser::new(&plan.eligible);
+        let lineage = Lineage::new(estate);
         // An inventory that names a device twice, alike or not, must not make two members of it: the first entry counts.
         let mut seen = HashSet::new();
         for site in estate.sites() {
@@ -85,6 +96,14 @@ impl<'e> Survey<'e> {
                 if let Err(why) = eligible.check(site, device, &survey.kinds[kinds]) {
                     survey.left_out.push((device.id.clone(), format!("not eligible: {why}")));
                 } else if let Some(variant) = patch.variant_for(&device.platform) {
+                    if let Some(other) = patch.also_fits(&device.platform) {
+                        survey.ambiguous.get_or_insert((&device.id, [&variant.id, &other.id]));
+                    }
+                    if let Some(why) = lineage.left_out(device, patch) {
+                        survey.left_out.push((device.id.clone(), why.words));
+                        survey.lacking.extend(why.lacks.then(|| device.id.clone()));
+                        continue;
+                    }
                     survey.candidates.push(Candidate { site, device, variant: &variant.id, kinds });
                 } else {
                     let why = format!("{} has no variant for {}", patch.id, device.platform);

@@ -182,6 +182,7 @@ impl Maker<'_> {
             // Of the first two one can stand in for the other.
             group: (d < 2).then(|| twins.clone()),
             windows: Vec::new(),
+            patches: Vec::new(),
         }
     }
 

@@ -35,6 +35,7 @@ pub fn patch_of_manifest(file: PatchFile, lengths: &[u64]) -> Patch {
         severity: file.severity,
         guidance: file.guidance,
         supersedes: file.supersedes,
+        requires: file.requires,
         variants: file.variants.into_iter().enumerate().map(variant).collect(),
     }
 }
@@ -68,6 +69,7 @@ pub fn some_patch(plan: &Plan) -> Result<Patch, String> {
         severity: Severity::High,
         guidance: String::new(),
         supersedes: Vec::new(),
+        requires: Vec::new(),
         variants,
     })
 }

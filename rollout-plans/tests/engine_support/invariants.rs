@@ -80,6 +80,7 @@ impl Watch {
             let wave = plan.waves.iter().find(|w| w.name == present[key].wave).unwrap();
             let late = plan.deadline_of(wave).filter(|d| d.then == Late::LeaveOut).and_then(|d| d.by);
             assert!(late.is_none_or(|by| now < by), "{} was offered after its deadline, at {}", key.1, now.0);
+            requirements(state, documents, &present, key);
         }
         for key in &offered {
             self.regions.insert(key.clone(), region_of(state, &key.1));
@@ -399,6 +400,22 @@ fn fills(places: &[Role], people: &[&BTreeSet<Role>]) -> bool {
         let others: Vec<_> = people.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, p)| *p).collect();
         people[at].contains(place) && fills(rest, &others)
     })
+}
+
+/// No device is offered a patch while a rollout under way has yet to bring to it what that requires.
+fn requirements(
+    state: &State,
+    documents: &BTreeMap<RolloutId, Rollout>,
+    present: &BTreeMap<Key, DeploymentView>,
+    (rollout, device): &Key,
+) {
+    let required = &documents[rollout].requires;
+    for other in documents.values().filter(|other| required.contains(&other.patch)).map(|other| &other.id) {
+        let under_way = state.rollout(other).is_some_and(|view| view.started_at.is_some() && view.ended_at.is_none());
+        let Some(there) = present.get(&(other.clone(), device.clone())).filter(|_| under_way) else { continue };
+        let open = there.state == DeploymentState::Pending || there.state.is_in_hand();
+        assert!(!open, "{device} was offered {} while {other} is {} there", documents[rollout].patch, there.state);
+    }
 }
 
 /// S4 for what a rollout says of itself. Rollbacks are not held to it: they begin with what was in hand or had ended.

@@ -131,6 +131,8 @@ pub(crate) fn rollout(id: &str, waves: &[WaveSpec], limits: Limits, scope: Scope
         ancestors: Vec::new(),
         patch: PatchId::new("KB4500331").unwrap(),
         patch_digest: Digest::of(b"patch"),
+        requires: Vec::new(),
+        supersedes: Vec::new(),
         plan,
         waves: resolved,
         created_at: Timestamp(0),
@@ -311,6 +313,7 @@ pub(crate) fn inventory(
                     labels: Labels::new(),
                     group: group.map(|g| GroupId::new(g).unwrap()),
                     windows: Vec::new(),
+                    patches: Vec::new(),
                 }
             })
             .collect(),

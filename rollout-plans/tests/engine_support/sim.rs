@@ -157,6 +157,11 @@ impl Sim {
         let scope = *self.random.pick(&[Scope::Device, Scope::Site, Scope::Wave, Scope::Rollout]);
         let (mut document, members) = rollout(id, &waves, limits, scope);
         document.plan.timing.defer_max = DurationMs::from_secs(3600);
+        // Of every third estate the second patch builds on the first.
+        if self.seed % 3 == 2 && id == "b" {
+            document.requires.push(document.patch.clone());
+            document.patch = PatchId::new("KB4500332").unwrap();
+        }
         if self.seed % 8 == 1 && id == "a" {
             document.plan.windows = hourly();
         }

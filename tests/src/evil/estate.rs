@@ -109,6 +109,7 @@ impl Estate {
             severity: Severity::Critical,
             guidance: String::new(),
             supersedes: Vec::new(),
+            requires: Vec::new(),
             variants: vec![Variant {
                 id: VariantId::new("xp").unwrap(),
                 platforms: vec![Platform::new(PLATFORM).unwrap()],
@@ -130,6 +131,7 @@ impl Estate {
             labels: BTreeMap::from([("ring".to_owned(), ring.to_owned())]),
             group: None,
             windows: Vec::new(),
+            patches: Vec::new(),
         };
         known.put(SiteInventory {
             site: site.clone(),
@@ -171,6 +173,8 @@ impl Estate {
             ancestors: Vec::new(),
             patch: patch.id.clone(),
             patch_digest: Envelope::unsigned(&patch).unwrap().digest(),
+            requires: Vec::new(),
+            supersedes: Vec::new(),
             waves: waves.collect(),
             plan: parsed.plan,
             created_at: now(),

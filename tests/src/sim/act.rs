@@ -218,6 +218,7 @@ impl World {
             reboot_pending: Some(target.pending.is_some()),
             free_bytes: Some(1 << 30),
             before,
+            prerequisites: Vec::new(),
             probes: self.answers(site, systems),
         }))
     }

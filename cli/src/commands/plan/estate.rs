@@ -49,6 +49,11 @@ pub(super) async fn fetch(controller: &Controller) -> Result<Estate, Failure> {
             labels: device.labels.into_iter().collect(),
             group,
             windows: Vec::new(),
+            patches: device
+                .installed_patches
+                .iter()
+                .map(|id| id.parse().map_err(|e| wrong(&e)))
+                .collect::<Result<_, _>>()?,
         });
     }
     for system in systems(controller).await? {

@@ -41,10 +41,37 @@ fn a_reboot_when_asked_or_always() {
     assert_eq!(rig.verb("ct-01"), "reboot");
 }
 
+/// The device itself says that something is missing: nothing is tried there, now or later.
+#[test]
+fn a_device_without_what_the_patch_requires_is_skipped() {
+    let found = |there: &[Detected]| {
+        let named = there.iter().map(|there| ("KB1111111".parse().unwrap(), there.clone()));
+        PreflightFound { prerequisites: named.collect(), in_use: Some("scan running".into()), ..ready("ct-01") }
+    };
+    for there in [&[Detected::Absent][..], &[present(), Detected::Absent], &[unknown(), Detected::Absent]] {
+        let mut rig = one();
+        rig.until("ct-01", "preflight");
+        rig.done("ct-01", preflight(found(there)));
+        assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Skipped, "prerequisite"), "{there:?}");
+        assert!(!rig.path("ct-01").contains(&S::Installing));
+    }
+    // It is there, or the patch itself is: what was required for it is no question any more.
+    let mut rig = one();
+    rig.until("ct-01", "preflight");
+    rig.done("ct-01", preflight(PreflightFound { in_use: None, ..found(&[present()]) }));
+    assert_eq!(rig.verb("ct-01"), "install");
+    let mut rig = one();
+    rig.until("ct-01", "preflight");
+    rig.done("ct-01", preflight(PreflightFound { before: present(), ..found(&[Detected::Absent]) }));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Skipped, "already_installed"));
+}
+
 #[test]
 fn a_device_that_may_not_be_touched_is_deferred_with_the_reason() {
     let base = || ready("ct-01");
-    let cases: [(&str, PreflightFound); 6] = [
+    let requires = |there| vec![("KB1111111".parse().unwrap(), there)];
+    let cases: [(&str, PreflightFound); 7] = [
+        ("detection", PreflightFound { prerequisites: requires(unknown()), ..base() }),
         ("unreachable", PreflightFound { unreachable: Some("off".into()), before: unknown(), ..base() }),
         ("detection", PreflightFound { before: unknown(), ..base() }),
         ("in_use", PreflightFound { in_use: Some("scan running".into()), ..base() }),

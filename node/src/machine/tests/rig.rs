@@ -54,6 +54,7 @@ pub(super) fn inventory() -> SiteInventory {
         labels: BTreeMap::new(),
         group: group.cloned(),
         windows: Vec::new(),
+        patches: Vec::new(),
     };
     let service = |name: &str, critical, devices: &[&str]| ClinicalSystem {
         id: system(name),
@@ -129,6 +130,7 @@ pub(super) fn ready(name: &str) -> PreflightFound {
         reboot_pending: Some(false),
         free_bytes: Some(1 << 30),
         before: Detected::Absent,
+        prerequisites: Vec::new(),
         probes: vec![answer(if name.starts_with("ct") { "pacs" } else { "lab" }, true)],
     }
 }
