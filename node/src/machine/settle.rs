@@ -136,7 +136,7 @@ impl Deployment {
         if let Some(why) = &found.mismatch {
             return self.end(env, DeploymentState::Failed, Cause::new("platform", why), evidence);
         }
-        if let Some(cause) = lacking(found) {
+        if let Some(cause) = lacking(found).filter(|_| self.harmed(&found.probes).is_none()) {
             return self.end(env, DeploymentState::Skipped, cause, evidence);
         }
         if let Some(cause) = self.not_now(found, standing) {
