@@ -131,6 +131,71 @@ impl ConsistencyProof {
     }
 }
 
+/// This level and those above it, up to the root.
+fn levels_over(lowest: Vec<Digest>) -> Vec<Vec<Digest>> {
+    let mut levels = vec![lowest];
+    while let Some(below) = levels.last().filter(|l| l.len() > 1) {
+        levels.push(below.chunks(2).map(over_pair).collect());
+    }
+    levels
+}
+
+/// An odd last node moves up unchanged.
+fn over_pair(pair: &[Digest]) -> Digest {
+    match pair {
+        [left, right] => node_hash(left, right),
+        single => single[0],
+    }
+}
+
+/// Siblings of the node at `at` and of those over it, below the root.
+fn siblings(levels: &[Vec<Digest>], mut at: usize, hashes: &mut Vec<Digest>) {
+    for level in &levels[..levels.len() - 1] {
+        hashes.extend(level.get(at ^ 1));
+        at >>= 1;
+    }
+}
+
+/// A tree without its leaves, which its owner has in another form: half the memory of a [`Tree`].
+#[derive(Debug, Clone)]
+pub struct Crown {
+    size: u64,
+    /// From the nodes over two leaves each up to the root.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl Crown {
+    /// Over leaves in this order.
+    pub fn new<I: IntoIterator<Item: AsRef<[u8]>>>(leaves: I) -> Self {
+        let (mut size, mut left, mut lowest) = (0, None, Vec::new());
+        for leaf in leaves {
+            size += 1;
+            let right = leaf_hash(leaf.as_ref());
+            match left.take() {
+                Some(left) => lowest.push(node_hash(&left, &right)),
+                None => left = Some(right),
+            }
+        }
+        lowest.extend(left);
+        Self { size, levels: levels_over(lowest) }
+    }
+
+    /// Proof for the leaf at `index`; `None` beyond the last. `leaf` is asked for one other leaf's data, and must know it.
+    #[must_use]
+    pub fn prove<L: AsRef<[u8]>>(&self, index: u64, leaf: impl FnOnce(u64) -> L) -> Option<InclusionProof> {
+        if index >= self.size {
+            return None;
+        }
+        let mut hashes = Vec::new();
+        let beside = index ^ 1;
+        if beside < self.size {
+            hashes.push(leaf_hash(leaf(beside).as_ref()));
+        }
+        siblings(&self.levels, usize::try_from(index >> 1).ok()?, &mut hashes);
+        Some(InclusionProof { index, size: self.size, hashes })
+    }
+}
+
 /// A tree held as its levels, so that every proof costs a few look-ups.
 #[derive(Debug, Clone)]
 pub struct Tree {
@@ -141,18 +206,7 @@ pub struct Tree {
 impl Tree {
     /// Over leaves in this order.
     pub fn new<I: IntoIterator<Item: AsRef<[u8]>>>(leaves: I) -> Self {
-        let mut levels = vec![leaves.into_iter().map(|l| leaf_hash(l.as_ref())).collect::<Vec<_>>()];
-        while let Some(below) = levels.last().filter(|l| l.len() > 1) {
-            let above = below
-                .chunks(2)
-                .map(|pair| match pair {
-                    [left, right] => node_hash(left, right),
-                    single => single[0],
-                })
-                .collect();
-            levels.push(above);
-        }
-        Self { levels }
+        Self { levels: levels_over(leaves.into_iter().map(|l| leaf_hash(l.as_ref())).collect()) }
     }
 
     /// Number of leaves.
@@ -173,14 +227,8 @@ impl Tree {
         if index >= self.size() {
             return None;
         }
-        let mut at = usize::try_from(index).ok()?;
         let mut hashes = Vec::new();
-        for level in &self.levels[..self.levels.len() - 1] {
-            if let Some(sibling) = level.get(at ^ 1) {
-                hashes.push(*sibling);
-            }
-            at >>= 1;
-        }
+        siblings(&self.levels, usize::try_from(index).ok()?, &mut hashes);
         Some(InclusionProof { index, size: self.size(), hashes })
     }
 }

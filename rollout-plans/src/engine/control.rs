@@ -27,8 +27,8 @@ pub(super) struct Control {
 impl Record {
     /// True when no device whose turn has come by wave `w` serves the system.
     fn is_control(&self, w: u16, system: &ClinicalSystem) -> bool {
-        let turn_has_come = |d: &u32| self.deployments[*d as usize].wave <= w;
-        !system.devices.iter().any(|device| self.index.by_device.get(device).is_some_and(turn_has_come))
+        let turn_has_come = |d: u32| self.deployments[d as usize].wave <= w;
+        !system.devices.iter().any(|device| self.find(device).is_some_and(turn_has_come))
     }
 
     /// What the control group of a wave came to; nothing where the plan asks for no test.
@@ -50,8 +50,8 @@ impl State {
         }
         let mut systems = 0;
         for at in &record.index.waves[usize::from(w)].sites {
-            let id = &record.sites[*at as usize];
-            let (Some(site), Some(inventory)) = (self.sites.get(id), self.estate.site(id)) else { continue };
+            let Some(inventory) = self.estate.site(&record.sites[*at as usize]) else { continue };
+            let site = self.known(r, *at);
             let healthy = inventory.systems.iter().filter(|s| site.healthy.contains_key(&s.id));
             systems += healthy.filter(|s| record.is_control(w, s)).count() as u64;
         }
@@ -68,11 +68,10 @@ impl State {
             return;
         }
         let Some(since) = known.healthy.remove(id).filter(|_| health == Health::Unhealthy && !blamed) else { return };
-        for r in &known.rollouts {
-            let record = &mut self.rollouts[*r as usize];
+        for (r, at) in known.places() {
+            let record = &mut self.rollouts[r];
             let Some(w) = record.current.filter(|_| record.is_active()) else { continue };
-            let Some(at) = record.index.by_site.get(site) else { continue };
-            let of_wave = record.index.waves[usize::from(w)].sites.binary_search(at).is_ok();
+            let of_wave = record.index.waves[usize::from(w)].sites.binary_search(&at).is_ok();
             if !of_wave || !record.waves[usize::from(w)].state.is_under_way() || !record.is_control(w, system) {
                 continue;
             }

@@ -2,13 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::windows::SHUT_MAX;
+use super::{note::Note, windows::SHUT_MAX};
 use crate::model::{
-    DeploymentState, Detected, DeviceId, DurationMs, EVIDENCE_TEXT_MAX, Evidence, GoalAction, GroupId, Plan, Timestamp,
+    DeploymentState, DeviceId, DurationMs, EVIDENCE_TEXT_MAX, Evidence, GoalAction, GroupId, Plan, Timestamp,
 };
-
-/// Most probe answers kept of a report; all of them stand in the journal.
-const PROBES_KEPT_MAX: usize = 16;
 
 /// A deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,55 +47,13 @@ impl Back {
     }
 }
 
-/// What only some deployments need.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Note {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) reason: String,
-    pub(super) evidence: Evidence,
-    /// State before the silence; set while it is unknown.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) before: Option<DeploymentState>,
-    /// When the engine itself first heard that it soaks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) soaking_since: Option<Timestamp>,
-    /// The node has reported success earlier than the engine's own count of the soak allows.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) success_reported: bool,
-    /// First deferral of this attempt.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) deferred_since: Option<Timestamp>,
-    /// Since when its node waits for a window: that uses up no patience.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) shut_since: Option<Timestamp>,
-    /// Why it is wanted back.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) back_reason: String,
-    /// The engine has given it up before its install began: it ends as failed, not as rolled back.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) withdrawn: bool,
-    /// It was withdrawn since nobody waits for it any longer: it ends as skipped when its node confirms that nothing began.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) left_out: bool,
-    /// Its redundancy group when it was offered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) group: Option<GroupId>,
-    /// The region of its site when it was offered, where the site has another now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) region: Option<String>,
-    /// The alarm that it takes too long has been raised.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(super) overdue: bool,
-}
-
 impl Deployment {
     pub(super) fn note(&mut self) -> &mut Note {
         self.note.get_or_insert_default()
     }
 
     pub(super) fn reason(&self) -> &str {
-        self.note.as_ref().map_or("", |n| n.reason.as_str())
+        self.note.as_ref().map_or("", |n| &*n.reason)
     }
 
     pub(super) fn group(&self) -> Option<&GroupId> {
@@ -123,7 +78,7 @@ impl Deployment {
 
     pub(super) fn say(&mut self, reason: &str) {
         if self.reason() != reason {
-            self.note().reason = cut(reason);
+            self.note().reason = shortened(reason).into();
         }
     }
 
@@ -143,23 +98,10 @@ impl Deployment {
 
     /// Keeps the newest evidence, within limits.
     pub(super) fn keep(&mut self, evidence: &Evidence) {
-        // Which document it is of is known, and says nothing about the device.
-        let mut kept = Evidence { document: None, ..evidence.clone() };
-        if kept == Evidence::default() {
-            return;
+        let kept = super::kept::Kept::of_device(evidence);
+        if !kept.is_empty() {
+            self.note().evidence = kept;
         }
-        kept.probes.truncate(PROBES_KEPT_MAX);
-        for probe in &mut kept.probes {
-            probe.probe = cut(&probe.probe);
-            probe.answer = cut(&probe.answer);
-        }
-        for found in [&mut kept.before, &mut kept.after] {
-            if let Some(Detected::Present { proof: text } | Detected::Unknown { why: text }) = found {
-                *text = cut(text);
-            }
-        }
-        kept.output = cut(&kept.output);
-        self.note().evidence = kept;
     }
 
     /// True when it was offered and may still change the device: what a rollback has to reach. That includes those not
@@ -243,11 +185,16 @@ impl Deployment {
 
 /// At most [`EVIDENCE_TEXT_MAX`] bytes, cut between characters.
 pub(super) fn cut(text: &str) -> String {
+    shortened(text).to_owned()
+}
+
+/// The same, without a copy.
+pub(super) fn shortened(text: &str) -> &str {
     let mut end = text.len().min(EVIDENCE_TEXT_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_owned()
+    &text[..end]
 }
 
 #[cfg(test)]

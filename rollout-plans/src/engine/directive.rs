@@ -7,9 +7,9 @@ use crate::model::{Goal, RollBackTarget, SiteId, SiteRollout, WaveName};
 
 impl State {
     pub(super) fn site_rollouts(&self, site: &SiteId) -> Vec<SiteRollout> {
-        let rollouts = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts);
+        let places = self.sites.get(site).into_iter().flat_map(super::site::Site::places);
         let mut parts: Vec<SiteRollout> =
-            rollouts.filter_map(|r| self.rollouts[*r as usize].site_rollout(site)).collect();
+            places.filter_map(|(r, at)| self.rollouts[r].site_rollout(site, at)).collect();
         parts.sort_by(|a, b| a.rollout.cmp(&b.rollout));
         parts
     }
@@ -17,9 +17,8 @@ impl State {
 
 impl Record {
     /// This rollout's part of the site's directive; nothing before the start, and nothing once all is done.
-    fn site_rollout(&self, site: &SiteId) -> Option<SiteRollout> {
+    fn site_rollout(&self, site: &SiteId, at: u32) -> Option<SiteRollout> {
         self.started_at?;
-        let at = *self.index.by_site.get(site)?;
         if !self.is_listed(at) {
             return None;
         }
@@ -47,9 +46,7 @@ impl Record {
             .filter_map(|d| {
                 let deployment = &self.deployments[*d as usize];
                 let action = self.goal(*d, active)?;
-                let start = self.wave_range(deployment.wave).start;
-                let proof = self.trees().get(usize::from(deployment.wave))?.prove(u64::from(*d - start))?;
-                Some(Goal { member: self.member(*d), proof, action, attempt: deployment.attempt })
+                Some(Goal { member: self.member(*d), proof: self.prove(*d)?, action, attempt: deployment.attempt })
             })
             .collect();
         goals.sort_by(|a, b| a.member.device.cmp(&b.member.device));

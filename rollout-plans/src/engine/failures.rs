@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wardround_signing::Envelope;
 
-use super::{RolloutState, State, deployment::Back, out::Out, record::Record};
+use super::{RolloutState, State, deployment::Back, out::Out, record::Record, site::Site};
 use crate::{
     model::{
         DeviceId, FAILURE_BYTES_MAX, FAILURES_MAX, Failure, GoalAction, Member, Pin, ReportBody, Scope, SiteId,
@@ -72,10 +72,10 @@ impl Record {
     /// The report that shows that this member must be taken back. `None` where people ordered it, or nothing shows it.
     fn cause(&self, member: &Member) -> Option<&Kept> {
         let scope = self.document.plan.rollback.scope;
-        let at = self.index.by_site.get(&member.device.site())?;
+        let at = self.site_at(member.device.site_text())?;
         let holds = |kept: &&Kept| self.reporter(usize::from(kept.wave), &kept.device, &kept.report).is_some();
         let shared = self.failed.shared.values().filter(holds);
-        self.failed.own.get(at).into_iter().chain(shared).find(|kept| self.lost(kept).reaches(scope, member))
+        self.failed.own.get(&at).into_iter().chain(shared).find(|kept| self.lost(kept).reaches(scope, member))
     }
 
     /// Would its node take this device back?
@@ -132,19 +132,14 @@ impl Record {
 
     fn failure(&self, kept: &Kept, shared: bool) -> Option<Failure> {
         let w = usize::from(kept.wave);
-        let d = *self.index.by_device.get(&kept.device)?;
+        let d = self.find(&kept.device)?;
         let pin = if shared {
             let at = self.reporter(w, &kept.device, &kept.report)?;
             Some(Pin { key: self.waves[w].reporters[at].key, proof: self.pinned().get(w)?.prove(at as u64)? })
         } else {
             None
         };
-        Some(Failure {
-            member: self.member(d),
-            proof: self.trees().get(w)?.prove(u64::from(d - self.index.waves[w].range.start))?,
-            report: kept.report.clone(),
-            pin,
-        })
+        Some(Failure { member: self.member(d), proof: self.prove(d)?, report: kept.report.clone(), pin })
     }
 }
 
@@ -192,9 +187,8 @@ impl State {
 
     /// The words of a node that was replaced or revoked are not those of the site's present node.
     pub(super) fn forget_failures(&mut self, out: &mut Out, site: &SiteId) {
-        let rollouts: Vec<u32> = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).copied().collect();
-        for r in rollouts.into_iter().map(|r| r as usize) {
-            let Some(at) = self.rollouts[r].index.by_site.get(site).copied() else { continue };
+        let places: Vec<(usize, u32)> = self.sites.get(site).into_iter().flat_map(Site::places).collect();
+        for (r, at) in places {
             if self.rollouts[r].failed.own.contains_key(&at)
                 && self.show_failure(out, r, &[at], |failed| drop(failed.own.remove(&at)))
             {

@@ -51,7 +51,7 @@ impl State {
     pub fn wishes(&self, id: &RolloutId, site: &SiteId, wishes: &mut Vec<Wish>) -> Option<Mode> {
         wishes.clear();
         let record = &self.rollouts[*self.by_id.get(id)?];
-        let at = *record.index.by_site.get(site)?;
+        let at = record.site_at(site.as_str())?;
         record.started_at?;
         if !record.is_listed(at) {
             return None;
@@ -69,10 +69,10 @@ impl State {
     #[must_use]
     pub fn hand_at(&self, id: &RolloutId, site: &SiteId) -> (usize, usize) {
         let record = self.by_id.get(id).map(|r| &self.rollouts[*r]);
-        let Some((record, at)) = record.and_then(|record| Some((record, record.index.by_site.get(site)?))) else {
+        let Some((record, at)) = record.and_then(|record| Some((record, record.site_at(site.as_str())?))) else {
             return (0, 0);
         };
-        let hand = &record.index.places[*at as usize].hand;
+        let hand = &record.index.places[at as usize].hand;
         let back = hand.iter().filter(|d| record.deployments[**d as usize].back != Back::No).count();
         (hand.len() - back, back)
     }

@@ -31,7 +31,7 @@ impl State {
         let others = self.rollouts.iter().enumerate().filter(|(at, other)| *at != r && other.is_active());
         for (_, other) in others {
             let Some((old, new)) = record.replaces(other) else { continue };
-            let Some(device) = devices.clone().find(|device| other.index.by_device.contains_key(*device)) else {
+            let Some(device) = devices.clone().find(|device| other.find(device).is_some()) else {
                 continue;
             };
             let id = &other.document.id;
@@ -65,13 +65,13 @@ impl State {
         let deployment = self.deployment(r, d);
         let site = self.sites.get(&record.sites[deployment.site as usize])?;
         let brings = |other: &&Record| {
-            let at = other.index.by_device.get(&deployment.device);
+            let at = other.find(&deployment.device);
             let open = |state: DeploymentState| state == DeploymentState::Pending || state.is_in_hand();
             other.is_active()
                 && record.document.requires.contains(&other.document.patch)
-                && at.is_some_and(|at| open(other.deployments[*at as usize].state))
+                && at.is_some_and(|at| open(other.deployments[at as usize].state))
         };
-        let other = site.rollouts.iter().map(|at| &self.rollouts[*at as usize]).find(brings)?;
+        let other = site.places().map(|(at, _)| &self.rollouts[at]).find(brings)?;
         let (patch, rollout) = (other.document.patch.clone(), other.document.id.clone());
         Some(WaitingOn::Prerequisite { patch, rollout })
     }

@@ -1,8 +1,10 @@
 //! The one door through which a deployment changes, so that counters, queues, timers and the sites' directives can't
 //! disagree with it; and the rebuilding of all of them after loading.
 
+use std::collections::BTreeSet;
+
 use super::{State, deployment::Back, deployment::Deployment, out::Out, record::Record};
-use crate::model::DeploymentState;
+use crate::model::{DeploymentState, Timestamp};
 
 impl State {
     pub(super) fn deployment(&self, r: usize, d: u32) -> &Deployment {
@@ -11,82 +13,71 @@ impl State {
 
     /// Changes one deployment.
     pub(super) fn change(&mut self, out: &mut Out, r: usize, d: u32, edit: impl FnOnce(&mut Deployment)) {
-        self.unlink(r, d);
         let record = &mut self.rollouts[r];
         let active = record.is_active();
         let seen = |record: &Record| {
-            let at = &record.deployments[d as usize];
-            let slot = (at.state == DeploymentState::Pending, at.state.is_in_hand(), at.back);
             let goal = record.goal(d, active);
-            (goal, goal.map(|_| at.attempt), slot)
+            (goal, goal.map(|_| record.deployments[d as usize].attempt))
         };
-        let before = seen(record);
+        let (before, said) = (record.slot(d), seen(record));
         edit(&mut record.deployments[d as usize]);
-        let after = seen(record);
+        let (after, says) = (record.slot(d), seen(record));
         let site = &record.sites[record.deployments[d as usize].site as usize];
-        if (before.0, before.1) != (after.0, after.1) {
+        if said != says {
             out.sites.insert(site.clone());
         }
-        if before.2 != after.2 {
+        if !before.disrupts_as(after) {
             out.dirty.insert(site.clone());
         }
         out.rollout(&record.document.id);
         out.touched.insert(r);
-        self.link(r, d);
+        self.relink(r, d, Some(before), Some(after));
     }
 
     /// Enters a deployment into the indexes.
     pub(super) fn link(&mut self, r: usize, d: u32) {
-        let record = &mut self.rollouts[r];
-        let deployment = &record.deployments[d as usize];
-        let wave = &mut record.index.waves[usize::from(deployment.wave)];
-        wave.counts.add(deployment.state);
-        let place = &mut record.index.places[deployment.site as usize];
-        if deployment.state == DeploymentState::Pending {
-            place.pending.insert(d);
-        }
-        if deployment.state.is_in_hand() {
-            place.hand.insert(d);
-            let site = self.sites.entry(record.sites[deployment.site as usize].clone()).or_default();
-            site.hand.insert((deployment.device.clone(), narrow(r)));
-        }
-        if deployment.back != Back::No {
-            wave.wanting += 1;
-        }
-        if deployment.back == Back::Waiting {
-            place.back_waiting.insert(d);
-        }
-        if let Some(at) = deployment.timer(&record.document.plan) {
-            self.timers.insert((at, narrow(r), d));
-        }
-        if deployment.state.is_in_hand() {
-            record.count_region(d, true);
-        }
+        let slot = self.rollouts[r].slot(d);
+        self.relink(r, d, None, Some(slot));
     }
 
-    /// Takes a deployment out of the indexes, before it changes.
+    /// Takes a deployment out of the indexes.
     pub(super) fn unlink(&mut self, r: usize, d: u32) {
+        let slot = self.rollouts[r].slot(d);
+        self.relink(r, d, Some(slot), None);
+    }
+
+    /// Changes what differs. `None` stands for a deployment that is in no index.
+    fn relink(&mut self, r: usize, d: u32, before: Option<Slot>, after: Option<Slot>) {
+        let both = |asked: fn(Slot) -> bool| (before.is_some_and(asked), after.is_some_and(asked));
         let record = &mut self.rollouts[r];
         let deployment = &record.deployments[d as usize];
         let wave = &mut record.index.waves[usize::from(deployment.wave)];
-        wave.counts.remove(deployment.state);
         let place = &mut record.index.places[deployment.site as usize];
-        place.pending.remove(&d);
-        place.hand.remove(&d);
-        place.back_waiting.remove(&d);
-        if deployment.state.is_in_hand()
-            && let Some(site) = self.sites.get_mut(&record.sites[deployment.site as usize])
-        {
-            site.hand.remove(&(deployment.device.clone(), narrow(r)));
+        if before.map(|b| b.state) != after.map(|a| a.state) {
+            before.iter().for_each(|b| wave.counts.remove(b.state));
+            after.iter().for_each(|a| wave.counts.add(a.state));
         }
-        if deployment.back != Back::No {
-            wave.wanting -= 1;
+        let (was_wanted, is_wanted) = both(|slot| slot.back != Back::No);
+        wave.wanting = wave.wanting + u64::from(is_wanted) - u64::from(was_wanted);
+        enter(&mut place.pending, d, both(|slot| slot.state == DeploymentState::Pending));
+        enter(&mut place.back_waiting, d, both(|slot| slot.back == Back::Waiting));
+        let (was_in_hand, is_in_hand) = both(|slot| slot.state.is_in_hand());
+        if was_in_hand != is_in_hand {
+            enter(&mut place.hand, d, (was_in_hand, is_in_hand));
+            let held = (deployment.device.clone(), narrow(r));
+            enter(&mut self.sites.at_mut(place.known).hand, held, (was_in_hand, is_in_hand));
         }
-        if let Some(at) = deployment.timer(&record.document.plan) {
-            self.timers.remove(&(at, narrow(r), d));
+        let (old, new) = (before.and_then(|b| b.timer), after.and_then(|a| a.timer));
+        if old != new {
+            if let Some(at) = old {
+                self.timers.remove(&(at, narrow(r), d));
+            }
+            if let Some(at) = new {
+                self.timers.insert((at, narrow(r), d));
+            }
         }
-        if deployment.state.is_in_hand() {
-            record.count_region(d, false);
+        if was_in_hand != is_in_hand {
+            record.count_region(d, is_in_hand);
         }
     }
 
@@ -95,8 +86,15 @@ impl State {
         let record = &mut self.rollouts[r];
         record.frame_index();
         self.by_id.insert(record.document.id.clone(), r);
-        for site in record.sites.clone() {
-            self.sites.entry(site).or_default().rollouts.insert(narrow(r));
+        for (at, (site, place)) in (0..).zip(record.sites.iter().zip(&mut record.index.places)) {
+            place.known = self.sites.enter(site);
+            self.sites.at_mut(place.known).rollouts.insert(narrow(r), at);
+        }
+        let record = &mut self.rollouts[r];
+        for at in 0..narrow(record.sites.len()) {
+            if let Some(inventory) = self.estate.site(&record.sites[at as usize]) {
+                record.share_names(at, inventory);
+            }
         }
         self.place_in_regions(r);
         for d in 0..narrow(self.rollouts[r].deployments.len()) {
@@ -111,7 +109,7 @@ impl State {
         self.turns.clear();
         self.patience.clear();
         self.by_id.clear();
-        for (id, site) in &mut self.sites {
+        for (id, site) in self.sites.iter_mut() {
             if let Some(inventory) = self.estate.site(id) {
                 site.learn_devices(inventory);
             }
@@ -122,6 +120,38 @@ impl State {
         for r in 0..self.rollouts.len() {
             self.refresh_wave(r);
         }
+    }
+}
+
+/// What the indexes know of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    state: DeploymentState,
+    back: Back,
+    timer: Option<Timestamp>,
+}
+
+impl Slot {
+    /// Nothing at its site has to be looked at again for the difference.
+    fn disrupts_as(self, other: Self) -> bool {
+        let slot = |slot: Self| (slot.state == DeploymentState::Pending, slot.state.is_in_hand(), slot.back);
+        slot(self) == slot(other)
+    }
+}
+
+impl Record {
+    fn slot(&self, d: u32) -> Slot {
+        let deployment = &self.deployments[d as usize];
+        Slot { state: deployment.state, back: deployment.back, timer: deployment.timer(&self.document.plan) }
+    }
+}
+
+/// Makes a set hold what it should hold afterwards.
+fn enter<T: Ord>(set: &mut BTreeSet<T>, what: T, (before, after): (bool, bool)) {
+    if after && !before {
+        set.insert(what);
+    } else if before && !after {
+        set.remove(&what);
     }
 }
 

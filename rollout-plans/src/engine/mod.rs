@@ -20,6 +20,7 @@
 //! | `windows` | whose window is open, as far as the engine goes by that |
 //! | `silence` | silent sites, and what time alone changes |
 //! | `patience` | deadlines of waves, and how long silent sites are waited for |
+//! | `kept`, `note` | how evidence is kept, and what else few deployments need |
 //! | `glance` | cheap looks, for whoever drives millions of events |
 //! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
 //! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
@@ -38,8 +39,10 @@ mod failures;
 mod gate;
 mod glance;
 mod holds;
+mod kept;
 mod lineage;
 mod link;
+mod note;
 mod offers;
 mod orders;
 mod out;
@@ -54,6 +57,7 @@ mod rollback;
 mod show;
 mod silence;
 mod site;
+mod sites;
 mod transition;
 mod view;
 mod waiting;
@@ -69,7 +73,7 @@ pub use view::{
     WaveView,
 };
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use wardround_signing::Envelope;
@@ -81,7 +85,7 @@ use crate::{
 use orders::Signed;
 use out::Out;
 use record::Record;
-use site::Site;
+use sites::Sites;
 
 /// Version of the snapshot's form that is written and read.
 const FORM: u32 = 1;
@@ -94,7 +98,7 @@ pub struct State {
     /// The latest moment of any step: a clock that is set back does not make soaks end later or earlier than they began.
     clock: Timestamp,
     estate: Estate,
-    sites: BTreeMap<SiteId, Site>,
+    sites: Sites,
     /// In order of creation.
     rollouts: Vec<Record>,
     #[serde(skip)]
@@ -116,7 +120,7 @@ struct Form {
     form: u32,
     clock: Timestamp,
     estate: Estate,
-    sites: BTreeMap<SiteId, Site>,
+    sites: Sites,
     rollouts: Vec<Record>,
 }
 
@@ -144,7 +148,7 @@ impl Default for State {
             form: FORM,
             clock: Timestamp::default(),
             estate: Estate::default(),
-            sites: BTreeMap::new(),
+            sites: Sites::default(),
             rollouts: Vec::new(),
             by_id: HashMap::new(),
             timers: BTreeSet::new(),
@@ -194,7 +198,8 @@ impl State {
                 if self.sites.get(site).is_some_and(|known| !known.is_key(node_key)) {
                     self.forget_failures(&mut out, site);
                 }
-                self.sites.entry(site.clone()).or_default().enrol(node_key);
+                let at = self.sites.enter(site);
+                self.sites.at_mut(at).enrol(node_key);
                 out.audit("node_enrolled", None, None, format!("a node of site {site} enrolled with key {node_key}"));
                 self.site_heard(&mut out, site);
             }
@@ -270,7 +275,7 @@ impl State {
     #[must_use]
     pub fn deployment_state(&self, rollout: &RolloutId, device: &DeviceId) -> Option<DeploymentState> {
         let r = *self.by_id.get(rollout)?;
-        let d = *self.rollouts[r].index.by_device.get(device)?;
+        let d = self.rollouts[r].find(device)?;
         Some(self.deployment(r, d).state)
     }
 

@@ -1,14 +1,15 @@
 //! Offering: who is next, and what stands in the way. Also whose rollback is next, since both disrupt devices.
 
-use super::{RolloutState, State, WaitingOn, deployment::Back, link::narrow, out::Out};
+use super::{RolloutState, State, WaitingOn, deployment::Back, link::narrow, out::Out, site::Site};
 use crate::model::{DeploymentState, GroupId, SiteId, Timestamp, moment_words};
 
 impl State {
     /// Looks again at sites where something has changed: first rollbacks, then which device could be offered next.
     pub(super) fn look_again(&mut self, out: &mut Out) {
         while let Some(site) = out.dirty.pop_first() {
-            self.release_rollbacks(out, &site);
-            self.refresh_site(&site);
+            let Some(known) = self.sites.position(&site) else { continue };
+            self.release_rollbacks(out, known);
+            self.refresh_site(known);
         }
     }
 
@@ -34,13 +35,18 @@ impl State {
         }
     }
 
+    /// What is known of a site of a rollout.
+    pub(super) fn known(&self, r: usize, at: u32) -> &Site {
+        self.sites.at(self.rollouts[r].index.places[at as usize].known)
+    }
+
     fn site_of(&self, r: usize, d: u32) -> &SiteId {
         &self.rollouts[r].sites[self.deployment(r, d).site as usize]
     }
 
     fn group_of(&self, r: usize, d: u32) -> Option<&GroupId> {
         let deployment = self.deployment(r, d);
-        self.sites.get(self.site_of(r, d))?.group(&deployment.device, deployment.group())
+        self.known(r, deployment.site).group(&deployment.device, deployment.group())
     }
 
     fn group_max(&self, site: &SiteId, group: &GroupId) -> usize {
@@ -52,8 +58,7 @@ impl State {
     /// What forbids that this device is disrupted now; `None` when nothing does. Counts over all rollouts.
     pub(super) fn device_barred(&self, r: usize, d: u32) -> Option<WaitingOn> {
         let deployment = self.deployment(r, d);
-        let site_id = self.site_of(r, d);
-        let site = self.sites.get(site_id)?;
+        let site = self.known(r, deployment.site);
         if site.held_by_other(&deployment.device, narrow(r)) {
             return Some(WaitingOn::Concurrency { scope: "device".to_owned(), limit: 1 });
         }
@@ -69,32 +74,27 @@ impl State {
             }
             last = Some(device);
             let other = &self.rollouts[*holder as usize];
-            let when_offered = other.index.by_device.get(device).and_then(|at| other.deployments[*at as usize].group());
+            let when_offered = other.find(device).and_then(|at| other.deployments[at as usize].group());
             held += usize::from(site.group(device, when_offered) == Some(group));
         }
-        (held >= self.group_max(site_id, group)).then(|| WaitingOn::RedundancyGroup { group: group.clone() })
+        (held >= self.group_max(self.site_of(r, d), group)).then(|| WaitingOn::RedundancyGroup { group: group.clone() })
     }
 
     /// What forbids any further offer at a site of a rollout.
     pub(super) fn site_barred(&self, r: usize, at: u32) -> Option<WaitingOn> {
         let record = &self.rollouts[r];
         let wave = record.current?;
-        let site_id = &record.sites[at as usize];
-        let site = self.sites.get(site_id);
         if let Some(by) = self.too_late(r) {
             let name = record.document.waves[usize::from(wave)].name.clone();
             return Some(WaitingOn::Deadline { wave: name, by: moment_words(by) });
         }
-        if !site.is_some_and(super::site::Site::answers) {
-            return Some(WaitingOn::SilentSites { sites: vec![site_id.clone()] });
+        let site = self.known(r, at);
+        if !site.answers() {
+            return Some(WaitingOn::SilentSites { sites: vec![record.sites[at as usize].clone()] });
         }
         // Rollbacks go before installs, whoever's they are.
-        let backs = |r: &u32| {
-            let index = &self.rollouts[*r as usize].index;
-            let place = index.by_site.get(site_id).map(|at| &index.places[*at as usize]);
-            place.map_or(0, |p| p.back_waiting.len())
-        };
-        let backs: usize = site.into_iter().flat_map(|s| &s.rollouts).map(backs).sum();
+        let backs = |(r, at): (usize, u32)| self.rollouts[r].index.places[at as usize].back_waiting.len();
+        let backs: usize = site.places().map(backs).sum();
         if backs > 0 {
             return Some(WaitingOn::Rollbacks { open: backs as u64 });
         }
@@ -124,17 +124,14 @@ impl State {
     }
 
     /// Recomputes which device each rollout at `site` could offer next.
-    fn refresh_site(&mut self, site: &SiteId) {
-        let rollouts: Vec<u32> = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).copied().collect();
-        for r in rollouts {
-            let r = r as usize;
-            if let Some(at) = self.rollouts[r].index.by_site.get(site).copied() {
-                let (next, turn) = self.next_offer(r, at);
-                self.set_turn(r, at, turn);
-                self.rollouts[r].set_ready(at, next);
-                let patience = self.patience_with(r, at);
-                self.set_patience(r, at, patience);
-            }
+    fn refresh_site(&mut self, known: u32) {
+        let places: Vec<(usize, u32)> = self.sites.at(known).places().collect();
+        for (r, at) in places {
+            let (next, turn) = self.next_offer(r, at);
+            self.set_turn(r, at, turn);
+            self.rollouts[r].set_ready(at, next);
+            let patience = self.patience_with(r, at);
+            self.set_patience(r, at, patience);
         }
     }
 
@@ -144,10 +141,10 @@ impl State {
         self.refresh_deadline(r);
         let record = &self.rollouts[r];
         let Some(wave) = record.current else { return };
-        let sites: Vec<SiteId> =
-            record.index.waves[usize::from(wave)].sites.iter().map(|at| record.sites[*at as usize].clone()).collect();
+        let places = record.index.waves[usize::from(wave)].sites.iter();
+        let sites: Vec<u32> = places.map(|at| record.index.places[*at as usize].known).collect();
         for site in sites {
-            self.refresh_site(&site);
+            self.refresh_site(site);
         }
     }
 
@@ -167,13 +164,10 @@ impl State {
     }
 
     /// Tells the node of rollbacks whose turn has come: a redundancy group is not taken down by its rollback either.
-    fn release_rollbacks(&mut self, out: &mut Out, site: &SiteId) {
-        let rollouts: Vec<u32> = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).copied().collect();
-        for r in rollouts {
-            let r = r as usize;
-            let index = &self.rollouts[r].index;
-            let Some(at) = index.by_site.get(site).copied() else { continue };
-            let waiting: Vec<u32> = index.places[at as usize].back_waiting.iter().copied().collect();
+    fn release_rollbacks(&mut self, out: &mut Out, known: u32) {
+        let places: Vec<(usize, u32)> = self.sites.at(known).places().collect();
+        for (r, at) in places {
+            let waiting: Vec<u32> = self.rollouts[r].index.places[at as usize].back_waiting.iter().copied().collect();
             for d in waiting {
                 if !self.deployment(r, d).is_withdrawn() && !self.rollouts[r].is_shown(d) {
                     self.ask_people(out, r);

@@ -222,10 +222,8 @@ impl State {
         record.orders.roll_backs.push((target.clone(), envelope.clone()));
         record.ordered_back();
         let told: Vec<u32> = match target {
-            RollBackTarget::Device { device } => {
-                record.index.by_site.get(&device.site()).copied().into_iter().collect()
-            }
-            RollBackTarget::Site { site } => record.index.by_site.get(site).copied().into_iter().collect(),
+            RollBackTarget::Device { device } => record.site_at(device.site_text()).into_iter().collect(),
+            RollBackTarget::Site { site } => record.site_at(site.as_str()).into_iter().collect(),
             RollBackTarget::Wave { wave } => {
                 record.wave_position(wave).map_or_else(Vec::new, |w| record.index.waves[usize::from(w)].sites.clone())
             }
@@ -237,7 +235,7 @@ impl State {
         out.sites.extend(told.map(|at| record.sites[at as usize].clone()));
         match target {
             RollBackTarget::Device { device } => {
-                let which: Vec<u32> = record.index.by_device.get(device).copied().into_iter().collect();
+                let which: Vec<u32> = record.find(device).into_iter().collect();
                 self.want_back(out, r, &which, why, true);
             }
             RollBackTarget::Site { site } => {
@@ -388,21 +386,21 @@ impl Record {
         };
         match target {
             RollBackTarget::Device { device } => {
-                let at = self.index.by_device.get(device);
+                let at = self.find(device);
                 let Some(d) = at else {
                     return Err(Refusal::NotFound { what: "device", id: device.to_string() });
                 };
-                let deployment = &self.deployments[*d as usize];
+                let deployment = &self.deployments[d as usize];
                 if self.reaches(std::iter::once(deployment)) {
                     return Ok(());
                 }
                 nothing(format!("device {device}"), deployment.state.word().replace('_', " "))
             }
             RollBackTarget::Site { site } => {
-                let Some(at) = self.index.by_site.get(site) else {
+                let Some(at) = self.site_at(site.as_str()) else {
                     return Err(Refusal::NotFound { what: "site", id: site.to_string() });
                 };
-                let members = &self.index.places[*at as usize].members;
+                let members = &self.index.places[at as usize].members;
                 if self.reaches(members.iter().map(|d| &self.deployments[*d as usize])) {
                     return Ok(());
                 }

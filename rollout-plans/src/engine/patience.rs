@@ -5,7 +5,7 @@
 
 use super::{
     RolloutState, State, deployment::Back, deployment::Deployment, link::narrow, out::Out, reason::number,
-    record::Record,
+    record::Record, site::Site,
 };
 use crate::model::{Deadline, DeploymentState, Late, Offline, RolloutId, SiteId, Timestamp, moment_words};
 
@@ -54,15 +54,15 @@ impl State {
     /// Whoever watches for silence must know of one before its first device there is offered: that one would stay unknown.
     #[must_use]
     pub fn waits_for(&self, site: &SiteId) -> Vec<RolloutId> {
-        let rollouts = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).map(|r| &self.rollouts[*r as usize]);
-        let waits = |record: &&Record| {
+        let places = self.sites.get(site).into_iter().flat_map(Site::places);
+        let records = places.map(|(r, at)| (&self.rollouts[r], at));
+        let waits = |(record, at): &(&Record, u32)| {
             let plan = &record.document.plan;
             let says = plan.offline.is_some() || plan.waves.iter().any(|wave| wave.offline.is_some());
-            let pending = || record.index.by_site.get(site).map(|at| &record.index.places[*at as usize].pending);
             let begins = record.is_active() || record.state == RolloutState::Signed;
-            says && begins && pending().is_some_and(|pending| !pending.is_empty())
+            says && begins && !record.index.places[*at as usize].pending.is_empty()
         };
-        rollouts.filter(waits).map(|record| record.document.id.clone()).collect()
+        records.filter(waits).map(|(record, _)| record.document.id.clone()).collect()
     }
 
     /// The deadline of the current wave, if it is over and leaves out what has not begun.
@@ -75,11 +75,11 @@ impl State {
     /// Since when a wave waits for a site that does not answer; `None` when it answers.
     pub(super) fn silent_since(&self, r: usize, at: u32, w: u16) -> Option<Timestamp> {
         let record = &self.rollouts[r];
-        let site = self.sites.get(&record.sites[at as usize]);
-        if site.is_some_and(super::site::Site::answers) {
+        let site = self.known(r, at);
+        if site.answers() {
             return None;
         }
-        let since = site.and_then(|s| s.silent_since).unwrap_or_default();
+        let since = site.silent_since.unwrap_or_default();
         Some(since.max(record.began(w)))
     }
 
@@ -240,11 +240,8 @@ impl State {
 
     /// A site is heard again: its next silence is another one.
     pub(super) fn forget_silence(&mut self, site: &SiteId) {
-        for r in self.sites.get(site).into_iter().flat_map(|s| &s.rollouts) {
-            let record = &mut self.rollouts[*r as usize];
-            if let Some(at) = record.index.by_site.get(site) {
-                record.silent_told.remove(at);
-            }
+        for (r, at) in self.sites.get(site).into_iter().flat_map(Site::places) {
+            self.rollouts[r].silent_told.remove(&at);
         }
     }
 }

@@ -5,10 +5,11 @@
 //! Once the next wave has begun, what is kept stays: nodes are never shown less than before.
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::Envelope;
+use wardround_signing::{Envelope, PublicKey};
 
 use super::{
     gate::{Finding, Seen, Verdict, judge},
+    link::narrow,
     record::Record,
 };
 use crate::model::{
@@ -28,38 +29,88 @@ pub(super) struct Proof {
     device: DeviceId,
     state: DeploymentState,
     report: Envelope,
+    /// Where its device and its node were found last: it is looked at with each success of its wave.
+    #[serde(skip)]
+    found: Option<Found>,
+}
+
+/// Where a proof's device stands among the deployments, and its node among those that the wave pins, with the key whose
+/// signature the report has. All three are compared before they are believed.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    deployment: u32,
+    node: u32,
+    key: PublicKey,
 }
 
 impl Record {
     /// The place of the node that signed this report among those that the wave pins.
     pub(super) fn reporter(&self, w: usize, device: &DeviceId, report: &Envelope) -> Option<usize> {
-        let (site, nodes) = (device.site(), &self.waves[w].reporters);
-        let at = nodes.binary_search_by(|node| node.site.cmp(&site)).ok()?;
+        let (site, nodes) = (device.site_text(), &self.waves[w].reporters);
+        let at = nodes.binary_search_by(|node| node.site.as_str().cmp(site)).ok()?;
         let key = nodes[at].key.id();
         report.signatures.iter().any(|s| s.keyid == key).then_some(at)
     }
 
-    fn state_of(&self, device: &DeviceId) -> Option<DeploymentState> {
-        let d = *self.index.by_device.get(device)?;
-        Some(self.deployments[d as usize].state)
+    fn state_of(&self, proof: &Proof) -> Option<DeploymentState> {
+        let known = proof.found.and_then(|found| self.deployments.get(found.deployment as usize));
+        let known = known.filter(|deployment| deployment.device == proof.device);
+        let found = || self.find(&proof.device).map(|d| &self.deployments[d as usize]);
+        known.or_else(found).map(|deployment| deployment.state)
+    }
+
+    /// Is a kept report of a node that the wave pins?
+    fn is_pinned(&self, w: usize, proof: &Proof) -> bool {
+        let same = |found: Found| {
+            let node = self.waves[w].reporters.get(found.node as usize);
+            node.is_some_and(|n| n.key == found.key && n.site.as_str() == proof.device.site_text())
+        };
+        proof.found.is_some_and(same) || self.reporter(w, &proof.device, &proof.report).is_some()
+    }
+
+    fn found(&self, w: usize, proof: &Proof) -> Option<Found> {
+        let node = self.reporter(w, &proof.device, &proof.report)?;
+        let key = self.waves[w].reporters[node].key;
+        Some(Found { deployment: self.find(&proof.device)?, node: narrow(node), key })
+    }
+
+    /// Would one more report of a success be the first to be dropped again? So it is for nearly all of a large wave.
+    fn is_one_too_many(&self, d: u32, report: &Envelope) -> bool {
+        let w = usize::from(self.deployments[d as usize].wave);
+        let (device, proofs) = (&self.deployments[d as usize].device, &self.waves[w].proofs);
+        proofs.len() == PROOFS_MAX
+            && proofs.iter().all(|p| {
+                p.state == DeploymentState::Succeeded
+                    && p.report.payload.len() <= report.payload.len()
+                    && p.device != *device
+                    && self.state_of(p).is_some_and(|state| !state.is_lost())
+                    && self.is_pinned(w, p)
+            })
     }
 
     /// Keeps a report that says that a device ended well, where it shows something to others.
     pub(super) fn keep_proof(&mut self, d: u32, state: DeploymentState, evidence: &Evidence, report: &Envelope) {
-        let (device, w) = (self.deployments[d as usize].device.clone(), self.deployments[d as usize].wave);
+        let (device, w) = (&self.deployments[d as usize].device, self.deployments[d as usize].wave);
         let at = usize::from(w);
         let well = matches!(state, DeploymentState::Succeeded | DeploymentState::Skipped);
         let of_this = evidence.document.is_some_and(|named| self.document.counts_for(self.digest, named));
         let before_next = self.current.is_none_or(|current| current <= w);
         let short = report.payload.len() <= PROOF_BYTES_MAX;
-        if !(well && of_this && before_next && short) || self.reporter(at, &device, report).is_none() {
+        if !(well && of_this && before_next && short)
+            || self.is_one_too_many(d, report)
+            || self.reporter(at, device, report).is_none()
+        {
             return;
         }
+        let device = device.clone();
         let mut proofs = std::mem::take(&mut self.waves[at].proofs);
         // What was taken back since, or whose node is pinned no more, shows nothing any more.
-        let lost = |p: &Proof| self.state_of(&p.device).is_none_or(DeploymentState::is_lost);
-        proofs.retain(|p| p.device != device && !lost(p) && self.reporter(at, &p.device, &p.report).is_some());
-        proofs.push(Proof { device, state, report: report.clone() });
+        let lost = |p: &Proof| self.state_of(p).is_none_or(DeploymentState::is_lost);
+        proofs.retain(|p| p.device != device && !lost(p) && self.is_pinned(at, p));
+        proofs.push(Proof { device, state, report: report.clone(), found: None });
+        for proof in &mut proofs {
+            proof.found = self.found(at, proof);
+        }
         // One skipped device shows as much as many; of successes the shorter reports are kept.
         let bytes = |list: &[Proof]| list.iter().map(|p| p.report.payload.len()).sum::<usize>();
         while proofs.len() > PROOFS_MAX || bytes(&proofs) > PASSAGE_BYTES_MAX {
@@ -72,7 +123,7 @@ impl Record {
 
     /// True while a kept report says how it is, by a node that is pinned.
     fn holds(&self, w: usize, proof: &Proof) -> bool {
-        self.state_of(&proof.device) == Some(proof.state) && self.reporter(w, &proof.device, &proof.report).is_some()
+        self.state_of(proof) == Some(proof.state) && self.is_pinned(w, proof)
     }
 
     /// How many kept reports hold, of successes and of skipped devices.
@@ -157,10 +208,10 @@ impl Record {
 
     fn proven(&self, w: usize, proof: &Proof) -> Option<Proven> {
         let at = self.reporter(w, &proof.device, &proof.report)?;
-        let d = *self.index.by_device.get(&proof.device)?;
+        let d = self.find(&proof.device)?;
         Some(Proven {
             member: self.member(d),
-            proof: self.trees().get(w)?.prove(u64::from(d - self.index.waves[w].range.start))?,
+            proof: self.prove(d)?,
             report: proof.report.clone(),
             key: self.waves[w].reporters[at].key,
             node: self.pinned().get(w)?.prove(at as u64)?,

@@ -1,13 +1,18 @@
 //! One rollout as the engine holds it: the signed document, its waves, its deployments, and their indexes.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeSet, HashMap, VecDeque},
+    hash::{Hash, Hasher},
     ops::Range,
     sync::OnceLock,
 };
 
 use serde::{Deserialize, Serialize};
-use wardround_signing::{Digest, Envelope, merkle::Tree};
+use wardround_signing::{
+    Digest, Envelope,
+    merkle::{Crown, InclusionProof, Tree},
+};
 
 use super::{
     RolloutState, WaveState, amend::Next, approvals::Approvals, control::Control, deployment::Back,
@@ -16,7 +21,7 @@ use super::{
 };
 use crate::model::{
     DeploymentState, DeviceId, GateDecision, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId,
-    SystemId, Timestamp, VariantId, WavePlan,
+    SiteInventory, SystemId, Timestamp, VariantId, WavePlan,
 };
 
 /// A rollout.
@@ -65,7 +70,7 @@ pub(super) struct Record {
     #[serde(skip)]
     pub(super) index: Index,
     #[serde(skip)]
-    trees: OnceLock<Vec<Tree>>,
+    trees: OnceLock<Vec<Crown>>,
     #[serde(skip)]
     pinned: OnceLock<Vec<Tree>>,
 }
@@ -141,8 +146,7 @@ pub(super) struct Wave {
 /// Everything that follows from the deployments: rebuilt after loading, never written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
-    pub(super) by_device: HashMap<DeviceId, u32>,
-    pub(super) by_site: HashMap<SiteId, u32>,
+    by_site: HashMap<Name, u32>,
     pub(super) places: Vec<Place>,
     pub(super) waves: Vec<WaveIndex>,
     pub(super) by_region: HashMap<String, u32>,
@@ -154,10 +158,30 @@ pub(super) struct Index {
     pub(super) deadline: Option<Timestamp>,
 }
 
+/// A site's id that is found by its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name(SiteId);
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        self.0.as_str().hash(to);
+    }
+}
+
 /// One site's deployments (by position).
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
     pub(super) members: Vec<u32>,
+    /// A few bits of each member's name, by which it is found.
+    tags: Vec<u32>,
+    /// Its position among all sites.
+    pub(super) known: u32,
     pub(super) region: u32,
     pub(super) pending: BTreeSet<u32>,
     pub(super) hand: BTreeSet<u32>,
@@ -367,11 +391,19 @@ impl Record {
 
     /// Trees over the waves' members, built when first asked for: they are large, and most rollouts of a snapshot have
     /// ended.
-    pub(super) fn trees(&self) -> &[Tree] {
+    fn trees(&self) -> &[Crown] {
         self.trees.get_or_init(|| {
-            let leaves = |range: &Range<u32>| Tree::new(range.clone().map(|d| self.member(d).leaf()));
+            let leaves = |range: &Range<u32>| Crown::new(range.clone().map(|d| self.member(d).leaf()));
             self.index.waves.iter().map(|wave| leaves(&wave.range)).collect()
         })
+    }
+
+    /// That a deployment's device is in its wave.
+    pub(super) fn prove(&self, d: u32) -> Option<InclusionProof> {
+        let wave = self.deployments[d as usize].wave;
+        let start = self.index.waves[usize::from(wave)].range.start;
+        let leaf = |at: u64| self.member(start + u32::try_from(at).unwrap_or(0)).leaf();
+        self.trees().get(usize::from(wave))?.prove(u64::from(d - start), leaf)
     }
 
     /// Takes the nodes of a wave's sites, of all that are enrolled.
@@ -384,6 +416,31 @@ impl Record {
     /// Trees over the nodes that each wave pins, built when first asked for.
     pub(super) fn pinned(&self) -> &[Tree] {
         self.pinned.get_or_init(|| self.waves.iter().map(|w| Reporters::tree(&w.reporters)).collect())
+    }
+
+    /// Device ids as inventories have them, so that both are one in memory.
+    pub(super) fn share_names(&mut self, at: u32, inventory: &SiteInventory) {
+        for device in &inventory.devices {
+            if let Some(d) = self.find_at(at, &device.id) {
+                self.deployments[d as usize].device = device.id.clone();
+            }
+        }
+    }
+
+    /// The deployment of a device.
+    pub(super) fn find(&self, device: &DeviceId) -> Option<u32> {
+        self.find_at(self.site_at(device.site_text())?, device)
+    }
+
+    /// The position of a site.
+    pub(super) fn site_at(&self, site: &str) -> Option<u32> {
+        self.index.by_site.get(site).copied()
+    }
+
+    fn find_at(&self, at: u32, device: &DeviceId) -> Option<u32> {
+        let (place, tag) = (&self.index.places[at as usize], tag(device));
+        let alike = place.tags.iter().zip(&place.members).filter(|(other, _)| **other == tag);
+        alike.map(|(_, d)| *d).find(|d| self.deployments[*d as usize].device == *device)
     }
 
     /// Deployments of a wave.
@@ -415,12 +472,13 @@ impl Record {
         let mut index = Index { places: vec![Place::default(); self.sites.len()], ..Index::default() };
         index.waves = vec![WaveIndex::default(); self.waves.len()];
         for (site, id) in self.sites.iter().enumerate() {
-            index.by_site.insert(id.clone(), position(site));
+            index.by_site.insert(Name(id.clone()), position(site));
         }
         for (d, deployment) in self.deployments.iter().enumerate() {
             let (d, site) = (position(d), deployment.site);
-            index.by_device.insert(deployment.device.clone(), d);
-            index.places[site as usize].members.push(d);
+            let place = &mut index.places[site as usize];
+            place.members.push(d);
+            place.tags.push(tag(&deployment.device));
             let wave = &mut index.waves[usize::from(deployment.wave)];
             if wave.range.is_empty() {
                 wave.range = d..d + 1;
@@ -443,6 +501,11 @@ pub(super) const MEMBERS_MAX: usize = 1 << 30;
 
 /// Most variants of a rollout, so that their positions fit 16 bits.
 pub(super) const VARIANTS_MAX: usize = 1 << 16;
+
+/// Bits that tell the devices of a site apart, mostly (FNV-1a). A site that makes its names alike slows its own look-ups.
+fn tag(device: &DeviceId) -> u32 {
+    device.name().bytes().fold(0x811c_9dc5, |tag, byte| (tag ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
 
 /// A position as the tables hold it; [`MEMBERS_MAX`] was checked when the rollout was created.
 fn position(at: usize) -> u32 {

@@ -10,6 +10,7 @@ use super::{
     deployment::Deployment,
     link::narrow,
     record::{Index, Record},
+    site::Site,
 };
 use crate::model::{Limits, Plan, SiteId};
 
@@ -129,14 +130,12 @@ impl State {
 
     /// A site's inventory names another region than before.
     pub(super) fn change_region(&mut self, site: &SiteId, before: &str, after: &str) {
-        let rollouts: Vec<u32> = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts).copied().collect();
-        for r in rollouts {
-            let r = r as usize;
+        let places: Vec<(usize, u32)> = self.sites.get(site).into_iter().flat_map(Site::places).collect();
+        for (r, at) in places {
             let record = &mut self.rollouts[r];
-            let Some(at) = record.index.by_site.get(site).copied().filter(|_| limits_regions(&record.document.plan))
-            else {
+            if !limits_regions(&record.document.plan) {
                 continue;
-            };
+            }
             record.set_ready(at, None);
             let hand: Vec<u32> = record.index.places[at as usize].hand.iter().copied().collect();
             for d in &hand {

@@ -113,7 +113,8 @@ impl State {
         if before != inventory.region {
             self.change_region(site, &before, &inventory.region);
         }
-        self.sites.entry(site.clone()).or_default().learn_devices(inventory);
+        let at = self.sites.enter(site);
+        self.sites.at_mut(at).learn_devices(inventory);
         out.dirty.insert(site.clone());
     }
 
@@ -128,8 +129,7 @@ impl State {
             return Ok(());
         };
         let r = self.find(rollout).map_err(|e| e.to_string())?;
-        let d = self.rollouts[r].index.by_device.get(device).copied();
-        let d = d.ok_or_else(|| format!("{device} is not in rollout {rollout}"))?;
+        let d = self.rollouts[r].find(device).ok_or_else(|| format!("{device} is not in rollout {rollout}"))?;
         let deployment = self.deployment(r, d);
         if deployment.attempt == 0 {
             // A device that nobody offered is being touched: that is not a stale report but a breach.
@@ -298,7 +298,7 @@ impl State {
         if self.rollouts[r].started_at.is_none() {
             return Err(format!("it blames rollout {rollout}, which has not started"));
         }
-        if !self.rollouts[r].index.by_site.contains_key(site) {
+        if self.rollouts[r].site_at(site.as_str()).is_none() {
             return Err(format!("it blames rollout {rollout}, which has no device at {site}"));
         }
         self.blame(out, r, site, system, what);
@@ -308,7 +308,7 @@ impl State {
     fn halt_known(&mut self, out: &mut Out, site: &SiteId, rollout: &RolloutId, counter: u64) -> Result<(), String> {
         let r = self.find(rollout).map_err(|e| e.to_string())?;
         let record = &mut self.rollouts[r];
-        let at = record.index.by_site.get(site).copied();
+        let at = record.site_at(site.as_str());
         let at = at.ok_or_else(|| format!("rollout {rollout} has no device at {site}"))?;
         let Some(halt) = &mut record.halt else {
             return Err(format!("rollout {rollout} was never halted"));

@@ -219,8 +219,8 @@ impl State {
     }
 
     pub(super) fn members_at(&self, r: usize, site: &SiteId) -> Vec<u32> {
-        let index = &self.rollouts[r].index;
-        index.by_site.get(site).map_or_else(Vec::new, |at| index.places[*at as usize].members.clone())
+        let record = &self.rollouts[r];
+        record.site_at(site.as_str()).map_or_else(Vec::new, |at| record.index.places[at as usize].members.clone())
     }
 }
 

@@ -100,7 +100,7 @@ impl State {
             state_since: deployment.since,
             reason: deployment.reason().to_owned(),
             attempt: deployment.attempt,
-            evidence: deployment.note.as_ref().map(|n| n.evidence.clone()).unwrap_or_default(),
+            evidence: deployment.note.as_ref().map(|n| n.evidence.open()).unwrap_or_default(),
             waiting: self.deployment_waiting(r, d),
         }
     }

@@ -2,7 +2,7 @@
 
 use wardround_signing::KeyId;
 
-use super::{Refusal, RolloutState, State, deployment::Back, out::Out, pending::ORDERS};
+use super::{Refusal, RolloutState, State, deployment::Back, out::Out, pending::ORDERS, site::Site};
 use crate::model::{DeploymentState, DurationMs, SiteId, Timestamp};
 
 impl State {
@@ -79,20 +79,15 @@ impl State {
 
     /// In hand at a site, as (rollout, deployment), by rollout.
     fn in_hand_at(&self, site: &SiteId) -> Vec<(usize, u32)> {
-        let rollouts = self.sites.get(site).into_iter().flat_map(|s| &s.rollouts);
-        rollouts
-            .flat_map(|r| {
-                let index = &self.rollouts[*r as usize].index;
-                let place = index.by_site.get(site).map(|at| &index.places[*at as usize]);
-                place.into_iter().flat_map(|p| &p.hand).map(|d| (*r as usize, *d))
-            })
-            .collect()
+        let places = self.sites.get(site).into_iter().flat_map(Site::places);
+        let hand = |(r, at): (usize, u32)| self.rollouts[r].index.places[at as usize].hand.iter().map(move |d| (r, *d));
+        places.flat_map(hand).collect()
     }
 
     /// Their views say whom they wait for.
     fn touch_rollouts_of(&self, out: &mut Out, site: &SiteId) {
-        for r in self.sites.get(site).into_iter().flat_map(|s| &s.rollouts) {
-            let record = &self.rollouts[*r as usize];
+        for (r, _) in self.sites.get(site).into_iter().flat_map(Site::places) {
+            let record = &self.rollouts[r];
             if record.is_active() {
                 out.rollout(&record.document.id);
             }

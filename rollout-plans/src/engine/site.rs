@@ -37,9 +37,9 @@ pub(super) struct Site {
     /// Windows of the devices of the inventory that have their own.
     #[serde(skip)]
     windows: HashMap<DeviceId, Vec<Window>>,
-    /// Rollouts (by position) with members here.
+    /// Rollouts (by position) with members here, and the position of the site in each.
     #[serde(skip)]
-    pub(super) rollouts: BTreeSet<u32>,
+    pub(super) rollouts: BTreeMap<u32, u32>,
 }
 
 impl Site {
@@ -64,6 +64,11 @@ impl Site {
             self.retire(old);
         }
         self.acked = 0;
+    }
+
+    /// Where it stands in rollouts, as (rollout, site) by their positions.
+    pub(super) fn places(&self) -> impl Iterator<Item = (usize, u32)> {
+        self.rollouts.iter().map(|(r, at)| (*r as usize, *at))
     }
 
     fn retire(&mut self, old: KeyId) {

@@ -159,8 +159,8 @@ impl State {
         let open = counts.open();
         if counts.of(Unknown) > 0 && counts.of(Unknown) + counts.of(Soaking) == counts.in_hand() {
             let sites = self.silent_sites(r, w);
-            let at = sites.iter().filter_map(|site| record.index.by_site.get(site));
-            let since = at.filter_map(|at| self.silent_since(r, *at, w)).min().unwrap_or(wave.since);
+            let at = sites.iter().filter_map(|site| record.site_at(site.as_str()));
+            let since = at.filter_map(|at| self.silent_since(r, at, w)).min().unwrap_or(wave.since);
             return Some(Waiting { on: WaitingOn::SilentSites { sites }, since, until: None });
         }
         if counts.of(Soaking) > 0 && counts.of(Soaking) == counts.in_hand() {

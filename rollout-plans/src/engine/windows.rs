@@ -21,7 +21,7 @@ impl State {
         let site = &record.sites[at as usize];
         let unsaid = SiteHours::default();
         let hours = self.estate.site(site).map_or(&unsaid, |inventory| &inventory.hours);
-        let own = device.and_then(|device| self.sites.get(site)?.windows_of(device)).unwrap_or_default();
+        let own = device.and_then(|device| self.known(r, at).windows_of(device)).unwrap_or_default();
         let calendar = Calendar::of_plan(plan, &record.wave_plan(wave).name).at_site(hours, own);
         calendar.at(self.clock, plan.timing.room())
     }
@@ -39,8 +39,7 @@ impl State {
                 continue;
             }
             let device = &self.deployment(r, *d).device;
-            let own = self.sites.get(&record.sites[at as usize]).and_then(|s| s.windows_of(device));
-            if own.is_none() {
+            if self.known(r, at).windows_of(device).is_none() {
                 return (Some(*d), turn);
             }
             let opening = self.opening(r, at, wave, Some(device));

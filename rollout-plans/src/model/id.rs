@@ -126,6 +126,11 @@ impl DeviceId {
     pub fn site(&self) -> SiteId {
         site_part(self.as_str())
     }
+    /// The same as text, without a copy.
+    #[must_use]
+    pub fn site_text(&self) -> &str {
+        site_text(self.as_str())
+    }
     /// The part after the slash.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -142,8 +147,12 @@ impl SystemId {
 }
 
 fn site_part(text: &str) -> SiteId {
+    SiteId(site_text(text).into())
+}
+
+fn site_text(text: &str) -> &str {
     // Validated at construction: there is exactly one slash.
-    SiteId(text.split_once('/').map_or(text, |(site, _)| site).into())
+    text.split_once('/').map_or(text, |(site, _)| site)
 }
 
 #[cfg(test)]

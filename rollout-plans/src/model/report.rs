@@ -150,7 +150,9 @@ impl ReportBody {
                 }
                 systems.iter().find(|s| s.id.site() != *site).and_then(|s| foreign("clinical system", &s.id))
             }
-            Self::Deployment { device, .. } | Self::Alarm { device: Some(device), .. } if device.site() != *site => {
+            Self::Deployment { device, .. } | Self::Alarm { device: Some(device), .. }
+                if device.site_text() != site.as_str() =>
+            {
                 foreign("device", device)
             }
             Self::Health { system, .. } if system.site() != *site => foreign("clinical system", system),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::{
     Digest,
-    merkle::{InclusionProof, PROOF_HASHES_MAX, Tree, leaf_hash},
+    merkle::{Crown, InclusionProof, PROOF_HASHES_MAX, Tree, leaf_hash},
 };
 
 /// Leaves of github.com/transparency-dev/merkle, testonly/constants.go.
@@ -60,6 +60,16 @@ fn known(size: usize) -> Tree {
 
 fn counted(size: u64) -> Tree {
     Tree::new((0..size).map(u64::to_be_bytes))
+}
+
+#[test]
+fn a_crown_proves_what_the_tree_proves() {
+    for size in 0..70 {
+        let (tree, crown) = (counted(size), Crown::new((0..size).map(u64::to_be_bytes)));
+        for index in 0..size + 2 {
+            assert_eq!(crown.prove(index, u64::to_be_bytes), tree.prove(index), "leaf {index} of {size}");
+        }
+    }
 }
 
 #[test]
