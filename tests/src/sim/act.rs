@@ -53,7 +53,7 @@ impl World {
     }
 
     /// A node loses its power, and gets it back.
-    pub(super) fn node_falls(&mut self, site: &SiteId) {
+    pub fn node_falls(&mut self, site: &SiteId) {
         let torn = self.setting.has(Fault::Torn);
         let Some(host) = self.hosts.get_mut(site).filter(|host| host.state.is_some()) else { return };
         host.power_off(&mut self.random, torn);
@@ -116,7 +116,10 @@ impl World {
         if installs {
             let patch = action.patch;
             self.see(&Seen::InstallBegins { device: &device, rollout: &rollout, patch, clock });
-            self.people_see_install();
+            self.people_see_work(25);
+        }
+        if matches!(action.verb, Verb::Preflight { .. }) {
+            self.people_see_work(40);
         }
         if uninstalls {
             self.see(&Seen::UninstallBegins { device: &device, rollout: &rollout });

@@ -146,6 +146,12 @@ impl World {
     /// A world out of the seed: estate, plan, fates, lines, and what goes wrong when.
     pub fn populate(&mut self) {
         let mut random = self.random.split();
+        // Each run leaves some kinds of fault out: where less goes wrong, runs come further, to what goes wrong only there.
+        for fault in Fault::ALL {
+            if random.chance(300) {
+                self.setting.without.insert(fault);
+            }
+        }
         let sites = usize::try_from(random.between(1, 4)).unwrap().min(self.setting.sites_max.unwrap_or(9));
         for number in 1..=sites {
             let most = self.setting.devices_max.unwrap_or(9);
@@ -168,6 +174,14 @@ impl World {
                 }
                 fate
             });
+            if self.setting.has(Fault::Trouble) && random.chance(100) {
+                // The site's network: everything of it fails at once.
+                let from = BEGIN + random.between(0, 40 * MINUTE);
+                let to = from + random.between(20 * SECOND, 15 * MINUTE);
+                for system in &systems {
+                    self.truth.systems.get_mut(system).unwrap().trouble.push((from, to));
+                }
+            }
             if self.setting.has(Fault::Trouble) && random.chance(300) {
                 for system in systems {
                     let from = BEGIN + random.between(0, 40 * MINUTE);
@@ -332,7 +346,7 @@ impl World {
     }
 
     fn clock_step(&mut self) -> Ms {
-        let most = *self.random.pick(&[2 * SECOND, MINUTE, 30 * MINUTE]);
+        let most = *self.random.pick(&[2 * SECOND, MINUTE, 30 * MINUTE, 120 * MINUTE]);
         self.random.between(-most, most)
     }
 
@@ -439,7 +453,7 @@ fn random_fate(random: &mut Random, installers: bool, devices: bool) -> Fate {
     if devices && random.chance(120) {
         fate.in_use_until = BEGIN + random.between(0, 30 * MINUTE);
     }
-    fate.patched_before = devices && random.chance(40);
+    fate.patched_before = devices && random.chance(80);
     fate
 }
 
@@ -455,9 +469,10 @@ fn random_plan(random: &mut Random, devices: &[DeviceId]) -> String {
     let total = random.between(1, 4);
     let (interval, failures) = (*random.pick(&["20s", "30s"]), random.between(1, 3));
     let grace = *random.pick(&["0s", "60s"]);
+    let control = *random.pick(&["", "", ", control: { wait_max: 1m }", ", control: { wait_max: 5m }"]);
     let mut yaml = format!(
         "name: simulated\nlimits: {{ per_site: {per_site}, total: {total} }}\nhealth: {{ interval: {interval}, failures: \
-         {failures}, grace: {grace} }}\nrollback: {{ scope: {scope} }}\ntiming: {{ install_timeout: 5m, reboot_timeout: 5m, \
+         {failures}, grace: {grace}{control} }}\nrollback: {{ scope: {scope} }}\ntiming: {{ install_timeout: 5m, reboot_timeout: 5m, \
          unknown_after: 4m, defer_max: 40m, retry_after: 1m }}\nwaves:\n"
     );
     let last = waves.len() - 1;
@@ -465,8 +480,8 @@ fn random_plan(random: &mut Random, devices: &[DeviceId]) -> String {
         let select =
             if n == last { "remaining: true".to_owned() } else { format!("devices: [{}]", members.join(", ")) };
         let soak = random.between(2, 5);
-        let success = *random.pick(&["100%", "100%", "60%", "50%"]);
-        let evidence = random.between(1, 2).min(Ms::try_from(members.len()).unwrap());
+        let success = *random.pick(&["100%", "100%", "60%", "50%", "30%"]);
+        let evidence = random.between(1, Ms::try_from(members.len()).unwrap().max(1));
         let approvals = *random.pick(&["", ", approvals: [clinical]", ", approvals: [release, clinical]"]);
         let approvals = if n == last { "" } else { approvals };
         let limits = if random.chance(300) { "\n    limits: { total: 1 }" } else { "" };

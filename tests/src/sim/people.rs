@@ -6,7 +6,7 @@ use wardround_controller::pure::{Answer, Wish, rollout_drafted};
 use wardround_rollout_plans::{
     engine::RolloutState,
     language::parse_plan,
-    model::{Command, Order, RollBackTarget, Rollout, RolloutId, Timestamp, WaveName},
+    model::{Command, Order, RollBackTarget, Rollout, RolloutId, SiteId, Timestamp, WaveName},
     resolve::{document, resolve},
 };
 use wardround_signing::{Digest, Envelope, Signer as _, document_bytes, tuf::RoleName};
@@ -200,8 +200,13 @@ impl World {
     }
 
     fn drafted(&mut self, id: &RolloutId) {
-        let roles = vec![RoleName::Release, RoleName::Clinical];
-        self.after(2 * SECOND, What::Person(Act::Sign { id: id.clone(), roles, signs: true }));
+        // The clinical safety officer may take their time to read.
+        let reads = !self.healing && self.setting.has(Fault::Meddling) && self.random.chance(250);
+        let late = if reads { self.random.between(10 * SECOND, 5 * MINUTE) } else { 0 };
+        for (role, after) in [(RoleName::Release, 0), (RoleName::Clinical, late)] {
+            let act = Act::Sign { id: id.clone(), roles: vec![role], signs: true };
+            self.after(2 * SECOND + after, What::Person(act));
+        }
         self.after(5 * SECOND, What::Person(Act::Routine { id: id.clone() }));
     }
 
@@ -261,6 +266,11 @@ impl World {
         };
         let lifts = view.halts_in_force.iter().map(|halt| halt.order).collect();
         drop(self.order(id, Command::Resume { lifts }, &[Person::Ann, Person::Ben]));
+        if !self.healing && self.setting.has(Fault::Halts) && self.random.chance(250) {
+            // Somebody sees at once that it was too early: the halt may overtake the resume.
+            let soon = self.random.between(100, 4 * SECOND);
+            self.after(soon, What::Person(Act::HaltAndResume { id: id.clone(), pause: 2 * MINUTE }));
+        }
     }
 
     fn amend(&mut self, id: &RolloutId) {
@@ -336,11 +346,7 @@ impl World {
             38 if self.setting.has(Fault::Rollbacks) => back(RollBackTarget::Rollout),
             40..70 if self.setting.has(Fault::Meddling) => return self.meddle(id, &wave),
             70..85 if self.setting.has(Fault::Amendments) => Act::Amend { id: id.clone() },
-            85..88 if self.setting.has(Fault::Amendments) => {
-                let role = *self.random.pick(&[RoleName::Release, RoleName::Clinical]);
-                self.after(2 * MINUTE, What::Person(Act::Sign { id: id.clone(), roles: vec![role], signs: true }));
-                Act::Sign { id: id.clone(), roles: vec![role], signs: false }
-            }
+            85..88 if self.setting.has(Fault::Amendments) => self.take_back_signature(id),
             88..100 if self.setting.has(Fault::Replays) && !self.sent_orders.is_empty() => {
                 let order = self.random.pick(&self.sent_orders).clone();
                 self.say("somebody sends an old order again");
@@ -349,6 +355,14 @@ impl World {
             _ => return,
         };
         self.act(act);
+    }
+
+    /// Somebody takes their signature back, and signs again some minutes later.
+    fn take_back_signature(&mut self, id: &RolloutId) -> Act {
+        let role = *self.random.pick(&[RoleName::Release, RoleName::Clinical]);
+        let late = self.random.between(MINUTE, 6 * MINUTE);
+        self.after(late, What::Person(Act::Sign { id: id.clone(), roles: vec![role], signs: true }));
+        Act::Sign { id: id.clone(), roles: vec![role], signs: false }
     }
 
     /// What people should not do, or not alone.
@@ -395,17 +409,27 @@ impl World {
         }
     }
 
-    /// An installer has just begun.
-    pub(super) fn people_see_install(&mut self) {
+    /// A device is just being looked at, or an installer has just begun: so many times of a thousand somebody acts now.
+    pub(super) fn people_see_work(&mut self, often: u64) {
         let id = self.ledger().and_then(|l| l.engine().rollouts().first().cloned());
-        if let Some(id) = id.filter(|_| !self.healing && self.random.chance(25)) {
+        if let Some(id) = id.filter(|_| !self.healing && self.random.chance(often)) {
             self.worst_moment(&id);
+        }
+    }
+
+    /// A site has fallen silent: who takes it back now must be obeyed once it is heard again.
+    pub(super) fn people_see_silence(&mut self, site: SiteId) {
+        let id = self.ledger().and_then(|l| l.engine().rollouts().first().cloned());
+        let may = !self.healing && self.setting.has(Fault::Rollbacks);
+        if let Some(id) = id.filter(|_| may && self.random.chance(250)) {
+            let command = Command::RollBack { target: RollBackTarget::Site { site } };
+            self.act(Act::Order { id, command, by: vec![Person::Cem, Person::Ben] });
         }
     }
 
     fn worst_moment(&mut self, id: &RolloutId) {
         let delay = self.random.between(0, 900);
-        let act = match self.random.below(5) {
+        let act = match self.random.below(6) {
             0..3 if self.setting.has(Fault::Halts) => {
                 let pause = self.random.between(10 * SECOND, 4 * MINUTE);
                 Act::HaltAndResume { id: id.clone(), pause }
@@ -418,6 +442,7 @@ impl World {
                 let command = Command::RollBack { target: RollBackTarget::Device { device } };
                 Act::Order { id: id.clone(), command, by: vec![Person::Cem, Person::Ann] }
             }
+            5 if self.setting.has(Fault::Amendments) => self.take_back_signature(id),
             _ => return,
         };
         self.after(delay, What::Person(act));

@@ -314,14 +314,16 @@ impl World {
         if !silent.is_empty() {
             let names: Vec<String> = silent.iter().map(ToString::to_string).collect();
             self.say(&format!("no word from {}", names.join(" and ")));
+            let first = silent[0].clone();
             let wishes: Vec<Wish> = silent.into_iter().map(|site| Event::SiteSilent { site }.into()).collect();
             self.commit(vec![wishes]);
+            self.people_see_silence(first);
         }
         self.after(15 * SECOND, What::SilenceLook);
     }
 
     /// The controller loses its power, and gets it back.
-    pub(super) fn controller_falls(&mut self) {
+    pub fn controller_falls(&mut self) {
         if self.tower.ledger.is_none() {
             return;
         }

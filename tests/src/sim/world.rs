@@ -144,6 +144,8 @@ pub struct World {
     pub healing: bool,
     /// Each event goes to standard error.
     pub aloud: bool,
+    /// Each event is kept in here, where somebody wants to tell it.
+    pub tale: Option<Vec<String>>,
     pub(super) random: Random,
     pub(super) queue: BTreeMap<(Ms, u64), What>,
     pub(super) sequence: u64,
@@ -178,6 +180,7 @@ impl World {
             digest: Digest::of(b"wardround simulation 1"),
             healing: false,
             aloud: false,
+            tale: None,
             random,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -217,6 +220,9 @@ impl World {
         self.digest = Digest::of(&chained);
         if self.aloud {
             eprintln!("{text}");
+        }
+        if let Some(tale) = &mut self.tale {
+            tale.push(text.clone());
         }
         // Calls with nothing to say are no story.
         if line.contains(" calls with 0 reports") {

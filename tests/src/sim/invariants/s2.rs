@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wardround_rollout_plans::model::{Command, DeploymentState, DeviceId, GoalAction, ReportBody, RolloutId, WaveName};
+use wardround_rollout_plans::model::{
+    Command, DeploymentState, DeviceId, GoalAction, Mode, ReportBody, RolloutId, WaveName,
+};
 use wardround_signing::{Digest, tuf::RoleName};
 
 use super::{Invariant, Seen, Told, Truth, Version};
@@ -48,7 +50,8 @@ impl Invariant for S2 {
                 }
             }
             Seen::DirectiveLeaves { directive, .. } => {
-                for part in &directive.rollouts {
+                // Under a halt nothing begins: a wave that had begun in time may be told late, when the one before goes back.
+                for part in directive.rollouts.iter().filter(|part| part.mode == Mode::Proceed) {
                     let Some(version) = truth.versions.get(&part.digest) else { continue };
                     let installs = part.goals.iter().filter(|g| g.action == GoalAction::Install);
                     for goal in installs {

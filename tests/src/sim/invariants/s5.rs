@@ -129,7 +129,9 @@ impl S5 {
             let Some(up) = truth.up_since.get(&id.site()) else { continue };
             let quiet = self.unrest.get(&id.site()).copied().unwrap_or(0).max(*up);
             let health = &plan.health;
-            let patience = health.interval.0 * u64::from(health.failures + 3) + health.grace.0;
+            // While unpatched systems of the site fail too, nobody is blamed for so long, and failures are counted anew.
+            let excused = health.control.as_ref().map_or(0, |c| c.wait_max.0 + health.interval.0 * 2);
+            let patience = health.interval.0 * u64::from(health.failures + 3) + health.grace.0 + excused;
             let patience = i64::try_from(patience).unwrap_or(Ms::MAX) + SLACK_MS;
             for system in truth.systems.values().filter(|s| s.devices.contains(id) && self.was_well(id, &s.id)) {
                 let Some(since) = guilty_since(truth, id, &system.id) else { continue };
