@@ -353,7 +353,6 @@ impl Sim {
             Some((wave, _)) if self.random.chance(70) => {
                 let (who, roles) = *self.random.pick(&PEOPLE);
                 let counter = self.state.rollout(&id).unwrap().order_counter + 1;
-                *self.reached.entry("early approval".to_owned()).or_default() += 1;
                 self.apply(&order(&draft, counter, who, roles, Command::Approve { wave }, "", self.now));
             }
             _ => {
@@ -396,6 +395,23 @@ impl Sim {
         }
     }
 
+    /// A wave has just begun, and its list is wrong: people sign the next version, and approve the wave for it.
+    fn amends_at_once(&mut self, id: &RolloutId) {
+        self.drafts_next(id);
+        let Some(draft) = self.drafts.get(id).cloned() else { return };
+        self.apply(&Event::AmendmentSigned { rollout: id.clone(), digest: digest_of(&draft), signed: true });
+        let waiting = self.state.rollout(id).unwrap().amendment;
+        for (wave, _) in waiting.into_iter().flat_map(|w| w.approvals) {
+            for (who, roles) in &PEOPLE[..2] {
+                let counter = self.state.rollout(id).unwrap().order_counter + 1;
+                let command = Command::Approve { wave: wave.clone() };
+                if self.apply(&order(&draft, counter, who, roles, command, "", self.now)).is_some() {
+                    *self.reached.entry("early approval".to_owned()).or_default() += 1;
+                }
+            }
+        }
+    }
+
     fn person(&mut self) {
         let ids: Vec<RolloutId> = self.documents.keys().cloned().collect();
         if ids.is_empty() {
@@ -408,7 +424,12 @@ impl Sim {
             self.apply(&Event::RolloutSigned { rollout: id });
             return;
         }
-        let wave = self.random.pick(&document.waves).name.clone();
+        // Most often the wave that people are asked about, so that runs get beyond their approvals.
+        let asked = view.waves.iter().position(|w| w.state == WaveState::AwaitingApproval);
+        let wave = match asked.filter(|_| self.random.chance(70)) {
+            Some(at) => document.waves[at].name.clone(),
+            None => self.random.pick(&document.waves).name.clone(),
+        };
         let members: Vec<DeviceId> =
             self.state.deployments(&id, None, None, None, 1000).into_iter().map(|d| d.device).collect();
         let one = self.random.pick(&members).clone();
@@ -511,6 +532,11 @@ impl Sim {
                     for (who, roles) in &PEOPLE[..2] {
                         let counter = self.state.rollout(&id).unwrap().order_counter + 1;
                         self.apply(&order(&document, counter, who, roles, command.clone(), "", self.now));
+                    }
+                    // Not for ever: what is amended again and again does not end.
+                    let approved = matches!(command, Command::Approve { .. }) && document.version < 20;
+                    if approved && self.random.chance(50) {
+                        self.amends_at_once(&id);
                     }
                 }
             }

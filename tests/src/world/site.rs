@@ -16,6 +16,7 @@ pub struct Blueprint {
     probe_timeout: &'static str,
     concurrency: u32,
     hours: Value,
+    region: &'static str,
 }
 
 impl Blueprint {
@@ -30,6 +31,7 @@ impl Blueprint {
             probe_timeout: "2s",
             concurrency: 4,
             hours: json!({ "time_zone": "Etc/UTC" }),
+            region: "north",
         }
     }
 
@@ -58,6 +60,13 @@ impl Blueprint {
     #[must_use]
     pub fn hours(mut self, hours: Value) -> Self {
         self.hours = hours;
+        self
+    }
+
+    /// In this region; without it in "north".
+    #[must_use]
+    pub fn region(mut self, region: &'static str) -> Self {
+        self.region = region;
         self
     }
 
@@ -112,7 +121,7 @@ impl Site {
             })
             .collect();
         let mut declared = json!({
-            "site": plan.id, "display_name": format!("Site {}", plan.id), "region": "north",
+            "site": plan.id, "display_name": format!("Site {}", plan.id), "region": plan.region,
             "concurrency_max": plan.concurrency,
             "devices": devices.iter().map(Device::declaration).collect::<Vec<_>>(), "systems": systems,
         });
