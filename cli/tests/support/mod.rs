@@ -93,13 +93,17 @@ impl Bench {
     }
 }
 
-/// "2026-11-24T08:40:00.123Z" and "08:40:00" differ from run to run.
+/// "2026-11-24T08:40:00.123Z", "08:40:00" and around midnight "2026-11-25 00:10" differ from run to run.
 fn masked_times(text: &str) -> String {
     let shape = |text: &str| -> String { text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect() };
+    let day = |hours: i64| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+    let near = [-24, 24].map(|hours| day(hours).strftime("%Y-%m-%d ").to_string());
     let mut out = String::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let full = rest.get(..19).is_some_and(|t| shape(t) == "0000-00-00T00:00:00");
+        // Half an hour from now may be tomorrow, and has its date then.
+        let dated = rest.get(..16).is_some_and(|t| near.iter().any(|day| t.starts_with(day)));
         let clock = rest.get(..8).is_some_and(|t| shape(t) == "00:00:00");
         if full {
             let end = rest.find('Z').unwrap_or(18) + 1;
@@ -108,6 +112,9 @@ fn masked_times(text: &str) -> String {
         } else if clock {
             out += "TIME    ";
             rest = &rest[8..];
+        } else if dated {
+            out += "TIME    ";
+            rest = &rest[16..];
         } else {
             out.push(first);
             rest = &rest[first.len_utf8()..];
