@@ -289,3 +289,17 @@ fn every_alarm_that_is_raised_is_documented() {
         assert!(page.contains(&format!("| `{code}` |")), "docs/operations.md does not explain the alarm {code}");
     }
 }
+
+/// Whoever asks why nothing happens looks the reason up by its code.
+#[test]
+fn every_reason_to_wait_is_documented() {
+    let page = fs::read_to_string(root().join("docs/states.md")).unwrap();
+    let text = fs::read_to_string(root().join("rollout-plans/src/engine/reason.rs")).unwrap();
+    let (_, from) = text.split_once("pub fn code(&self)").unwrap();
+    let (table, _) = from.split_once("\n    }\n").unwrap();
+    let codes: Vec<&str> = table.lines().filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(codes.contains(&"silent_sites") && codes.len() > 20, "{codes:?}");
+    for code in codes {
+        assert!(page.contains(&format!("`{code}`")), "docs/states.md does not explain the reason {code}");
+    }
+}

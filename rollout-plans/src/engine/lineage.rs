@@ -63,7 +63,6 @@ impl State {
             return None;
         }
         let deployment = self.deployment(r, d);
-        let site = self.sites.get(&record.sites[deployment.site as usize])?;
         let brings = |other: &&Record| {
             let at = other.find(&deployment.device);
             let open = |state: DeploymentState| state == DeploymentState::Pending || state.is_in_hand();
@@ -71,7 +70,7 @@ impl State {
                 && record.document.requires.contains(&other.document.patch)
                 && at.is_some_and(|at| open(other.deployments[at as usize].state))
         };
-        let other = site.places().map(|(at, _)| &self.rollouts[at]).find(brings)?;
+        let other = self.known(r, deployment.site).places().map(|(at, _)| &self.rollouts[at]).find(brings)?;
         let (patch, rollout) = (other.document.patch.clone(), other.document.id.clone());
         Some(WaitingOn::Prerequisite { patch, rollout })
     }

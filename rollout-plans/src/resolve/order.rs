@@ -85,13 +85,11 @@ impl<'o> Ranks<'o> {
 
     /// Less is earlier.
     fn rank(&self, candidate: &Candidate<'_>, kinds: &[&str], facts: &Facts<'_>) -> (u64, u64) {
-        let (site, device) = (candidate.site, candidate.device);
+        let device = candidate.device;
         let first = match self.rule.by {
-            None => label(self.rule, candidate).map_or(u64::MAX, |value| self.value(value)),
-            Some(PrecedenceBy::Model) => self.value(&device.model),
-            Some(PrecedenceBy::Site) => self.value(site.site.as_str()),
-            Some(PrecedenceBy::Region) => self.value(&site.region),
-            Some(PrecedenceBy::SiteType) => self.value(&site.site_type),
+            None | Some(PrecedenceBy::Model | PrecedenceBy::Site | PrecedenceBy::Region | PrecedenceBy::SiteType) => {
+                own(self.rule, candidate).map_or(u64::MAX, |value| self.value(value))
+            }
             // Nobody's system waits for it, so it goes before the first kind: ranks of kinds begin at 1.
             Some(PrecedenceBy::System) => {
                 kinds.iter().map(|kind| self.value(kind).saturating_add(1)).max().unwrap_or(0)
@@ -107,9 +105,20 @@ impl<'o> Ranks<'o> {
     }
 }
 
-fn label<'e>(rule: &Precedence, candidate: &Candidate<'e>) -> Option<&'e str> {
-    let key = rule.label.as_ref()?;
-    candidate.device.labels.get(key).or_else(|| candidate.site.labels.get(key)).map(String::as_str)
+/// The one value that the device has of what a rule goes by; `None` where it lacks the label, or no single value is meant.
+fn own<'e>(rule: &Precedence, candidate: &Candidate<'e>) -> Option<&'e str> {
+    let (site, device) = (candidate.site, candidate.device);
+    match rule.by {
+        None => {
+            let key = rule.label.as_ref()?;
+            device.labels.get(key).or_else(|| site.labels.get(key)).map(String::as_str)
+        }
+        Some(PrecedenceBy::Model) => Some(&device.model),
+        Some(PrecedenceBy::Site) => Some(site.site.as_str()),
+        Some(PrecedenceBy::Region) => Some(&site.region),
+        Some(PrecedenceBy::SiteType) => Some(&site.site_type),
+        Some(_) => None,
+    }
 }
 
 /// What no single device shows.
@@ -157,16 +166,10 @@ pub(super) fn advise(advice: &mut Advice<'_>, waves: Waves<'_, '_>, survey: &Sur
         let (name, order) = (advice.plan().waves[index].name.clone(), advice.plan().waves[index].order.clone());
         for (at, rule) in order.iter().enumerate().filter(|(_, rule)| !rule.values.is_empty()) {
             let has = |candidate: &Candidate<'_>| -> Vec<String> {
-                let (site, device) = (candidate.site, candidate.device);
-                let one = match rule.by {
-                    None => label(rule, candidate).map(str::to_owned),
-                    Some(PrecedenceBy::Model) => Some(device.model.clone()),
-                    Some(PrecedenceBy::Site) => Some(site.site.to_string()),
-                    Some(PrecedenceBy::Region) => Some(site.region.clone()),
-                    Some(PrecedenceBy::SiteType) => Some(site.site_type.clone()),
-                    Some(_) => return survey.kinds_of(candidate).iter().map(|kind| (*kind).to_owned()).collect(),
-                };
-                one.into_iter().collect()
+                if rule.by == Some(PrecedenceBy::System) {
+                    return survey.kinds_of(candidate).iter().map(|kind| (*kind).to_owned()).collect();
+                }
+                own(rule, candidate).map(str::to_owned).into_iter().collect()
             };
             let what = rule
                 .label
