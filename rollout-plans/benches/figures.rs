@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a measurement fails as a test does")]
 
 mod modelled;
+mod replay;
 
 use std::{
     io::Write as _,
@@ -14,17 +15,17 @@ use std::{
 
 use modelled::World;
 use peak_alloc::PeakAlloc;
+use replay::Replay;
 use wardround_rollout_plans::{
     engine::{Event, RolloutState, State},
-    model::{DeploymentState, Timestamp},
+    model::DeploymentState,
 };
 
 /// Counts what is allocated: the figures of memory are bytes asked for, freed ones taken off.
 #[global_allocator]
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
-/// Events that are folded again at once: enough to hide the clock, and so few that they are near, as they are when they come
-/// out of the journal one by one.
+/// Events that are timed at once: enough to hide the clock.
 const CHUNK: usize = 5_000;
 const DEVICES_EACH: usize = 30;
 
@@ -35,7 +36,7 @@ fn argument(name: &str, default: usize) -> usize {
 
 /// How long this thread has run, as the scheduler counts it: what else the machine does then counts for nothing.
 fn on_processor() -> Duration {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap();
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
 }
 
@@ -116,56 +117,6 @@ fn weigh(when: &str, state: &State, devices: usize, estate: usize) -> usize {
     weight
 }
 
-/// The same events once more, in a state of their own: what a replay does.
-struct Replay {
-    state: State,
-    chunk: Vec<(Timestamp, Event)>,
-    events: u64,
-    fold: Duration,
-    encode: Duration,
-    decode: Duration,
-    bytes: u64,
-}
-
-impl Replay {
-    fn new() -> Self {
-        let zero = Duration::ZERO;
-        Self { state: State::default(), chunk: Vec::new(), events: 0, fold: zero, encode: zero, decode: zero, bytes: 0 }
-    }
-
-    /// What leads up to the rollout is not measured.
-    fn lead(&mut self, now: Timestamp, event: &Event) {
-        drop(self.state.step(event, now).unwrap());
-    }
-
-    fn say(&self, original: &State) {
-        let same = serde_json::to_vec(original).unwrap() == serde_json::to_vec(&self.state).unwrap();
-        assert!(same, "the replay led to another state");
-        let each = |spent: Duration| spent / u32::try_from(self.events).unwrap().max(1);
-        let ten = |spent: Duration| each(spent) * 10_000_000;
-        say("replay", format_args!("{} events, {} bytes each as JSON", self.events, self.bytes / self.events));
-        for (what, spent) in [("fold", self.fold), ("encode", self.encode), ("decode", self.decode)] {
-            say(
-                &format!("replay, {what}"),
-                format_args!("{spent:.2?}; {:.2?} an event, {:.2?} for 10 million", each(spent), ten(spent)),
-            );
-        }
-    }
-
-    fn flush(&mut self) {
-        let chunk = std::mem::take(&mut self.chunk);
-        self.events += chunk.len() as u64;
-        let (lines, took) =
-            timed(|| chunk.iter().map(|(_, event)| serde_json::to_vec(event).unwrap()).collect::<Vec<_>>());
-        self.encode += took;
-        self.bytes += lines.iter().map(|l| l.len() as u64).sum::<u64>();
-        self.decode += timed(|| lines.iter().for_each(|l| drop(serde_json::from_slice::<Event>(l).unwrap()))).1;
-        drop(lines);
-        let fold = || chunk.iter().for_each(|(now, event)| drop(self.state.step(event, *now).unwrap()));
-        self.fold += timed(fold).1;
-    }
-}
-
 fn main() {
     let sites = argument("--sites", 50_000);
     let devices = sites * DEVICES_EACH;
@@ -189,25 +140,26 @@ fn main() {
     }
     weigh("started", &state, devices, estate);
     run(&mut world, &mut state, &mut replay, estate, devices);
-    replay.say(&state);
+    replay.run(&state);
 }
 
 /// From the start to the end, and how long that took.
 fn run(world: &mut World, state: &mut State, replay: &mut Replay, estate: usize, devices: usize) {
     let id = world.document.id.clone();
     let (mut steps, mut whole, mut half) = (Steps::default(), Duration::ZERO, false);
+    let mut chunk = Vec::with_capacity(CHUNK);
     loop {
         let (more, took) = timed(|| {
             for _ in 0..CHUNK {
                 let Some((now, event)) = world.next(state) else { return false };
                 let effects = steps.time(|| state.step(&event, now).unwrap());
                 world.hear(state, &effects);
-                replay.chunk.push((now, event));
+                chunk.push((now, event));
             }
             true
         });
         whole += took;
-        replay.flush();
+        replay.write(chunk.drain(..));
         let waves = state.rollout(&id).unwrap().waves;
         let done: u64 = waves.iter().filter_map(|w| w.deployments.get(&DeploymentState::Succeeded)).sum();
         if !half && done as usize > devices / 2 {

@@ -68,6 +68,11 @@ impl Estate {
         self.sites.get(id).map(Arc::as_ref)
     }
 
+    /// The same, to keep.
+    pub(crate) fn shared(&self, id: &SiteId) -> Option<&Arc<SiteInventory>> {
+        self.sites.get(id)
+    }
+
     /// All sites, by id.
     pub fn sites(&self) -> impl Iterator<Item = &SiteInventory> {
         self.sites.values().map(Arc::as_ref)

@@ -9,6 +9,7 @@ mod hub;
 mod judge;
 mod peers;
 mod record;
+mod recovery;
 mod steady;
 mod writer;
 
@@ -18,8 +19,9 @@ pub(crate) use hub::{Hub, NodeStream, Nudge};
 pub(crate) use judge::{Judged, judge};
 pub(crate) use peers::{Peers, Presence};
 pub(crate) use record::{Change, Entry, Record, Subject};
+pub(crate) use recovery::RecoveryError;
 pub use steady::Steady;
-pub(crate) use writer::{Limits, RecoveryError, Writer, write_down};
+pub(crate) use writer::{Limits, Writer, write_down};
 
 use std::sync::{Arc, PoisonError, RwLock};
 

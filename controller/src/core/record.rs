@@ -65,11 +65,15 @@ impl Record {
         struct Head {
             v: u32,
         }
-        let head: Head = serde_json::from_slice(bytes)?;
-        if head.v != VERSION {
-            return Err(RecordError::Version(head.v));
+        // Read once: only what can't be read, or says another version, is looked at for its version alone.
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(record) if record.v == VERSION => Ok(record),
+            Ok(record) => Err(RecordError::Version(record.v)),
+            Err(error) => match serde_json::from_slice::<Head>(bytes) {
+                Ok(head) if head.v != VERSION => Err(RecordError::Version(head.v)),
+                _ => Err(error.into()),
+            },
         }
-        Ok(serde_json::from_slice(bytes)?)
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     facts::Applied,
     judge::{Judged, judge},
     record::{Record, RecordError},
+    recovery::{RecoveryError, replay},
     steady::Steady,
 };
 use crate::{clock, registry::RegistryEvent};
@@ -76,12 +77,7 @@ impl Writer {
             facts = Facts::decode(&bytes).map_err(|why| RecoveryError::Content { what: "snapshot", seq, why })?;
         }
         let snapshot_seq = facts.seq();
-        for item in journal.replay(facts.seq()) {
-            let (seq, bytes) = item?;
-            let record = Record::decode(&bytes).map_err(|why| RecoveryError::Content { what: "record", seq, why })?;
-            let applied = facts.apply(seq, &record);
-            applied.audit.iter().try_for_each(|leaf| put_leaf(&journal, leaf))?;
-        }
+        replay(&journal, &mut facts)?;
         tracing::info!(seq = facts.seq(), snapshot = snapshot_seq, "journal replayed");
         // Never before the newest record: what was counted stays counted.
         let steady = Steady::new(clock::now().max(facts.now()), Instant::now());
@@ -368,24 +364,6 @@ async fn blocking<T: Send + 'static>(
         Ok(done) => done,
         Err(error) => Err(CoreError::Broken(error.to_string())),
     }
-}
-
-/// Why the state could not be recovered.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum RecoveryError {
-    /// The journal itself.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// It is there as it was written, but can't be understood.
-    #[error("{what} {seq}: {why}")]
-    Content {
-        /// "record" or "snapshot".
-        what: &'static str,
-        /// Which.
-        seq: u64,
-        /// Why.
-        why: RecordError,
-    },
 }
 
 impl From<RecordError> for CoreError {

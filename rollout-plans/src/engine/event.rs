@@ -11,7 +11,7 @@ use crate::model::{
 
 /// Something that happened. The shell has verified every signature before it makes one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "snake_case", remote = "Self")]
 pub enum Event {
     /// A node enrolled for a site: its report sequence begins anew under this key.
     NodeEnrolled {

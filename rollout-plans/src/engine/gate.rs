@@ -179,7 +179,8 @@ fn millionths(part: u64, of: u64) -> u32 {
 /// Each rule can only make it worse: one that fails fails the gate, and all must hold for it to pass. One failure more never
 /// makes it pass, and one success more never makes it fail (a property test below).
 pub(super) fn judge(seen: &Seen<'_>, gate: &Gate) -> Verdict {
-    let numbers = seen.numbers(gate);
+    // Asked for with every report, and answered in words only when there is an answer.
+    let numbers = || seen.numbers(gate);
     let (tried, lost) = (seen.tried(), seen.lost());
     let have = seen.counts.of(DeploymentState::Succeeded);
     let finding = |answer, rule, test, need, text| {
@@ -188,13 +189,13 @@ pub(super) fn judge(seen: &Seen<'_>, gate: &Gate) -> Verdict {
     let failed = |rule, test, text| finding(GateAnswer::Failure, rule, test, 0, text);
     // Basis points of at most 2^32 deployments: no overflow in 64 bits.
     if (tried - lost) * 10_000 < u64::from(gate.success.basis_points()) * tried {
-        return failed(GateRule::Share, None, format!("failed: {numbers}"));
+        return failed(GateRule::Share, None, format!("failed: {}", numbers()));
     }
     if let Some(most) = gate.failures_max.filter(|most| lost > u64::from(*most)) {
         return failed(
             GateRule::FailuresMax,
             None,
-            format!("failed: {lost} failed, and at most {most} may; {numbers}"),
+            format!("failed: {lost} failed, and at most {most} may; {}", numbers()),
         );
     }
     let alarm = gate.test.as_ref().map(|test| alarm(seen, test));
@@ -204,7 +205,7 @@ pub(super) fn judge(seen: &Seen<'_>, gate: &Gate) -> Verdict {
         if let Alarm::Heard { p, part, of, compared } = alarm
             && p.at_most(*part, *of)
         {
-            let text = format!("failed: {}; {numbers}", alarm_words(seen, test, &heard, *compared));
+            let text = format!("failed: {}; {}", alarm_words(seen, test, &heard, *compared), numbers());
             return failed(GateRule::Alarm, Some(heard), text);
         }
         found = Some(heard);
@@ -213,14 +214,14 @@ pub(super) fn judge(seen: &Seen<'_>, gate: &Gate) -> Verdict {
         return Verdict::Open;
     }
     let unsure = |rule, test, need, text: String| {
-        finding(GateAnswer::Inconclusive, rule, test, need, format!("inconclusive: {text}: {numbers}"))
+        finding(GateAnswer::Inconclusive, rule, test, need, format!("inconclusive: {text}: {}", numbers()))
     };
     // Nobody tried says nothing, even where a plan asks for no evidence: the share of nothing is no share.
     let need = u64::from(gate.evidence_min).max(u64::from(tried == 0));
     if have < need {
         return unsure(GateRule::EvidenceMin, found, need, format!("not enough evidence, {have} of at least {need}"));
     }
-    let mut passed = format!("passed: {numbers}");
+    let mut passed = format!("passed: {}", numbers());
     if let (Some(test), Some(alarm), Some(found)) = (&gate.test, alarm, &mut found) {
         let missed = so_few(seen.patched(), test.harm.basis_points());
         found.missed = Some(missed.millionths());

@@ -57,6 +57,8 @@ impl State {
             before.iter().for_each(|b| wave.counts.remove(b.state));
             after.iter().for_each(|a| wave.counts.add(a.state));
         }
+        let (was_lost, is_lost) = both(|slot| slot.state.is_lost());
+        wave.losses += u64::from(was_lost != is_lost);
         let (was_wanted, is_wanted) = both(|slot| slot.back != Back::No);
         wave.wanting = wave.wanting + u64::from(is_wanted) - u64::from(was_wanted);
         enter(&mut place.pending, d, both(|slot| slot.state == DeploymentState::Pending));
@@ -64,8 +66,7 @@ impl State {
         let (was_in_hand, is_in_hand) = both(|slot| slot.state.is_in_hand());
         if was_in_hand != is_in_hand {
             enter(&mut place.hand, d, (was_in_hand, is_in_hand));
-            let held = (deployment.device.clone(), narrow(r));
-            enter(&mut self.sites.at_mut(place.known).hand, held, (was_in_hand, is_in_hand));
+            enter(&mut self.sites.at_mut(place.known).hand, (narrow(r), d), (was_in_hand, is_in_hand));
         }
         let (old, new) = (before.and_then(|b| b.timer), after.and_then(|a| a.timer));
         if old != new {
@@ -110,7 +111,7 @@ impl State {
         self.patience.clear();
         self.by_id.clear();
         for (id, site) in self.sites.iter_mut() {
-            if let Some(inventory) = self.estate.site(id) {
+            if let Some(inventory) = self.estate.shared(id) {
                 site.learn_devices(inventory);
             }
         }

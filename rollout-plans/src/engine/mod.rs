@@ -21,6 +21,7 @@
 //! | `silence` | silent sites, and what time alone changes |
 //! | `patience` | deadlines of waves, and how long silent sites are waited for |
 //! | `kept`, `note` | how evidence is kept, and what else few deployments need |
+//! | `decode` | how events are read from a journal, millions at a start |
 //! | `glance` | cheap looks, for whoever drives millions of events |
 //! | `directive`, `waiting`, `show` | what nodes are told and people see: functions of the state |
 //! | `link` | the one door through which a deployment changes, so that no index can disagree with it |
@@ -32,6 +33,7 @@ mod amend;
 mod approvals;
 mod control;
 mod create;
+mod decode;
 mod deployment;
 mod directive;
 mod event;

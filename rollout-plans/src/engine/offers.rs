@@ -1,7 +1,9 @@
 //! Offering: who is next, and what stands in the way. Also whose rollback is next, since both disrupt devices.
 
+use std::collections::BTreeSet;
+
 use super::{RolloutState, State, WaitingOn, deployment::Back, link::narrow, out::Out, site::Site};
-use crate::model::{DeploymentState, GroupId, SiteId, Timestamp, moment_words};
+use crate::model::{DeploymentState, DeviceId, GroupId, Timestamp, moment_words};
 
 impl State {
     /// Looks again at sites where something has changed: first rollbacks, then which device could be offered next.
@@ -40,44 +42,36 @@ impl State {
         self.sites.at(self.rollouts[r].index.places[at as usize].known)
     }
 
-    fn site_of(&self, r: usize, d: u32) -> &SiteId {
-        &self.rollouts[r].sites[self.deployment(r, d).site as usize]
-    }
-
     fn group_of(&self, r: usize, d: u32) -> Option<&GroupId> {
         let deployment = self.deployment(r, d);
         self.known(r, deployment.site).group(&deployment.device, deployment.group())
     }
 
-    fn group_max(&self, site: &SiteId, group: &GroupId) -> usize {
-        let declared = self.estate.site(site).and_then(|s| s.groups.get(group)).copied();
-        // A group that is not declared is meant all the same: the strictest reading.
-        declared.unwrap_or(1).max(1) as usize
+    /// True when another rollout has the device in hand.
+    fn held_by_other(&self, site: &Site, device: &DeviceId, r: u32) -> bool {
+        let others = site.hand.iter().filter(|(holder, _)| *holder != r);
+        others.copied().any(|(holder, at)| self.deployment(holder as usize, at).device == *device)
     }
 
     /// What forbids that this device is disrupted now; `None` when nothing does. Counts over all rollouts.
     pub(super) fn device_barred(&self, r: usize, d: u32) -> Option<WaitingOn> {
         let deployment = self.deployment(r, d);
         let site = self.known(r, deployment.site);
-        if site.held_by_other(&deployment.device, narrow(r)) {
+        if self.held_by_other(site, &deployment.device, narrow(r)) {
             return Some(WaitingOn::Concurrency { scope: "device".to_owned(), limit: 1 });
         }
         let group = self.group_of(r, d)?;
         if deployment.state.is_in_hand() {
             return None;
         }
-        let mut held = 0;
-        let mut last = None;
-        for (device, holder) in &site.hand {
-            if last == Some(device) || *device == deployment.device {
-                continue;
+        let mut held = BTreeSet::new();
+        for (holder, at) in &site.hand {
+            let other = self.deployment(*holder as usize, *at);
+            if other.device != deployment.device && site.group(&other.device, other.group()) == Some(group) {
+                held.insert(&other.device);
             }
-            last = Some(device);
-            let other = &self.rollouts[*holder as usize];
-            let when_offered = other.find(device).and_then(|at| other.deployments[at as usize].group());
-            held += usize::from(site.group(device, when_offered) == Some(group));
         }
-        (held >= self.group_max(self.site_of(r, d), group)).then(|| WaitingOn::RedundancyGroup { group: group.clone() })
+        (held.len() >= site.group_max(group)).then(|| WaitingOn::RedundancyGroup { group: group.clone() })
     }
 
     /// What forbids any further offer at a site of a rollout.

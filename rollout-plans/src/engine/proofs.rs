@@ -43,6 +43,17 @@ struct Found {
     key: PublicKey,
 }
 
+/// Why one more report of a success would be the first to be dropped again: as many as are kept stand, all of successes.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// [`WaveIndex::losses`] when that was looked at: since then none of them was lost while this is the same.
+    losses: u64,
+    /// The longest of them, bytes.
+    longest: usize,
+    /// Whose they are.
+    deployments: [u32; PROOFS_MAX],
+}
+
 impl Record {
     /// The place of the node that signed this report among those that the wave pins.
     pub(super) fn reporter(&self, w: usize, device: &DeviceId, report: &Envelope) -> Option<usize> {
@@ -75,34 +86,49 @@ impl Record {
     }
 
     /// Would one more report of a success be the first to be dropped again? So it is for nearly all of a large wave.
-    fn is_one_too_many(&self, d: u32, report: &Envelope) -> bool {
+    fn is_one_too_many(&mut self, d: u32, report: &Envelope) -> bool {
         let w = usize::from(self.deployments[d as usize].wave);
-        let (device, proofs) = (&self.deployments[d as usize].device, &self.waves[w].proofs);
-        proofs.len() == PROOFS_MAX
-            && proofs.iter().all(|p| {
-                p.state == DeploymentState::Succeeded
-                    && p.report.payload.len() <= report.payload.len()
-                    && p.device != *device
-                    && self.state_of(p).is_some_and(|state| !state.is_lost())
-                    && self.is_pinned(w, p)
-            })
+        let index = &self.index.waves[w];
+        if index.shown.as_ref().is_none_or(|shown| shown.losses != index.losses) {
+            let shown = self.all_shown(w);
+            self.index.waves[w].shown = shown;
+        }
+        let shown = self.index.waves[w].shown.as_ref();
+        shown.is_some_and(|shown| shown.longest <= report.payload.len() && !shown.deployments.contains(&d))
+    }
+
+    fn all_shown(&self, w: usize) -> Option<Shown> {
+        let proofs = &self.waves[w].proofs;
+        if proofs.len() < PROOFS_MAX {
+            return None;
+        }
+        let stands = |p: &Proof| {
+            let well = p.state == DeploymentState::Succeeded && self.is_pinned(w, p);
+            let d = self.find(&p.device).filter(|_| well)?;
+            (!self.deployments[d as usize].state.is_lost()).then_some(d)
+        };
+        let deployments: Vec<u32> = proofs.iter().map(stands).collect::<Option<_>>()?;
+        let longest = proofs.iter().map(|p| p.report.payload.len()).max()?;
+        let deployments = deployments.try_into().ok()?;
+        Some(Shown { losses: self.index.waves[w].losses, longest, deployments })
     }
 
     /// Keeps a report that says that a device ended well, where it shows something to others.
     pub(super) fn keep_proof(&mut self, d: u32, state: DeploymentState, evidence: &Evidence, report: &Envelope) {
-        let (device, w) = (&self.deployments[d as usize].device, self.deployments[d as usize].wave);
+        let w = self.deployments[d as usize].wave;
         let at = usize::from(w);
         let well = matches!(state, DeploymentState::Succeeded | DeploymentState::Skipped);
         let of_this = evidence.document.is_some_and(|named| self.document.counts_for(self.digest, named));
         let before_next = self.current.is_none_or(|current| current <= w);
         let short = report.payload.len() <= PROOF_BYTES_MAX;
-        if !(well && of_this && before_next && short)
-            || self.is_one_too_many(d, report)
-            || self.reporter(at, device, report).is_none()
-        {
+        if !(well && of_this && before_next && short) || self.is_one_too_many(d, report) {
             return;
         }
-        let device = device.clone();
+        let device = self.deployments[d as usize].device.clone();
+        if self.reporter(at, &device, report).is_none() {
+            return;
+        }
+        self.index.waves[at].shown = None;
         let mut proofs = std::mem::take(&mut self.waves[at].proofs);
         // What was taken back since, or whose node is pinned no more, shows nothing any more.
         let lost = |p: &Proof| self.state_of(p).is_none_or(DeploymentState::is_lost);

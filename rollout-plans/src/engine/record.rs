@@ -15,8 +15,17 @@ use wardround_signing::{
 };
 
 use super::{
-    RolloutState, WaveState, amend::Next, approvals::Approvals, control::Control, deployment::Back,
-    deployment::Deployment, failures::Failed, gate::Counts, holds::Held, pending::Pending, proofs::Proof,
+    RolloutState, WaveState,
+    amend::Next,
+    approvals::Approvals,
+    control::Control,
+    deployment::Back,
+    deployment::Deployment,
+    failures::Failed,
+    gate::Counts,
+    holds::Held,
+    pending::Pending,
+    proofs::{Proof, Shown},
     regions::Region,
 };
 use crate::model::{
@@ -202,6 +211,10 @@ pub(super) struct WaveIndex {
     pub(super) counts: Counts,
     /// Rollbacks that are wanted and not done.
     pub(super) wanting: u64,
+    /// How often a member was lost, or was so no longer.
+    pub(super) losses: u64,
+    /// What keeps its reports of successes as they are.
+    pub(super) shown: Option<Shown>,
     pub(super) sites: Vec<u32>,
 }
 
@@ -437,7 +450,8 @@ impl Record {
         self.index.by_site.get(site).copied()
     }
 
-    fn find_at(&self, at: u32, device: &DeviceId) -> Option<u32> {
+    /// The same at a site by its position.
+    pub(super) fn find_at(&self, at: u32, device: &DeviceId) -> Option<u32> {
         let (place, tag) = (&self.index.places[at as usize], tag(device));
         let alike = place.tags.iter().zip(&place.members).filter(|(other, _)| **other == tag);
         alike.map(|(_, d)| *d).find(|d| self.deployments[*d as usize].device == *device)

@@ -36,8 +36,8 @@ impl State {
         let Some(known) = known else {
             return Err(Refusal::NotFound { what: "site", id: site.to_string() });
         };
-        if let Some(key) = key {
-            self.check_node(site, key)?;
+        if let Some(key) = key.filter(|key| !known.is_key(key)) {
+            return Err(Refusal::AnotherNode { site: site.clone(), key: key.clone() });
         }
         let expected = known.acked.saturating_add(1);
         match seq.cmp(&expected) {
@@ -55,9 +55,9 @@ impl State {
         body: &ReportBody,
         envelope: Option<&Envelope>,
     ) {
-        if let Some(known) = self.sites.get_mut(site) {
-            known.acked = seq;
-        }
+        // It is enrolled: that was checked.
+        let Some(known) = self.sites.position(site) else { return };
+        self.sites.at_mut(known).acked = seq;
         if let Some(why) = body.foreign_to(site) {
             let text = format!("report {seq} of site {site} was ignored: {why}");
             out.alarm("report_foreign", None, Some(site), None, text.clone());
@@ -69,7 +69,7 @@ impl State {
                 self.inventory(out, site, inventory);
                 Ok(())
             }
-            ReportBody::Deployment { .. } => self.deployment_report(out, site, body, envelope),
+            ReportBody::Deployment { .. } => self.deployment_report(out, known, body, envelope),
             ReportBody::Health { system, health, blames, probes, .. } => {
                 let what = probes.iter().find(|p| !p.ok).map_or_else(
                     || "its probes fail".to_owned(),
@@ -114,14 +114,16 @@ impl State {
             self.change_region(site, &before, &inventory.region);
         }
         let at = self.sites.enter(site);
-        self.sites.at_mut(at).learn_devices(inventory);
+        if let Some(inventory) = self.estate.shared(site) {
+            self.sites.at_mut(at).learn_devices(inventory);
+        }
         out.dirty.insert(site.clone());
     }
 
     fn deployment_report(
         &mut self,
         out: &mut Out,
-        site: &SiteId,
+        known: u32,
         body: &ReportBody,
         envelope: Option<&Envelope>,
     ) -> Result<(), String> {
@@ -129,12 +131,14 @@ impl State {
             return Ok(());
         };
         let r = self.find(rollout).map_err(|e| e.to_string())?;
-        let d = self.rollouts[r].find(device).ok_or_else(|| format!("{device} is not in rollout {rollout}"))?;
+        let at = self.sites.at(known).place_in(r);
+        let d = at.and_then(|at| self.rollouts[r].find_at(at, device));
+        let d = d.ok_or_else(|| format!("{device} is not in rollout {rollout}"))?;
         let deployment = self.deployment(r, d);
         if deployment.attempt == 0 {
             // A device that nobody offered is being touched: that is not a stale report but a breach.
             let text = format!("{device} reports {to} in rollout {rollout} though it was never offered");
-            out.alarm("not_offered", Some(rollout), Some(site), Some(device), text.clone());
+            out.alarm("not_offered", Some(rollout), Some(&device.site()), Some(device), text.clone());
             return Err(text);
         }
         if deployment.attempt != *attempt {
@@ -260,15 +264,11 @@ impl State {
     /// Alarms and notes that follow from a move.
     fn after_move(&mut self, out: &mut Out, r: usize, d: u32, was: DeploymentState, told: bool) {
         let deployment = self.deployment(r, d);
-        let (device, w, state) = (deployment.device.clone(), usize::from(deployment.wave), deployment.state);
-        let reason = deployment.reason().to_owned();
-        let withdrawn = deployment.note.as_ref().is_some_and(|n| n.withdrawn);
-        let record = &mut self.rollouts[r];
-        let (id, site) = (record.document.id.clone(), device.site());
+        let (w, state, withdrawn) = (usize::from(deployment.wave), deployment.state, deployment.is_withdrawn());
         if state == was {
             return;
         }
-        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let record = &mut self.rollouts[r];
         let (code, what) = match state {
             DeploymentState::Soaking => {
                 record.waves[w].soak_began = Some(out.now);
@@ -283,7 +283,11 @@ impl State {
             DeploymentState::RolledBack if !told => ("rolled_back", "was taken back by its node"),
             _ => return,
         };
-        out.alarm(code, Some(&id), Some(&site), Some(&device), format!("{device} in rollout {id} {what}{because}"));
+        let deployment = &record.deployments[d as usize];
+        let (id, device, reason) = (&record.document.id, &deployment.device, deployment.reason());
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        let text = format!("{device} in rollout {id} {what}{because}");
+        out.alarm(code, Some(id), Some(&device.site()), Some(device), text);
     }
 
     fn blame_report(

@@ -1,10 +1,14 @@
 //! What the engine knows of a site beside its inventory: its node, and which of its devices are in hand.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use wardround_signing::KeyId;
 
+use super::link::narrow;
 use crate::model::{DeviceId, GroupId, SiteInventory, SystemId, Timestamp, Window};
 
 /// Most former node keys that are remembered for a site; a site that is enrolled more often forgets the lowest ids.
@@ -28,9 +32,12 @@ pub(super) struct Site {
     /// Declared clinical systems that are healthy by their node's last word, since when.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) healthy: BTreeMap<SystemId, Timestamp>,
-    /// Devices in hand, with the rollout (by position) that has them.
+    /// Deployments in hand, as (rollout, deployment) by their positions.
     #[serde(skip)]
-    pub(super) hand: BTreeSet<(DeviceId, u32)>,
+    pub(super) hand: BTreeSet<(u32, u32)>,
+    /// As its node last reported it.
+    #[serde(skip)]
+    inventory: Option<Arc<SiteInventory>>,
     /// Redundancy group of each device of the inventory.
     #[serde(skip)]
     groups: HashMap<DeviceId, Option<GroupId>>,
@@ -71,6 +78,16 @@ impl Site {
         self.rollouts.iter().map(|(r, at)| (*r as usize, *at))
     }
 
+    /// Its position in a rollout (by position) that has members here.
+    pub(super) fn place_in(&self, r: usize) -> Option<u32> {
+        self.rollouts.get(&narrow(r)).copied()
+    }
+
+    /// As its node last reported it.
+    pub(super) fn inventory(&self) -> Option<&SiteInventory> {
+        self.inventory.as_deref()
+    }
+
     fn retire(&mut self, old: KeyId) {
         self.retired.insert(old, self.acked);
         while self.retired.len() > RETIRED_KEYS_MAX {
@@ -92,11 +109,19 @@ impl Site {
         self.is_enrolled() && !self.silent
     }
 
-    pub(super) fn learn_devices(&mut self, inventory: &SiteInventory) {
+    pub(super) fn learn_devices(&mut self, inventory: &Arc<SiteInventory>) {
+        self.inventory = Some(Arc::clone(inventory));
         self.groups = inventory.devices.iter().map(|d| (d.id.clone(), d.group.clone())).collect();
         let own = inventory.devices.iter().filter(|d| !d.windows.is_empty());
         self.healthy.retain(|id, _| inventory.systems.iter().any(|s| s.id == *id));
         self.windows = own.map(|d| (d.id.clone(), d.windows.clone())).collect();
+    }
+
+    /// How many devices of a group may be disrupted at the same time.
+    pub(super) fn group_max(&self, group: &GroupId) -> usize {
+        let declared = self.inventory().and_then(|inventory| inventory.groups.get(group)).copied();
+        // A group that is not declared is meant all the same: the strictest reading.
+        declared.unwrap_or(1).max(1) as usize
     }
 
     /// The windows that this device has of its own.
@@ -108,11 +133,6 @@ impl Site {
     /// (`when_offered`), since it may still be disrupted.
     pub(super) fn group<'a>(&'a self, device: &DeviceId, when_offered: Option<&'a GroupId>) -> Option<&'a GroupId> {
         self.groups.get(device).map_or(when_offered, Option::as_ref)
-    }
-
-    /// True when another rollout than `r` has the device in hand.
-    pub(super) fn held_by_other(&self, device: &DeviceId, r: u32) -> bool {
-        self.hand.range((device.clone(), 0)..=(device.clone(), u32::MAX)).any(|(_, holder)| *holder != r)
     }
 }
 

@@ -18,10 +18,10 @@ impl State {
     fn opening(&self, r: usize, at: u32, wave: u16, device: Option<&DeviceId>) -> Opening {
         let record = &self.rollouts[r];
         let plan = &record.document.plan;
-        let site = &record.sites[at as usize];
+        let site = self.known(r, at);
         let unsaid = SiteHours::default();
-        let hours = self.estate.site(site).map_or(&unsaid, |inventory| &inventory.hours);
-        let own = device.and_then(|device| self.known(r, at).windows_of(device)).unwrap_or_default();
+        let hours = site.inventory().map_or(&unsaid, |inventory| &inventory.hours);
+        let own = device.and_then(|device| site.windows_of(device)).unwrap_or_default();
         let calendar = Calendar::of_plan(plan, &record.wave_plan(wave).name).at_site(hours, own);
         calendar.at(self.clock, plan.timing.room())
     }
