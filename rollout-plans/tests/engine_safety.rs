@@ -334,3 +334,37 @@ fn a_halt_of_the_engine_itself_is_confirmed_by_nobody_yet() {
     ward.blame("r1", "rx1/archive", Health::Unhealthy);
     assert_eq!((state(&ward), confirmed(&ward)), (RolloutState::Halted, 0));
 }
+
+/// S2: what shows a wave to other nodes does not depend on how the engine came to know it. Of a large wave it keeps what it
+/// needs and looks at no further report, until one that it keeps is lost.
+#[test]
+fn a_lost_proof_of_a_large_wave_is_replaced_by_the_next_success() {
+    let run = |reloaded: bool| {
+        let names: Vec<String> = (10..50).map(|n| format!("d{n}")).collect();
+        let devices: Vec<String> = names.iter().map(|n| format!("rx1/{n}")).collect();
+        let devices: Vec<&str> = devices.iter().map(String::as_str).collect();
+        let mut ward = Ward::new();
+        let waves = [WaveSpec::new("canary", &devices).success(90).evidence(32), WaveSpec::new("rest", &["rx1/ct"])];
+        ward.start_waves("r1", &waves, 40, Scope::Device);
+        names.iter().for_each(|name| drop(ward.moves("r1", name, Soaking)));
+        ward.now = ward.now.after(DurationMs::from_secs(600));
+        let mut say = |name: &str, state: DeploymentState| {
+            if reloaded {
+                ward.state = serde_json::from_slice(&serde_json::to_vec(&ward.state).unwrap()).unwrap();
+            }
+            ward.moves("r1", name, state);
+        };
+        names[..35].iter().for_each(|name| say(name, Succeeded));
+        say("d10", RollingBack);
+        say("d10", RolledBack);
+        // The last one still soaks: once the next wave has begun, what is kept never changes.
+        names[35..39].iter().for_each(|name| say(name, Succeeded));
+        serde_json::to_value(&ward.state).unwrap()
+    };
+    let live = run(false);
+    assert_eq!(live, run(true));
+    let proofs = live["rollouts"][0]["waves"][0]["proofs"].as_array().unwrap();
+    let kept: Vec<&str> = proofs.iter().map(|p| p["device"].as_str().unwrap()).collect();
+    assert!(kept.len() == 32 && !kept.contains(&"rx1/d10"), "{kept:?}");
+    assert!(kept.contains(&"rx1/d45"), "the first success after the loss: {kept:?}");
+}
