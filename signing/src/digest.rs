@@ -2,7 +2,7 @@
 
 use std::{fmt, io, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
 /// Before the digits.
@@ -59,7 +59,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
+        write!(f, "{PREFIX}{}", self.hex())
     }
 }
 
@@ -82,12 +82,10 @@ impl FromStr for Digest {
     }
 }
 
-/// The text form is written and read where it stands: journals hold millions.
+/// The text form is read where it stands: journals hold millions.
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut text = *b"sha256:0000000000000000000000000000000000000000000000000000000000000000";
-        hex::encode_to_slice(self.0, &mut text[PREFIX.len()..]).map_err(ser::Error::custom)?;
-        to.serialize_str(str::from_utf8(&text).map_err(ser::Error::custom)?)
+        to.collect_str(self)
     }
 }
 

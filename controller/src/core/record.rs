@@ -1,6 +1,6 @@
 //! What stands in the journal. The form is a contract: fields are only added, with a default.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de};
 use wardround_rollout_plans::{
     engine::Event,
     model::{PatchId, RolloutId, SiteId, Timestamp},
@@ -66,10 +66,12 @@ impl Record {
             v: u32,
         }
         // Read once: only what can't be read, or says another version, is looked at for its version alone.
-        match serde_json::from_slice::<Self>(bytes) {
+        // As a text as a whole: else each string in it would be looked at for that.
+        let text = str::from_utf8(bytes).map_err(|e| RecordError::Json(de::Error::custom(e)))?;
+        match serde_json::from_str::<Self>(text) {
             Ok(record) if record.v == VERSION => Ok(record),
             Ok(record) => Err(RecordError::Version(record.v)),
-            Err(error) => match serde_json::from_slice::<Head>(bytes) {
+            Err(error) => match serde_json::from_str::<Head>(text) {
                 Ok(head) if head.v != VERSION => Err(RecordError::Version(head.v)),
                 _ => Err(error.into()),
             },

@@ -94,7 +94,7 @@ fn read(file: &mut BufReader<File>) -> (Timestamp, Event) {
     file.read_exact(&mut length).unwrap();
     let mut text = vec![0; u32::from_le_bytes(length) as usize];
     file.read_exact(&mut text).unwrap();
-    (Timestamp(i64::from_le_bytes(now)), serde_json::from_slice(&text).unwrap())
+    (Timestamp(i64::from_le_bytes(now)), serde_json::from_str(str::from_utf8(&text).unwrap()).unwrap())
 }
 
 /// A file that nobody else sees.

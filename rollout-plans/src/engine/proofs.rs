@@ -4,6 +4,8 @@
 //! (its nodes were enrolled or replaced after the rollout was resolved) needs the people who may let it pass without.
 //! Once the next wave has begun, what is kept stays: nodes are never shown less than before.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Envelope, PublicKey};
 
@@ -216,6 +218,7 @@ impl Record {
         });
         proofs.truncate(usize::try_from(asked).unwrap_or(PROOFS_MAX));
         self.waves[w].proofs = proofs;
+        self.passages = OnceLock::new();
     }
 
     /// What this site's node needs to see: of all waves before the last in which something is installed there.
@@ -227,7 +230,16 @@ impl Record {
         (0..last).filter_map(|w| self.passage(w)).collect()
     }
 
+    /// That of a wave whose next has begun stays as it is, and every site of that one is shown it.
     fn passage(&self, w: usize) -> Option<Passage> {
+        if self.current.is_none_or(|current| usize::from(current) <= w) {
+            return self.make_passage(w);
+        }
+        let kept = self.passages.get_or_init(|| self.waves.iter().map(|_| OnceLock::new()).collect());
+        kept.get(w)?.get_or_init(|| self.make_passage(w)).clone()
+    }
+
+    fn make_passage(&self, w: usize) -> Option<Passage> {
         let devices: Vec<Proven> = self.waves[w].proofs.iter().filter_map(|p| self.proven(w, p)).collect();
         (!devices.is_empty()).then(|| Passage { wave: self.document.waves[w].name.clone(), devices })
     }

@@ -29,8 +29,8 @@ use super::{
     regions::Region,
 };
 use crate::model::{
-    DeploymentState, DeviceId, GateDecision, Member, Mode, Reporter, Reporters, RollBackTarget, Rollout, SiteId,
-    SiteInventory, SystemId, Timestamp, VariantId, WavePlan,
+    DeploymentState, DeviceId, GateDecision, Member, Mode, Passage, Reporter, Reporters, RollBackTarget, Rollout,
+    SiteId, SiteInventory, SystemId, Timestamp, VariantId, WavePlan,
 };
 
 /// A rollout.
@@ -82,6 +82,9 @@ pub(super) struct Record {
     trees: OnceLock<Vec<Crown>>,
     #[serde(skip)]
     pinned: OnceLock<Vec<Tree>>,
+    /// What shows each wave whose next has begun.
+    #[serde(skip)]
+    pub(super) passages: OnceLock<Box<[OnceLock<Option<Passage>>]>>,
 }
 
 /// Signed orders that nodes must see.
@@ -329,6 +332,7 @@ impl Record {
             index: Index::default(),
             trees: OnceLock::new(),
             pinned: OnceLock::new(),
+            passages: OnceLock::new(),
             document: document.clone(),
         };
         record.take_members(members, now);
@@ -383,6 +387,7 @@ impl Record {
         }
         self.trees = OnceLock::new();
         self.pinned = OnceLock::new();
+        self.passages = OnceLock::new();
     }
 
     pub(super) fn is_active(&self) -> bool {
