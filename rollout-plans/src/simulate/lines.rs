@@ -16,13 +16,14 @@ impl World<'_> {
         self.queue.push(self.now.saturating_add_unsigned(patience), Happening::Silent(s));
     }
 
-    /// The controller calls a site silent only while something is in hand there.
+    /// The controller calls a site silent only while something is in hand there, or is waited for by a plan that says how long.
     pub(super) fn silence(&mut self, s: u32) {
         let site = &self.p.sites[s as usize].id;
         let node = &self.nodes[s as usize];
         let patience = self.p.plan.timing.unknown_after.0;
         let long = node.lost.is_some_and(|lost| self.now >= lost.saturating_add_unsigned(patience));
-        if long && !node.silent && self.state.hand_at(&self.p.id, site) != (0, 0) {
+        let concerned = || self.state.hand_at(&self.p.id, site) != (0, 0) || !self.state.waits_for(site).is_empty();
+        if long && !node.silent && concerned() {
             self.nodes[s as usize].silent = true;
             self.step(&Event::SiteSilent { site: site.clone() }, Some(s));
         }

@@ -36,6 +36,7 @@ mod queue;
 mod random;
 mod run;
 mod svg;
+mod trouble;
 mod world;
 
 pub use forecast::{ClosedHours, Forecast, NoForecast, Who, foresee};

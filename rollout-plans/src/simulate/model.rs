@@ -94,6 +94,10 @@ pub struct Systems {
     pub trouble_per_day: Percent,
     /// Systems that are not healthy before the patch, so that nothing is ever blamed for them.
     pub unhealthy_before: Percent,
+    /// The share of sites at which all systems fail together on a day, as when the site's network does.
+    pub site_trouble_per_day: Percent,
+    /// For how long.
+    pub site_trouble_for: Span,
 }
 
 /// People. Each role that a plan asks for is one person.
@@ -160,7 +164,12 @@ impl Model {
                 in_use_for: Span::of(minutes(20), hours(4)),
                 restart_every: 7 * DAY,
             },
-            systems: Systems { trouble_per_day: Percent::basis(2), unhealthy_before: Percent::basis(50) },
+            systems: Systems {
+                trouble_per_day: Percent::basis(2),
+                unhealthy_before: Percent::basis(50),
+                site_trouble_per_day: Percent::basis(2),
+                site_trouble_for: Span::of(minutes(1), hours(1)),
+            },
             people: People {
                 approve: Some(Span::of(minutes(30), hours(6))),
                 office: (8 * 60, 17 * 60),
@@ -180,6 +189,7 @@ impl Model {
         model.devices.skipped = Percent::basis(0);
         model.devices.stuck = Percent::basis(0);
         model.systems.trouble_per_day = Percent::basis(0);
+        model.systems.site_trouble_per_day = Percent::basis(0);
         model.bad_patch = None;
         model
     }
@@ -204,6 +214,12 @@ impl Model {
     /// Mean time between two losses of a site's line, milliseconds; `None` when it never happens.
     pub(super) fn offline_every(&self) -> Option<u64> {
         let share = u64::from(self.network.offline_per_day.basis_points());
+        (DAY * 10_000).checked_div(share)
+    }
+
+    /// Mean time between two troubles of a whole site, milliseconds; `None` when there are none.
+    pub(super) fn site_trouble_every(&self) -> Option<u64> {
+        let share = u64::from(self.systems.site_trouble_per_day.basis_points());
         (DAY * 10_000).checked_div(share)
     }
 

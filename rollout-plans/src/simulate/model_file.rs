@@ -82,10 +82,13 @@ fn devices(reader: &mut Reader, node: &Node, path: &str, model: &mut Model) -> O
 }
 
 fn systems(reader: &mut Reader, node: &Node, path: &str, model: &mut Model) -> Option<()> {
-    let fields = reader.fields(node, path, &["trouble_per_day", "unhealthy_before"])?;
+    let known = ["trouble_per_day", "unhealthy_before", "site_trouble_per_day", "site_trouble_for"];
+    let fields = reader.fields(node, path, &known)?;
     let systems = &mut model.systems;
     set(&mut systems.trouble_per_day, reader.optional(&fields, "trouble_per_day", Reader::percent));
     set(&mut systems.unhealthy_before, reader.optional(&fields, "unhealthy_before", Reader::percent));
+    set(&mut systems.site_trouble_per_day, reader.optional(&fields, "site_trouble_per_day", Reader::percent));
+    set(&mut systems.site_trouble_for, reader.optional(&fields, "site_trouble_for", span));
     Some(())
 }
 

@@ -70,7 +70,7 @@ impl World<'_> {
         self.queue.push(at, Happening::Step(d, dev.step));
     }
 
-    fn later(&self, ms: u64) -> i64 {
+    pub(super) fn later(&self, ms: u64) -> i64 {
         self.now.saturating_add_unsigned(ms)
     }
 
@@ -123,7 +123,7 @@ impl World<'_> {
             Phase::Waiting => self.preflight(s, d),
             Phase::Installing => self.install_over(s, d),
             Phase::Rebooting => self.soak(s, d),
-            Phase::Soaking if dev.counted => {
+            Phase::Soaking if dev.counted || self.ails(d) => {
                 // The last look finds a system that fails, and waits until it is sure.
                 self.plan(d, self.later(self.p.plan.health.interval.0.max(1_000)));
             }
@@ -151,6 +151,12 @@ impl World<'_> {
             }
             return;
         }
+        if let Some(until) = self.kept_by_trouble(s, d) {
+            let retry = self.p.plan.timing.retry_after.0.max(1);
+            self.say(s, d, DeploymentState::Deferred, "clinical_system");
+            self.plan(d, self.later(until.abs_diff(self.now).div_ceil(retry).saturating_mul(retry)));
+            return;
+        }
         if self.happens_to(Purpose::Skipped, d, self.model.devices.skipped) {
             self.enter(d, Phase::Ended);
             self.say(s, d, DeploymentState::Skipped, "not_applicable");
@@ -167,7 +173,9 @@ impl World<'_> {
                 return;
             }
         }
-        self.enter(d, Phase::Installing);
+        let ill_before = self.in_trouble(s).is_some();
+        let dev = self.enter(d, Phase::Installing);
+        (dev.touched, dev.ill_before) = (true, ill_before);
         self.first_install[usize::from(self.p.members[d as usize].wave)].get_or_insert(self.now);
         let lasts = self.draw(Purpose::Install, d, self.model.devices.install);
         self.plan(d, self.later(lasts.min(self.p.plan.timing.install_timeout.0)));
@@ -225,6 +233,8 @@ impl World<'_> {
         self.say(s, d, DeploymentState::Soaking, "");
         if wanted_back {
             self.roll_back(s, d, "ordered");
+        } else {
+            self.comes_into_trouble(s, d);
         }
     }
 
@@ -263,9 +273,9 @@ impl World<'_> {
             Some(k) => {
                 self.devices[d as usize].counted = true;
                 let health = &self.p.plan.health;
-                let failures = if self.p.systems[k as usize].critical { 1 } else { u64::from(health.failures.max(1)) };
                 // The first failing probe comes at some moment of an interval, after the grace.
-                let count = (failures - 1).saturating_mul(health.interval.0) + chance.below(health.interval.0);
+                let more = (self.failures(k) - 1).saturating_mul(health.interval.0);
+                let count = more + chance.below(health.interval.0);
                 self.open += 1;
                 self.queue.push(self.later(health.grace.0.saturating_add(count)), Happening::Seen(d, k));
             }
@@ -279,7 +289,7 @@ impl World<'_> {
     }
 
     /// A system that was ill before the patch is never blamed on it; neither is one that was blamed already.
-    fn is_watched(&self, k: u32) -> bool {
+    pub(super) fn is_watched(&self, k: u32) -> bool {
         let luck = self.p.systems[k as usize].luck;
         !self.blamed[k as usize] && !self.chance(Purpose::Unhealthy, luck).chance(self.model.systems.unhealthy_before)
     }
@@ -288,32 +298,39 @@ impl World<'_> {
     pub(super) fn failure_seen(&mut self, d: u32, k: u32) {
         self.open -= 1;
         self.devices[d as usize].counted = false;
-        let active = self.seen.is_some_and(|g| !g.state.is_ended());
-        let is_watched = match self.devices[d as usize].phase {
+        if !self.is_under_watch(d) || self.blamed[k as usize] {
+            return;
+        }
+        if let Some(at) = self.excused_until(k, self.now.saturating_sub_unsigned(self.count_ms(k))) {
+            self.devices[d as usize].counted = true;
+            self.open += 1;
+            return self.queue.push(at, Happening::Seen(d, k));
+        }
+        self.blame(d, k);
+    }
+
+    /// The patch is on it, and its clinical systems are watched for it.
+    pub(super) fn is_under_watch(&self, d: u32) -> bool {
+        match self.devices[d as usize].phase {
             Phase::Soaking => true,
-            Phase::Done => active,
+            Phase::Done => self.seen.is_some_and(|g| !g.state.is_ended()),
             _ => false,
-        };
-        if is_watched && !self.blamed[k as usize] {
-            self.blame(d, k);
         }
     }
 
     /// A system fails, and not by the patch: it is blamed all the same where the patch is on a device that it needs.
     pub(super) fn trouble(&mut self, k: u32) {
-        let active = self.seen.is_some_and(|g| !g.state.is_ended());
-        let watched = self.p.needs.of_one(k).iter().copied().find(|d| match self.devices[*d as usize].phase {
-            Phase::Soaking => true,
-            Phase::Done => active,
-            _ => false,
-        });
-        if let Some(d) = watched.filter(|_| self.is_watched(k)) {
-            self.blame(d, k);
+        let watched = self.p.needs.of_one(k).iter().copied().find(|d| self.is_under_watch(*d));
+        let Some(d) = watched.filter(|_| self.is_watched(k)) else { return };
+        match self.excused_until(k, self.now) {
+            Some(at) => self.queue.push(at, Happening::Trouble(k)),
+            None => self.blame(d, k),
         }
     }
 
     /// What the production node does by itself: it tells, and takes back as far as the plan's scope reaches at its site.
-    fn blame(&mut self, d: u32, k: u32) {
+    pub(super) fn blame(&mut self, d: u32, k: u32) {
+        self.excused.remove(&k);
         self.blamed[k as usize] = true;
         let (s, system) = (self.p.members[d as usize].site, &self.p.systems[k as usize].id);
         let answer = ProbeAnswer {

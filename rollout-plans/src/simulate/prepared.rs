@@ -39,6 +39,8 @@ pub struct Prepared {
     pub(super) needs: Lists,
     /// The members of each site.
     pub(super) at_site: Lists,
+    /// The systems of each site that need a member.
+    pub(super) systems_at: Lists,
     pub(super) variants: Vec<Payload>,
     /// Sites by what they say of their hours; windows are reckoned once for all that say the same.
     pub(super) hours: Vec<SiteHours>,
@@ -66,6 +68,8 @@ pub(super) struct Place {
     pub(super) luck: u64,
     pub(super) region: u32,
     pub(super) hours: u32,
+    /// What chance goes by for each of its systems that need no member.
+    pub(super) bystanders: Vec<u64>,
 }
 
 /// A clinical system.
@@ -74,6 +78,7 @@ pub(super) struct System {
     pub(super) id: SystemId,
     pub(super) luck: u64,
     pub(super) critical: bool,
+    pub(super) site: u32,
 }
 
 /// A variant's payload.
@@ -159,6 +164,7 @@ impl Prepared {
             needed_by: Lists::default(),
             needs: Lists::default(),
             at_site: Lists::default(),
+            systems_at: Lists::default(),
             variants: variants(patch, model),
             hours: Vec::new(),
             windows: BTreeMap::new(),
@@ -204,7 +210,7 @@ impl Prepared {
     fn take_sites(&mut self, estate: &Estate, at: &HashMap<DeviceId, u32>, model: &Model) -> Result<(), String> {
         let mut sites: Vec<(SiteId, u32)> = self.site_at.iter().map(|(id, at)| (id.clone(), *at)).collect();
         sites.sort_unstable_by_key(|(_, at)| *at);
-        let (mut regions, mut pairs) = (HashMap::new(), Vec::new());
+        let (mut regions, mut pairs, mut systems_at) = (HashMap::new(), Vec::new(), Vec::new());
         for (id, _) in sites {
             let site = estate.site(&id).ok_or_else(|| format!("the estate has no site {id}"))?;
             let region = *regions.entry(site.region.clone()).or_insert_with(|| {
@@ -216,7 +222,7 @@ impl Prepared {
                 self.hours.len() - 1
             });
             let luck_here = luck(id.as_str());
-            self.sites.push(Place { id, luck: luck_here, region, hours: narrow(hours) });
+            let mut bystanders = Vec::new();
             for device in site.devices.iter().filter(|d| !d.windows.is_empty()) {
                 if let Some(d) = at.get(&device.id) {
                     self.windows.insert(*d, device.windows.clone());
@@ -226,14 +232,18 @@ impl Prepared {
             for system in site.systems.iter().filter(|s| s.probes != Some(0)) {
                 let here: Vec<u32> = system.devices.iter().filter_map(|d| at.get(d).copied()).collect();
                 if here.is_empty() {
+                    bystanders.push(luck(system.id.as_str()));
                     continue;
                 }
+                systems_at.push((narrow(self.sites.len()), narrow(self.systems.len())));
                 pairs.extend(here.iter().map(|d| (narrow(self.systems.len()), *d)));
                 let (id, luck) = (system.id.clone(), luck(system.id.as_str()));
-                self.systems.push(System { id, luck, critical: system.critical });
+                self.systems.push(System { id, luck, critical: system.critical, site: narrow(self.sites.len()) });
             }
             aim(&mut self.members, site, at, model);
+            self.sites.push(Place { id, luck: luck_here, region, hours: narrow(hours), bystanders });
         }
+        self.systems_at = Lists::of(&mut systems_at, self.sites.len());
         let mut turned: Vec<(u32, u32)> = pairs.iter().map(|(system, d)| (*d, *system)).collect();
         self.needs = Lists::of(&mut pairs, self.systems.len());
         self.needed_by = Lists::of(&mut turned, self.members.len());

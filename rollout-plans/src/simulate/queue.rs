@@ -17,6 +17,10 @@ pub(super) enum Happening {
     Noticed(u32),
     /// A system fails, and not by the patch.
     Trouble(u32),
+    /// All systems of a site begin to fail together.
+    SiteTrouble(u32),
+    /// A system that failed with its site has failed often enough to be blamed.
+    Ailing(u32),
     /// A site loses its line.
     Lost(u32),
     /// It has been without for so long that the controller calls it silent.

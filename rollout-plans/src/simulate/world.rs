@@ -48,6 +48,7 @@ pub(super) enum Purpose {
     Notice,
     Approve,
     Reaction,
+    SiteTrouble,
 }
 
 /// Where a modelled device stands.
@@ -89,6 +90,10 @@ pub(super) struct Dev {
     pub(super) was_broken: bool,
     /// A failure of its systems is being counted.
     pub(super) counted: bool,
+    /// An installer has run on it.
+    pub(super) touched: bool,
+    /// Its systems were failing with their site before the install, so that nothing is blamed for them.
+    pub(super) ill_before: bool,
 }
 
 /// A modelled site's node.
@@ -105,6 +110,9 @@ pub(super) struct Node {
     pub(super) silent: bool,
     /// Reports that wait for the line.
     pub(super) outbox: Vec<ReportBody>,
+    /// All its systems fail together: since when, and until when.
+    pub(super) trouble: Option<(i64, i64)>,
+    pub(super) troubles: u32,
     /// Its directive changed while its line was lost.
     pub(super) unread: bool,
     pub(super) reads: u32,
@@ -121,6 +129,8 @@ pub(super) struct World<'p> {
     pub(super) devices: Vec<Dev>,
     pub(super) nodes: Vec<Node>,
     pub(super) blamed: Vec<bool>,
+    /// Systems that the plan's control group keeps from being blamed, and since when.
+    pub(super) excused: HashMap<u32, i64>,
     /// When a variant's payload is at a site.
     pub(super) staged: HashMap<(u32, u16), i64>,
     /// What windows say, by wave and hours, and from when on that was reckoned.
@@ -167,6 +177,7 @@ impl<'p> World<'p> {
             devices: vec![Dev::default(); p.members.len()],
             nodes: vec![Node { seq: 1, ..Node::default() }; p.sites.len()],
             blamed: vec![false; p.systems.len()],
+            excused: HashMap::new(),
             staged: HashMap::new(),
             openings: HashMap::new(),
             desk: Desk::default(),
@@ -248,6 +259,7 @@ impl<'p> World<'p> {
     fn misfortunes(&mut self) {
         for s in 0..super::prepared::narrow(self.p.sites.len()) {
             self.next_loss(s);
+            self.next_site_trouble(s, self.now);
         }
         if let Some(every) = self.model.trouble_every() {
             for (k, system) in (0..).zip(&self.p.systems) {
@@ -277,6 +289,8 @@ impl<'p> World<'p> {
             Happening::Seen(d, k) => self.failure_seen(d, k),
             Happening::Noticed(d) => self.noticed(d),
             Happening::Trouble(k) => self.trouble(k),
+            Happening::SiteTrouble(s) => self.site_trouble(s),
+            Happening::Ailing(k) => self.ailing(k),
             Happening::Lost(s) => self.lose_line(s),
             Happening::Silent(s) => self.silence(s),
             Happening::Back(s) => self.line_back(s),
