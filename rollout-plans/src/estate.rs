@@ -1,13 +1,13 @@
 //! The estate as a whole.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Device, DeviceId, PatchId, SiteId, SiteInventory};
+use crate::model::{Device, DeviceId, Patch, PatchId, SiteId, SiteInventory};
 
 /// All sites, as their nodes last reported them. A copy is cheap: it shares the inventories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,29 @@ impl KnownPatches {
             open.extend(new);
         }
         found
+    }
+
+    /// The shortest way from a patch back to itself, each requiring the next, of all patches with what each requires. None of them
+    /// could be the first on a device.
+    #[must_use]
+    pub fn circle(patch: &Patch, all: &BTreeMap<PatchId, Vec<PatchId>>) -> Option<Vec<PatchId>> {
+        let mut ways: VecDeque<Vec<PatchId>> = VecDeque::from([vec![patch.id.clone()]]);
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop_front() {
+            let required = match way.as_slice() {
+                [.., last] if *last != patch.id => all.get(last).cloned().unwrap_or_default(),
+                _ => patch.required(),
+            };
+            for next in required {
+                if next == patch.id {
+                    return Some(way);
+                }
+                if seen.insert(next.clone()) {
+                    ways.push_back(way.iter().cloned().chain([next]).collect());
+                }
+            }
+        }
+        None
     }
 }
 

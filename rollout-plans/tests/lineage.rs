@@ -250,3 +250,52 @@ fn a_rollout_that_begins_later_is_waited_for() {
     let waits = loaded.deployments(&rollout_id("next"), None, None, None, 9);
     assert_eq!(waits[1].waiting.as_ref().map(|w| w.on.code()), Some("prerequisite"));
 }
+
+#[test]
+fn rollouts_that_would_wait_for_one_another_are_not_under_way_together() {
+    let mut ward = Ward::new();
+    // Something else has the device in hand, so that all others are pending there.
+    let z = signed(&mut ward, "z", "KB9", &["rx1/mr"], &[], &[]);
+    let a = signed(&mut ward, "a", "KB1", &["rx1/ct", "rx1/mr"], &["KB2"], &[]);
+    let b = signed(&mut ward, "b", "KB2", &["rx1/mr"], &["KB3"], &[]);
+    let c = signed(&mut ward, "c", "KB3", &["rx1/mr", "rx1/pacs1"], &["KB1"], &[]);
+    for first in [&z, &a, &b] {
+        ward.step(&start(&ward, first));
+    }
+    assert_eq!((ward.waits("a", "mr").as_str(), ward.waits("b", "mr").as_str()), ("prerequisite", "concurrency"));
+    let why = ward.state.check(&start(&ward, &c), ward.now).unwrap_err().to_string();
+    let words = "in a circle on rx1/mr with a, b: KB3 requires KB1, KB1 requires KB2, KB2 requires KB3, so that each would wait \
+                 for the next for ever; let a end, or cancel it, first";
+    assert!(why.contains(words), "{why}");
+    // Who has begun waits no more: its node looks for itself.
+    ward.succeed("z", "mr");
+    assert_eq!(ward.see("b", "mr").state, DeploymentState::Offered);
+    ward.step(&start(&ward, &c));
+    assert_eq!(ward.waits("c", "mr"), "prerequisite");
+
+    // Two of them on different devices don't meet, until an amendment would make them.
+    let mut ward = Ward::new();
+    let z = signed(&mut ward, "z", "KB9", &["rx1/mr"], &[], &[]);
+    let a = signed(&mut ward, "a", "KB1", &["rx1/ct"], &["KB2"], &[]);
+    let b = signed(&mut ward, "b", "KB2", &["rx1/mr"], &["KB1"], &[]);
+    for first in [&z, &a, &b] {
+        ward.step(&start(&ward, first));
+    }
+    let (next, members) = next_version(&a, &[vec![device("rx1/ct"), device("rx1/mr")]]);
+    let why = ward.state.check(&amended(&next, &members), ward.now).unwrap_err().to_string();
+    assert!(why.contains("in a circle on rx1/mr with b: KB1 requires KB2, KB2 requires KB1"), "{why}");
+}
+
+#[test]
+fn patches_that_require_one_another_are_found_with_the_way_round() {
+    let all = |pairs: &[(&str, &[&str])]| -> BTreeMap<PatchId, Vec<PatchId>> {
+        pairs.iter().map(|(patch, required)| (id(patch), required.iter().map(|r| id(r)).collect())).collect()
+    };
+    let circle = |patch: &Patch, all: &BTreeMap<PatchId, Vec<PatchId>>| {
+        KnownPatches::circle(patch, all).map(|way| way.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let patch = requiring(&["KB9", "KB1"]);
+    assert_eq!(circle(&patch, &all(&[("KB1", &["KB2"]), ("KB2", &["KB7"]), ("KB7", &["KB2"])])), None, "not its own");
+    let round = all(&[("KB1", &["KB2"]), ("KB2", &["KB4500331"]), ("KB9", &[])]);
+    assert_eq!(circle(&patch, &round), Some(vec!["KB4500331".to_owned(), "KB1".to_owned(), "KB2".to_owned()]));
+}

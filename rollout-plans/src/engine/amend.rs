@@ -108,7 +108,7 @@ impl State {
 
     /// Devices that come in must not be under way with a patch that this one replaces, or the other way round.
     fn check_amended(&self, active: bool, id: &RolloutId, members: &[Member]) -> Result<(), Refusal> {
-        if active { self.check_replaced(self.find(id)?, members.iter().map(|m| &m.device)) } else { Ok(()) }
+        if active { self.check_beside(self.find(id)?, members.iter().map(|m| &m.device)) } else { Ok(()) }
     }
 
     pub(super) fn amend(

@@ -3,8 +3,13 @@
 //! **Invariant:** two rollouts of which one replaces the other's patch are never under way with a common device. The older would
 //! else be put on, or taken back from, a device that has the newer.
 //!
+//! **Invariant:** no device waits for rollouts that wait for one another: of a circle of patches that require each other at least one
+//! rollout is not under way on a device.
+//!
 //! A device whose patch requires another waits while a rollout under way is still to bring that. Whatever becomes of that, the
 //! node looks for itself before it installs; it never begins where the prerequisite is missing.
+
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Refusal, State, WaitingOn, out::Out, record::Record};
 use crate::model::{Command, DeploymentState, DeviceId, PatchId};
@@ -22,11 +27,17 @@ impl Record {
 
 impl State {
     /// May a rollout be under way on these devices, beside the others that are?
-    pub(super) fn check_replaced<'d>(
+    pub(super) fn check_beside<'d>(
         &self,
         r: usize,
         devices: impl Iterator<Item = &'d DeviceId> + Clone,
     ) -> Result<(), Refusal> {
+        self.check_replaced(r, devices.clone())?;
+        self.check_circle(r, devices)
+    }
+
+    /// Of two rollouts of which one replaces the other's patch.
+    fn check_replaced<'d>(&self, r: usize, devices: impl Iterator<Item = &'d DeviceId> + Clone) -> Result<(), Refusal> {
         let record = &self.rollouts[r];
         let others = self.rollouts.iter().enumerate().filter(|(at, other)| *at != r && other.is_active());
         for (_, other) in others {
@@ -48,10 +59,70 @@ impl State {
         Ok(())
     }
 
+    /// Of rollouts each of which waits on a device for what the next one is to bring.
+    fn check_circle<'d>(&self, r: usize, devices: impl Iterator<Item = &'d DeviceId>) -> Result<(), Refusal> {
+        // Whatever the devices are: nearly always there is no circle, and nothing to look for on each.
+        if self.circle(r, |_| true).is_none() {
+            return Ok(());
+        }
+        // Who has begun waits no more. A device that an amendment brings in is not known yet.
+        let waits = |at: usize, device: &DeviceId| {
+            let state = self.rollouts[at].find(device).map(|d| self.rollouts[at].deployments[d as usize].state);
+            state.map_or(at == r, |state| state == DeploymentState::Pending)
+        };
+        let circle = |device| if waits(r, device) { self.circle(r, |at| waits(at, device)) } else { None };
+        let found = devices.into_iter().find_map(|device| Some((device, circle(device)?)));
+        let Some((device, circle)) = found else { return Ok(()) };
+        let patch = |at: &usize| &self.rollouts[*at].document.patch;
+        let requires = circle.iter().zip(circle.iter().cycle().skip(1));
+        let requires: Vec<String> =
+            requires.map(|(at, next)| format!("{} requires {}", patch(at), patch(next))).collect();
+        let others: Vec<&str> = circle[1..].iter().map(|at| self.rollouts[*at].document.id.as_str()).collect();
+        Err(Refusal::InvalidTransition {
+            what: format!("rollout {}", self.rollouts[r].document.id),
+            verb: "be under way",
+            state: format!(
+                "in a circle on {device} with {}: {}, so that each would wait for the next for ever",
+                others.join(", "),
+                requires.join(", ")
+            ),
+            hint: format!("let {} end, or cancel it, first", others[0]),
+        })
+    }
+
+    /// The shortest circle from `r` back to it: each rollout requires the patch of the next. Those that are `there` count, and
+    /// `r` itself.
+    fn circle(&self, r: usize, there: impl Fn(usize) -> bool) -> Option<Vec<usize>> {
+        let mut came_from: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut open = VecDeque::from([r]);
+        while let Some(of) = open.pop_front() {
+            let required = &self.rollouts[of].document.requires;
+            if required.is_empty() {
+                continue;
+            }
+            if of != r && required.contains(&self.rollouts[r].document.patch) {
+                let mut circle = vec![of];
+                while let Some(before) = came_from.get(&circle[circle.len() - 1]) {
+                    circle.push(*before);
+                }
+                circle.reverse();
+                return Some(circle);
+            }
+            for (at, other) in self.rollouts.iter().enumerate() {
+                let next = at != r && other.is_active() && required.contains(&other.document.patch);
+                if next && !came_from.contains_key(&at) && there(at) {
+                    came_from.insert(at, of);
+                    open.push_back(at);
+                }
+            }
+        }
+        None
+    }
+
     /// The same for an order: only a start brings a rollout under way.
     pub(super) fn check_lineage(&self, r: usize, command: &Command) -> Result<(), Refusal> {
         match command {
-            Command::Start => self.check_replaced(r, self.rollouts[r].deployments.iter().map(|d| &d.device)),
+            Command::Start => self.check_beside(r, self.rollouts[r].deployments.iter().map(|d| &d.device)),
             _ => Ok(()),
         }
     }
