@@ -275,9 +275,14 @@ pub fn install_outcome(
     after: &Detected,
     reboot_pending: bool,
 ) -> InstallOutcome {
+    let no_result = class.is_none();
     // An installer that left no result says nothing; the device does.
     let class = class.unwrap_or(ExitClass::Ambiguous);
     match installers::outcome(class, before, after, reboot_pending) {
+        installers::Outcome::Failed { code, .. } if no_result && *after == Detected::Absent => {
+            let reason = "the installer left no result, and the patch is not detected".to_owned();
+            InstallOutcome::Failed { code: code.to_owned(), reason }
+        }
         installers::Outcome::Installed => InstallOutcome::Installed,
         installers::Outcome::NeedsReboot => InstallOutcome::NeedsReboot,
         installers::Outcome::NothingToDo => {

@@ -32,13 +32,16 @@ pub enum WaitingOn {
         /// The one in front.
         wave: WaveName,
     },
-    /// Approvals of these roles.
+    /// Approvals of these roles: of the wave itself, or of the next one where the gate has too little evidence.
     Approval {
         /// Missing roles.
         roles: Vec<Role>,
         /// The version that changed the wave, so that approvals of before count no more.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         changed_in: Option<u32>,
+        /// The next wave, where that is to be approved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<WaveName>,
     },
     /// Deployments that are still on their way.
     Deployments {
@@ -222,12 +225,19 @@ impl fmt::Display for WaitingOn {
             Self::Signatures => f.write_str("release and clinical must both sign the rollout document"),
             Self::Start => f.write_str("a release manager must order the start"),
             Self::EarlierWave { wave } => write!(f, "wave {wave} must pass its gate first"),
-            Self::Approval { roles, changed_in: None } => write!(f, "{} must approve", list(roles, " and ")),
-            Self::Approval { roles, changed_in: Some(version) } => write!(
-                f,
-                "{} must approve the wave as version {version} has it: approvals from before that do not count",
-                list(roles, " and ")
-            ),
+            Self::Approval { roles, changed_in, next } => {
+                write!(f, "{} must approve", list(roles, " and "))?;
+                match (changed_in, next) {
+                    (None, None) => Ok(()),
+                    (None, Some(next)) => write!(f, " the next wave, {next}, too: the gate is inconclusive"),
+                    (Some(version), next) => {
+                        let which = next
+                            .as_ref()
+                            .map_or_else(|| "the wave".to_owned(), |next| format!("the next wave, {next},"));
+                        write!(f, " {which} as version {version} has it: approvals from before that do not count")
+                    }
+                }
+            }
             Self::Deployments { open } => write!(f, "{} must end first", number(*open, "deployment")),
             Self::Soak { soaking } => write!(f, "{} must soak to the end", number(*soaking, "device")),
             Self::Rollbacks { open } => write!(f, "{} must be taken back first", number(*open, "device")),
@@ -308,7 +318,7 @@ impl fmt::Display for WaitingOn {
                 };
                 write!(f, "nothing more begins: the rollout {state}; what is left wants another one")
             }
-            Self::Device { reason } => write!(f, "the device must become free{}", because(reason)),
+            Self::Device { reason } => write!(f, "its node tries again by itself{}", because(reason)),
         }
     }
 }

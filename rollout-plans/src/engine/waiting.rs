@@ -50,7 +50,7 @@ impl State {
                     }
                     return waiting(self.standing(r).unwrap_or(WaitingOn::Start), record.since);
                 }
-                waiting(WaitingOn::Approval { roles, changed_in: record.changed_in(w) }, wave.since)
+                waiting(WaitingOn::Approval { roles, changed_in: record.changed_in(w), next: None }, wave.since)
             }
             WaveState::Running | WaveState::Soaking => self.under_way_waiting(r, w),
             // The last wave has passed, and a rollout that stands does not complete.
@@ -149,7 +149,10 @@ impl State {
             let missing = next.map_or_else(Vec::new, |n| n.approvals.missing(&EVIDENCE_ROLES, true));
             let half = !missing.is_empty() && missing.len() < EVIDENCE_ROLES.len();
             let on = match rule {
-                _ if half => WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1) },
+                _ if half => {
+                    let next = record.document.waves.get(usize::from(w) + 1).map(|wave| wave.name.clone());
+                    WaitingOn::Approval { roles: missing, changed_in: record.changed_in(w + 1), next }
+                }
                 GateRule::Unshown => WaitingOn::CheckableEvidence { have, need },
                 GateRule::EvidenceMin => WaitingOn::Evidence { have, need },
                 _ => WaitingOn::GateTest { finding: text },

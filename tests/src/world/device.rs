@@ -41,6 +41,11 @@ case $1 in
 install)
   echo "$id $(now) begin" >> "$root/installs.log"
   hold install
+  for death in "$root"/dies-*; do
+    [ -e "$death" ] || break
+    rm -f "$death"
+    kill -9 "$(cat "${0%/*}/wr-install.pid")" $$
+  done
   if [ -e "$root/fails" ]; then echo "no space for $id"; exit 23; fi
   if [ -e "$root/wants-reboot" ]; then : > "$root/reboot-pending"; fi
   : > "$root/installed-$id"
@@ -124,7 +129,8 @@ impl Device {
         device
     }
 
-    /// Sets a mark: `busy`, `fails`, `sticks`, `wants-reboot`, `never-back`, `down`, `hangs`, `breaks-<patch>`.
+    /// Sets a mark: `busy`, `fails`, `sticks`, `wants-reboot`, `never-back`, `down`, `hangs`, `breaks-<patch>`; each `dies-<n>`
+    /// takes one install and its launcher out, before either has done anything, as a device does that loses its power.
     pub fn set(&self, mark: &str) {
         fs::write(self.root.join(mark), "").unwrap();
     }

@@ -78,7 +78,7 @@ pub(crate) async fn all(
 /// What was said of it, what it waits for, since when, and until when if that is known.
 fn why(d: &v1::Deployment) -> String {
     let Some(waiting) = &d.waiting else { return d.reason.clone() };
-    let said = if d.reason.is_empty() || d.reason == waiting.text { String::new() } else { format!("{}; ", d.reason) };
+    let said = if waiting.text.contains(&d.reason) { String::new() } else { format!("{}; ", d.reason) };
     format!("{said}{}", shown::waiting_words(waiting))
 }
 
