@@ -108,3 +108,36 @@ fn a_preview_says_who_and_when_and_stores_nothing() {
     assert_eq!((worst("reached"), worst("still_harmed")), (1.into(), 0.into()), "{simulated}");
     wait_until(20, "the sites to be as they were", || world.devices().iter().all(|device| device.untouched()));
 }
+
+#[test]
+fn a_preview_that_can_not_be_says_why() {
+    let mut world = World::new(PROGRAM);
+    world.add_site(&Blueprint::new("rx1").device("a", "full"));
+    world.patch(KB, 0);
+    let plan = world.dir().join("plan.yaml");
+    fs::write(&plan, plan::one_wave("1h", "{ per_site: 1 }", "wave")).unwrap();
+    let plan = plan.display().to_string();
+    let far = ["plan", "preview", &plan, "--patch", KB, "--start", "2099-01-01T00:00:00Z"];
+    world.run(&far).ends(1, "a start lies within the next ten years");
+
+    // Patches that require one another: none could be the first.
+    fs::write(world.dir().join("fix.exe"), "MZ").unwrap();
+    for (kb, other) in [("KB1000001", "KB1000002"), ("KB1000002", "KB1000001")] {
+        let file = world.dir().join(format!("{kb}.yaml"));
+        let manifest = format!(
+            "id: {kb}\ntitle: T\nseverity: low\nrequires: [{other}]\nvariants:\n  - id: xp\n    platforms: \
+             ['cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*']\n    payload: {{ file: fix.exe }}\n    installer: \
+             {{ technology: hotfix, kb: {kb} }}\n"
+        );
+        fs::write(&file, manifest).unwrap();
+        world.run(&["patch", "import", &file.display().to_string()]).ok();
+    }
+    let circle =
+        "KB1000001 requires KB1000002, KB1000002 requires KB1000001: none of them could be the first on a device";
+    world.run(&["plan", "preview", &plan, "--patch", "KB1000001"]).fails(3, circle, "import one of them anew");
+    for person in ["ann", "ben"] {
+        world.run_as(person, &["patch", "sign", "KB1000001", "--yes"]).ok();
+    }
+    let create = ["rollout", "create", "--patch", "KB1000001", "--plan", &plan, "--id", "r1"];
+    world.run(&create).fails(3, circle, "import one of them anew");
+}

@@ -63,7 +63,7 @@ impl Api {
         let progress = progress.map_err(|refusal| status::refusal(&refusal))?;
         let former: Rollout = read_document(record.document.text.as_bytes()).map_err(Status::data_loss)?;
         let patch: Patch = read_document(patch.as_bytes()).map_err(Status::data_loss)?;
-        let estate = estate.knowing(self.core.read(|facts| facts.registry.known_patches(&facts.engine, &patch)));
+        let kin = self.core.read(|facts| facts.registry.kin(&facts.engine, &patch));
         let (digest, members) = (record.document.digest, Arc::clone(&record.members));
         let pinned = reporters.clone();
         let amended = blocking(move || {
@@ -75,7 +75,7 @@ impl Api {
                 passed: &progress.passed,
                 reporters: &pinned,
             };
-            amend(&former, &patch, &estate, clock::now())
+            amend(&former, &patch, &estate.knowing(kin.known()), clock::now())
         })
         .await?;
         let subject = format!("rollout {id}");

@@ -56,6 +56,7 @@ impl Api {
                 read_document(found.as_bytes()).map_err(Status::data_loss)?
             }
         };
+        self.check_circle(&patch)?;
         let (parsed, patch, resolution) = self.resolve(parsed, patch).await?;
         let (parsed, resolution, forecast) = self.forecast(by, asked, parsed, patch, resolution).await?;
         let (forecast_json, no_forecast) = match forecast {
@@ -95,17 +96,29 @@ impl Api {
     /// Resolves on a copy of the estate, away from the state's lock and the async threads: for a national estate it takes
     /// so long that a halt would have to wait.
     async fn resolve(&self, parsed: ParsedPlan, patch: Patch) -> Result<(ParsedPlan, Patch, Resolution), Status> {
-        let estate = self.core.read(|facts| {
-            let known = facts.registry.known_patches(&facts.engine, &patch);
-            facts.engine.estate().clone().knowing(known)
-        });
+        let (estate, kin) =
+            self.core.read(|facts| (facts.engine.estate().clone(), facts.registry.kin(&facts.engine, &patch)));
         let (parsed, patch, resolved) = blocking(move || {
-            let resolved = resolve(&parsed, &patch, &estate);
+            let resolved = resolve(&parsed, &patch, &estate.knowing(kin.known()));
             (parsed, patch, resolved)
         })
         .await?;
         let resolution = resolved.map_err(|problems| status::problems(&problems))?;
         Ok((parsed, patch, resolution))
+    }
+
+    /// Patches that require one another: whatever the plan, no rollout could bring any of them first.
+    fn check_circle(&self, patch: &Patch) -> Result<(), Status> {
+        let Some(way) = self.core.read(|facts| facts.registry.circle(patch)) else { return Ok(()) };
+        let steps = way.iter().zip(way.iter().cycle().skip(1));
+        let steps: Vec<String> = steps.map(|(patch, required)| format!("{patch} requires {required}")).collect();
+        let text = format!("{}: none of them could be the first on a device", steps.join(", "));
+        Err(status::make(
+            Code::FailedPrecondition,
+            "CIRCLE",
+            &text,
+            "import one of them anew with what it truly requires",
+        ))
     }
 
     pub(super) async fn create_rollout(
@@ -120,6 +133,7 @@ impl Api {
             let text = format!("the plan is for patch {only} only, not for {patch_id}");
             return Err(status::invalid("patch", text));
         }
+        self.check_circle(&patch)?;
         let _turn = self.drafting.lock().await;
         let rollout_id = match asked.id.as_str() {
             "" => self.choose_id(&patch_id)?,

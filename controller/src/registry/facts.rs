@@ -74,11 +74,13 @@ impl Registry {
                 let Some(patch) = self.rollouts.get(rollout).map(|r| r.patch.clone()) else { return };
                 match engine.deployment_state(rollout, device) {
                     Some(DeploymentState::Soaking | DeploymentState::Succeeded | DeploymentState::RollbackFailed) => {
+                        self.holders.add(&patch, device);
                         self.installed.entry(device.clone()).or_default().insert(patch);
                     }
                     Some(DeploymentState::RolledBack | DeploymentState::Failed) => {
                         if let Some(patches) = self.installed.get_mut(device) {
                             patches.remove(&patch);
+                            self.holders.remove(&patch, device);
                         }
                     }
                     _ => {}

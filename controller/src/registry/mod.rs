@@ -146,6 +146,12 @@ pub(crate) struct Registry {
     /// What each patch replaces; derived.
     #[serde(skip)]
     replaced: BTreeMap<PatchId, Vec<PatchId>>,
+    /// What each patch requires; derived.
+    #[serde(skip)]
+    required: BTreeMap<PatchId, Vec<PatchId>>,
+    /// Devices to which rollouts have brought each patch: what `installed` says, the other way round; derived.
+    #[serde(skip)]
+    holders: lineage::Holders,
     /// Documents by digest; derived.
     #[serde(skip)]
     documents: HashMap<Digest, DocumentId>,
@@ -165,12 +171,14 @@ impl Registry {
         for (id, document) in patches {
             self.index_patch(id, &document);
         }
+        self.holders = lineage::Holders::of(&self.installed);
         self.documents.extend(self.rollouts.iter().map(|(id, r)| (r.document.digest, DocumentId::Rollout(id.clone()))));
     }
 
     fn index_patch(&mut self, id: PatchId, document: &Document) {
         if let Ok(patch) = read_document::<Patch>(document.text.as_bytes()) {
             self.chunks.extend(patch.variants.iter().flat_map(|v| v.payload.chunks.iter().copied()));
+            self.required.insert(id.clone(), patch.required());
             self.replaced.insert(id.clone(), patch.supersedes);
         }
         self.documents.insert(document.digest, DocumentId::Patch(id));
