@@ -138,7 +138,7 @@ fn what_makes_no_order_is_refused() {
 fn signers_read_it_and_it_is_part_of_what_they_sign() {
     let order = "order: [{ label: criticality, values: [low, high] }, { by: site_turns }], ";
     let parsed = plan(&wave(order));
-    insta::assert_snapshot!(order_words(&parsed.plan.waves[0]).unwrap(), @"First label criticality: low, then high, then all others; where that is the same, one device of each site before a second one of any");
+    insta::assert_snapshot!(order_words(&parsed.plan.waves[0]).unwrap(), @"First by label criticality: low, then high, then all others; where that is the same, one device of each site before a second one of any");
     let text = serde_json::to_string(&parsed.plan).unwrap();
     assert!(
         text.contains(r#""order":[{"label":"criticality","values":["low","high"]},{"by":"site_turns"}]"#),

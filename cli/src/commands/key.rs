@@ -129,9 +129,10 @@ impl Create {
         let shown = Shown::new(&public, Some(self.out.display().to_string()), Some(&public_file));
         output::emit(session.format(), &shown, || {
             format!(
-                "key of {}, id {}\n  secret, encrypted: {}\n  public:            {}",
+                "key of {}, id {}; in the root its id is {}\n  secret, encrypted: {}\n  public:            {}",
                 shown.whose(),
                 public.key.id().short(),
+                TufKey::new(public.key, None).id().short(),
                 self.out.display(),
                 public_file.display()
             )
@@ -150,9 +151,10 @@ impl Create {
         let shown = Shown::new(&public, Some(uri.to_string()), Some(&public_file));
         output::emit(session.format(), &shown, || {
             format!(
-                "key of {}, id {}\n  secret, on the token: {uri}\n  public:               {}",
+                "key of {}, id {}; in the root its id is {}\n  secret, on the token: {uri}\n  public:               {}",
                 shown.whose(),
                 public.key.id().short(),
+                TufKey::new(public.key, None).id().short(),
                 public_file.display()
             )
         })?;

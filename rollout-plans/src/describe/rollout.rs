@@ -138,7 +138,7 @@ fn order(plan: &Plan, patch: &Patch, members: &[Member]) -> Vec<String> {
     lines
 }
 
-/// What goes first within a wave, in plain words: "First label criticality: low, then medium, then all others; where that is the
+/// What goes first within a wave, in plain words: "First by label criticality: low, then medium, then all others; where that is the
 /// same, one device of each site before a second of any". Absent where the plan names no order.
 #[must_use]
 pub fn order_words(wave: &WavePlan) -> Option<String> {
@@ -147,13 +147,13 @@ pub fn order_words(wave: &WavePlan) -> Option<String> {
         format!("{}, then all others", some(&values, NAMES_MAX).replace(", ", ", then "))
     };
     let rule = |rule: &Precedence| match (&rule.label, rule.by) {
-        (Some(key), _) => format!("label {}: {}", shown(key), values(rule)),
-        (None, Some(PrecedenceBy::Model)) => format!("model: {}", values(rule)),
-        (None, Some(PrecedenceBy::Site)) => format!("site: {}", values(rule)),
-        (None, Some(PrecedenceBy::Region)) => format!("region: {}", values(rule)),
-        (None, Some(PrecedenceBy::SiteType)) => format!("type of site: {}", values(rule)),
+        (Some(key), _) => format!("by label {}: {}", shown(key), values(rule)),
+        (None, Some(PrecedenceBy::Model)) => format!("by model: {}", values(rule)),
+        (None, Some(PrecedenceBy::Site)) => format!("by site: {}", values(rule)),
+        (None, Some(PrecedenceBy::Region)) => format!("by region: {}", values(rule)),
+        (None, Some(PrecedenceBy::SiteType)) => format!("by type of site: {}", values(rule)),
         (None, Some(PrecedenceBy::System)) => {
-            format!("clinical systems that need the device: none, then {}", values(rule))
+            format!("by the clinical systems that need the device: none, then {}", values(rule))
         }
         (None, Some(PrecedenceBy::CriticalLast)) => {
             "what no clinical system needs, then what no critical one needs, then the rest".to_owned()

@@ -116,8 +116,8 @@ impl<'f> Drawing<'f> {
         for (row, wave) in (0..).zip(&self.f.waves) {
             let y = TOP + row * ROW;
             svg.words("name", "start", 200, y + 250, &shortened(&wave.name));
-            let sites = if wave.sites == 1 { "site" } else { "sites" };
-            svg.words("small", "start", 200, y + 420, &format!("{} devices, {} {sites}", wave.devices, wave.sites));
+            let who = format!("{}, {}", number(wave.devices, "device"), number(wave.sites, "site"));
+            svg.words("small", "start", 200, y + 420, &who);
             svg.stroke("grid", (200, y + ROW), (WIDTH - RIGHT, y + ROW));
             let at = usize::try_from(row).unwrap_or(0);
             self.phases(&mut svg, at, y);
@@ -136,7 +136,8 @@ impl<'f> Drawing<'f> {
             end => format!("{word} it is not completed ({})", end.word()),
         };
         format!(
-            "{devices} devices. Started {}; all waves passed {}; {}.",
+            "{}. Started {}; all waves passed {}; {}.",
+            number(devices, "device"),
             self.date(0),
             ends(&self.f.earliest, "at the earliest"),
             ends(&self.f.expected, "expected")
@@ -209,12 +210,10 @@ impl<'f> Drawing<'f> {
             let asked = self.f.expected.waits.iter().find(|wait| wait.wave == wave.name && wait.code == "approval");
             if let Some(asked) = asked {
                 let tip = format!("{}: {}", asked.text, length(began - passed));
-                svg.polygon(
-                    "polygon",
-                    "person",
-                    &[(to - 75, top), (to - 145, top + BAR), (to - 5, top + BAR)],
-                    Some(&tip),
-                );
+                // Never before the gate, however quick they are.
+                let left = from.max(to - 145);
+                let person = [(left + 70, top), (left, top + BAR), (left + 140, top + BAR)];
+                svg.polygon("polygon", "person", &person, Some(&tip));
             }
         }
         self.bars(svg, wave, top, BAR, ["install", "soak"]);
@@ -304,6 +303,11 @@ impl<'f> Drawing<'f> {
             self.f.zone
         )
     }
+}
+
+/// "1 device" or "3 devices".
+fn number(n: u64, word: &str) -> String {
+    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 
 fn shortened(name: &str) -> String {

@@ -65,7 +65,7 @@ pub(super) fn human(forecast: &Forecast) -> String {
             usual.map_or_else(String::new, |w| w.at_risk.to_string()),
         ]
     });
-    let header = ["wave", "passes at the earliest", "begins", "passes", "takes", "at risk"];
+    let header = ["wave", "earliest end", "expected begin", "expected end", "takes", "at risk"];
     text += &output::table(header, rows);
     for (run, word) in [(&forecast.earliest, "at the earliest"), (&forecast.expected, "at the expected pace")] {
         text += &format!("\n{word}: {}", ends(forecast, run));
