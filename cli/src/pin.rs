@@ -27,14 +27,19 @@ pub(crate) fn hold(profile: &Path, root: &Digest) -> Result<(), Failure> {
     if !compare(profile, root)? {
         return Ok(());
     }
-    let path = profile.join(FILE);
-    std::fs::create_dir_all(profile).map_err(|e| Failure::file("make", profile, &e))?;
-    std::fs::write(&path, format!("{}\n", root.hex())).map_err(|e| Failure::file("write", &path, &e))?;
+    keep(profile, root)?;
     eprintln!(
         "first use: this profile now holds on to the root with SHA-256 {}; compare it with the ceremony's paper",
         root.hex()
     );
     Ok(())
+}
+
+/// Holds on to a root from now on, whatever was held before.
+pub(crate) fn keep(profile: &Path, root: &Digest) -> Result<(), Failure> {
+    let path = profile.join(FILE);
+    std::fs::create_dir_all(profile).map_err(|e| Failure::file("make", profile, &e))?;
+    std::fs::write(&path, format!("{}\n", root.hex())).map_err(|e| Failure::file("write", &path, &e))
 }
 
 /// 64 hex digits, as on paper.

@@ -64,7 +64,7 @@ fn an_install_that_left_no_result_twice_works_the_third_time() {
         line.contains("deferred") && line.contains("nothing has changed on the device: tried again after"),
         "{line}"
     );
-    assert!(line.contains("its node tries again by itself (") && line.contains("until "), "{line}");
+    assert!(line.contains("its node tries again by itself: ") && line.contains("until "), "{line}");
     assert_eq!(line.matches("tried again after").count(), 1, "said once: {line}");
     let (code, text) = waiting(&world, "r1", 0).unwrap();
     assert_eq!(code, "deployments", "{text}");

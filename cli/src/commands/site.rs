@@ -251,7 +251,7 @@ impl Show {
             };
             [s.id.clone(), s.kind.clone(), health, s.finding.clone(), s.devices.join(", ")]
         });
-        text += &output::table(["clinical system", "kind", "health", "finding", "needs"], systems);
+        text += &output::table(["clinical system", "kind", "health", "what was found then", "needs"], systems);
         if !answer.alarms.is_empty() {
             text += "\n\n";
             text += &alarms::table(&answer.alarms);

@@ -43,6 +43,7 @@ use crate::{
     commands::{init, site, stop_signal},
     failure::{Exit, Failure},
     output::{self, Format, count},
+    pin,
     profile::Profile,
     session::Session,
 };
@@ -261,7 +262,8 @@ async fn start_controller(
         operator_roles: OperatorRole::ALL.into(),
     };
     init::init(options).await?;
-    people.begin(&data, &home.join("repository")).await?;
+    // Who has just held the ceremony needs no paper to know its root.
+    pin::keep(&operator, &people.begin(&data, &home.join("repository")).await?)?;
     people::sign_orders_as_on_call(&operator, &home.join("people"))?;
     let mut words = args(["controller", "run", "--stop-with-stdin", "--check-in-every", CHECK_IN_EVERY, "--data"]);
     words.push(data.into());

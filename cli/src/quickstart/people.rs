@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use wardround_signing::{
-    Role,
+    Digest, Role,
     tuf::{Ceremony, Member, Metadata, Moment, RoleName, Signed, TufError},
 };
 use zeroize::Zeroizing;
@@ -12,7 +12,7 @@ use super::estate::write;
 use crate::{
     commands::{key::create_key, root},
     failure::Failure,
-    profile,
+    pin, profile,
     signer::{self, KeyPlace, Person},
     when,
 };
@@ -50,8 +50,9 @@ pub(super) async fn make(folder: &Path) -> Result<People, Failure> {
 const METADATA_LIFE_S: u32 = 30 * 24 * 60 * 60;
 
 impl People {
-    /// The root ceremony: all three hold keys of root and targets beside their roles, and two of them must sign.
-    pub(super) async fn begin(&self, data: &Path, repository: &Path) -> Result<(), Failure> {
+    /// The root ceremony: all three hold keys of root and targets beside their roles, and two of them must sign. Gives back the
+    /// digest of its first root.
+    pub(super) async fn begin(&self, data: &Path, repository: &Path) -> Result<Digest, Failure> {
         let online = profile::read_text(&data.join("online.pub.json"))?;
         let online = serde_json::from_str(&online).map_err(|e| Failure::new(format!("online.pub.json: {e}")))?;
         let everyone = [
@@ -76,7 +77,7 @@ impl People {
         fs::create_dir_all(repository).map_err(|e| Failure::file("make", repository, &e))?;
         self.sign(repository, RoleName::Root, root)?;
         self.sign(repository, RoleName::Targets, targets)?;
-        root::import(data, repository).await.map(drop)
+        pin::parse(&root::import(data, repository).await?).map_err(Failure::new)
     }
 
     fn sign<M: Metadata>(&self, folder: &Path, role: RoleName, metadata: M) -> Result<(), Failure> {

@@ -318,7 +318,8 @@ impl fmt::Display for WaitingOn {
                 };
                 write!(f, "nothing more begins: the rollout {state}; what is left wants another one")
             }
-            Self::Device { reason } => write!(f, "its node tries again by itself{}", because(reason)),
+            Self::Device { reason } if reason.is_empty() => f.write_str("its node tries again by itself"),
+            Self::Device { reason } => write!(f, "its node tries again by itself: {reason}"),
         }
     }
 }
