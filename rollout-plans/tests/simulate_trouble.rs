@@ -77,3 +77,32 @@ fn a_control_group_alone_changes_nothing() {
         assert_eq!(told(one), told(other));
     }
 }
+
+/// A gate whose exact test has seen too little asks people, as one that has too few successes does.
+#[test]
+fn people_are_asked_where_a_test_has_seen_too_little() {
+    let model = Model::standard().untroubled();
+    // Four canaries without a failure: 0.7 to the fourth is more than the 20% that the test allows.
+    let few = plan("", "5m").replacen("success: 50%, evidence_min: 1", "evidence_min: 2, test: {}", 1);
+    for run in runs(&few, &model) {
+        assert_eq!(run.end, End::Completed, "seed {}: {}", run.seed, run.reason);
+    }
+}
+
+/// What fails on the devices of a wave is compared with the systems beside it that nobody has patched.
+#[test]
+fn a_gate_compares_with_unpatched_systems() {
+    let mut model = Model::standard().untroubled();
+    model.devices.fails = Percent::try_from(6_000).unwrap();
+    let test = |control_min: u32| {
+        let gate = format!("success: 0%, evidence_min: 1, test: {{ control_min: {control_min} }}");
+        plan("", "5m").replacen("success: 50%, evidence_min: 1", &gate, 1).replacen(
+            "labels: { ring: canary }",
+            "count: 12, by: [region]",
+            1,
+        )
+    };
+    let failed = |runs: &[Run]| runs.iter().filter(|run| run.waves[0].state != "passed" && run.stop.is_some()).count();
+    assert!(failed(&runs(&test(5), &model)) > 20, "{}", failed(&runs(&test(5), &model)));
+    assert_eq!(failed(&runs(&test(100_000), &model)), 0, "nothing to compare with, so that people decide");
+}

@@ -321,7 +321,7 @@ impl World<'_> {
     /// A system fails, and not by the patch: it is blamed all the same where the patch is on a device that it needs.
     pub(super) fn trouble(&mut self, k: u32) {
         let watched = self.p.needs.of_one(k).iter().copied().find(|d| self.is_under_watch(*d));
-        let Some(d) = watched.filter(|_| self.is_watched(k)) else { return };
+        let Some(d) = watched.filter(|_| self.is_watched(k)) else { return self.tell_system(k, Health::Unhealthy) };
         match self.excused_until(k, self.now) {
             Some(at) => self.queue.push(at, Happening::Trouble(k)),
             None => self.blame(d, k),

@@ -72,7 +72,7 @@ impl World<'_> {
         let Some((w, on)) = self.state.held_up_by(&self.p.id, 1) else { return };
         let (roles, wave) = match on {
             WaitingOn::Approval { roles, .. } => (roles, if glance.short { w + 1 } else { w }),
-            WaitingOn::Evidence { .. } | WaitingOn::CheckableEvidence { .. } => {
+            WaitingOn::Evidence { .. } | WaitingOn::CheckableEvidence { .. } | WaitingOn::GateTest { .. } => {
                 (vec![Role::Release, Role::Clinical], w + 1)
             }
             _ => return,

@@ -68,8 +68,8 @@ pub(super) struct Place {
     pub(super) luck: u64,
     pub(super) region: u32,
     pub(super) hours: u32,
-    /// What chance goes by for each of its systems that need no member.
-    pub(super) bystanders: Vec<u64>,
+    /// Its systems that need no member, and what chance goes by for each.
+    pub(super) bystanders: Vec<(SystemId, u64)>,
 }
 
 /// A clinical system.
@@ -232,7 +232,7 @@ impl Prepared {
             for system in site.systems.iter().filter(|s| s.probes != Some(0)) {
                 let here: Vec<u32> = system.devices.iter().filter_map(|d| at.get(d).copied()).collect();
                 if here.is_empty() {
-                    bystanders.push(luck(system.id.as_str()));
+                    bystanders.push((system.id.clone(), luck(system.id.as_str())));
                     continue;
                 }
                 systems_at.push((narrow(self.sites.len()), narrow(self.systems.len())));

@@ -19,6 +19,8 @@ pub(super) enum Happening {
     Trouble(u32),
     /// All systems of a site begin to fail together.
     SiteTrouble(u32),
+    /// A site's trouble is over.
+    SiteWell(u32),
     /// A system that failed with its site has failed often enough to be blamed.
     Ailing(u32),
     /// A site loses its line.

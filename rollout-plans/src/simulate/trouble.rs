@@ -2,9 +2,11 @@
 //! site that nobody has patched fail together with a patched one, its node blames nobody, for so long as the plan says.
 
 use super::{
+    prepared::System,
     queue::Happening,
     world::{Purpose, World},
 };
+use crate::model::{Health, ReportBody, SystemId};
 
 impl World<'_> {
     /// The next time that all systems of a site fail together, after `from`.
@@ -33,7 +35,54 @@ impl World<'_> {
             self.excused.remove(k);
             self.ail(*k, 0);
         }
+        self.tell_site(s, Health::Unhealthy);
+        if self.compares() {
+            self.queue.push(until, Happening::SiteWell(s));
+        }
         self.next_site_trouble(s, until);
+    }
+
+    /// Does a gate compare with systems that nobody has patched? Only then modelled nodes tell how these are.
+    fn compares(&self) -> bool {
+        self.p.plan.waves.iter().any(|wave| wave.gate.test.is_some())
+    }
+
+    /// Before the start: what nodes have said of their systems.
+    pub(super) fn tell_health(&mut self) {
+        for s in 0..super::prepared::narrow(self.p.sites.len()) {
+            self.tell_site(s, Health::Healthy);
+        }
+    }
+
+    /// How all systems of a site are that were well before, and through which no patch is watched.
+    pub(super) fn tell_site(&mut self, s: u32, health: Health) {
+        if !self.compares() {
+            return;
+        }
+        let here = self.p;
+        here.systems_at.of_one(s).iter().for_each(|k| self.tell_system(*k, health));
+        for (id, luck) in &here.sites[s as usize].bystanders {
+            if self.is_well(*luck) {
+                self.tell_of(s, id, health);
+            }
+        }
+    }
+
+    /// The same of one system.
+    pub(super) fn tell_system(&mut self, k: u32, health: Health) {
+        if self.compares() && self.is_watched(k) && self.watcher(k).is_none() {
+            let System { id, site, .. } = &self.p.systems[k as usize];
+            self.tell_of(*site, id, health);
+        }
+    }
+
+    fn tell_of(&mut self, s: u32, id: &SystemId, health: Health) {
+        let body = ReportBody::Health { system: id.clone(), health, blames: None, document: None, probes: Vec::new() };
+        self.report(s, body);
+    }
+
+    fn is_well(&self, luck: u64) -> bool {
+        !self.chance(Purpose::Unhealthy, luck).chance(self.model.systems.unhealthy_before)
     }
 
     /// Since when and until when all systems of a site fail.
@@ -109,8 +158,7 @@ impl World<'_> {
 
     /// Is there a system at the site that was well, and none of whose devices was touched?
     fn has_peers(&self, s: u32, k: u32) -> bool {
-        let share = self.model.systems.unhealthy_before;
-        let well = |luck: &u64| !self.chance(Purpose::Unhealthy, *luck).chance(share);
+        let well = |(_, luck): &(SystemId, u64)| self.is_well(*luck);
         let untouched = |other: &&u32| {
             **other != k
                 && self.is_watched(**other)

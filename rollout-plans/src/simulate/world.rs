@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     engine::{Effect, Event, Glance, RolloutState, State, WaitingOn, WaveState, Wish},
-    model::{DeploymentState, Mode, Report, ReportBody, SiteId, Timestamp},
+    model::{DeploymentState, Health, Mode, Report, ReportBody, SiteId, Timestamp},
     window::Opening,
 };
 
@@ -212,6 +212,7 @@ impl<'p> World<'p> {
     /// no, the run is cut short.
     pub(super) fn run(mut self, go_on: &mut dyn FnMut(u64) -> bool) -> Result<Run, CutShort> {
         self.misfortunes();
+        self.tell_health();
         self.order_start();
         let mut still_since = self.now;
         loop {
@@ -291,6 +292,7 @@ impl<'p> World<'p> {
             Happening::Trouble(k) => self.trouble(k),
             Happening::SiteTrouble(s) => self.site_trouble(s),
             Happening::Ailing(k) => self.ailing(k),
+            Happening::SiteWell(s) => self.tell_site(s, Health::Healthy),
             Happening::Lost(s) => self.lose_line(s),
             Happening::Silent(s) => self.silence(s),
             Happening::Back(s) => self.line_back(s),
@@ -393,7 +395,12 @@ impl<'p> World<'p> {
         let on = self.state.held_up_by(&self.p.id, SITES_LOOKED_AT).map(|(_, on)| on);
         matches!(
             on,
-            Some(WaitingOn::Approval { .. } | WaitingOn::Evidence { .. } | WaitingOn::CheckableEvidence { .. })
+            Some(
+                WaitingOn::Approval { .. }
+                    | WaitingOn::Evidence { .. }
+                    | WaitingOn::CheckableEvidence { .. }
+                    | WaitingOn::GateTest { .. }
+            )
         )
     }
 
