@@ -116,7 +116,7 @@ impl World {
         if installs {
             let patch = action.patch;
             self.see(&Seen::InstallBegins { device: &device, rollout: &rollout, patch, clock });
-            self.people_see_work(25);
+            self.install_has_begun(&device);
         }
         if matches!(action.verb, Verb::Preflight { .. }) {
             self.people_see_work(40);
@@ -157,7 +157,10 @@ impl World {
         }
         if matches!(action.verb, Verb::Fetch) {
             let whole = self.lines.get(site).is_none_or(|line| line.is_whole(now)) && self.tower.ledger.is_some();
-            return if whole {
+            let Some(host) = self.hosts.get_mut(site) else { return unreachable() };
+            // What was fetched for one device is in the node's cache for all of them.
+            host.has_payload |= whole;
+            return if host.has_payload {
                 Found::Fetched
             } else {
                 fault(FaultKind::Unreachable, "the controller does not answer")

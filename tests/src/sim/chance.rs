@@ -26,8 +26,10 @@ pub enum Strike {
     Node(SiteId),
     /// So does the controller's.
     Controller,
-    /// The controller's power goes at one of its next writes.
+    /// The controller's power goes in the middle of its next large record.
     ControllerWrites,
+    /// So does a node's.
+    NodeWrites(SiteId),
     /// A site's line is cut.
     Cut(SiteId),
     /// A node's disk fills up; freed so much later.
@@ -152,6 +154,8 @@ impl World {
                 self.setting.without.insert(fault);
             }
         }
+        // Where many have the patch already, gates have just as much evidence as they need, or a little less.
+        let needless = *random.pick(&[60, 60, 60, 350]);
         let sites = usize::try_from(random.between(1, 4)).unwrap().min(self.setting.sites_max.unwrap_or(9));
         for number in 1..=sites {
             let most = self.setting.devices_max.unwrap_or(9);
@@ -168,7 +172,8 @@ impl World {
                 .flat_map(|s| s.devices.clone())
                 .collect();
             self.add_site(inventory, |device| {
-                let mut fate = random_fate(&mut random, setting.has(Fault::Installers), setting.has(Fault::Devices));
+                let mut fate =
+                    random_fate(&mut random, setting.has(Fault::Installers), setting.has(Fault::Devices), needless);
                 if let Some(system) = breaks.clone().filter(|_| needed.contains(device)) {
                     fate.breaks.insert(system, random.between(0, 4 * MINUTE));
                 }
@@ -234,13 +239,14 @@ impl World {
         let sites: Vec<SiteId> = self.hosts.keys().cloned().collect();
         let devices: Vec<DeviceId> = self.truth.devices.keys().cloned().collect();
         let mut strikes: Vec<(Fault, u64, Strike)> = Vec::new();
-        if random.chance(150) {
+        if random.chance(250) {
             // The largest records are those of documents.
-            strikes.push((Fault::Crashes, 20, Strike::ControllerWrites));
+            let at = if random.chance(500) { 20 } else { random.below(50 * 60) };
+            strikes.push((Fault::Torn, at, Strike::ControllerWrites));
         }
         for _ in 0..random.below(14) {
             let site = random.pick(&sites).clone();
-            let (fault, strike) = match random.below(12) {
+            let (fault, strike) = match random.below(13) {
                 0..2 => (Fault::Crashes, Strike::Node(site)),
                 2..4 => (Fault::Crashes, Strike::Controller),
                 4..6 => (Fault::Partitions, Strike::Cut(site)),
@@ -249,6 +255,7 @@ impl World {
                 8 => (Fault::Clocks, Strike::Clock(site)),
                 9 => (Fault::Clocks, Strike::ControllerClock),
                 10 => (Fault::Devices, Strike::Away(random.pick(&devices).clone())),
+                11 => (Fault::Torn, Strike::NodeWrites(site)),
                 _ => (Fault::Replays, Strike::Replay),
             };
             strikes.push((fault, random.below(50 * 60), strike));
@@ -282,8 +289,14 @@ impl World {
                 }
             }
             Strike::ControllerWrites => {
-                if self.tower.ledger.is_some() {
-                    self.tower.disk.cut_after(u32::try_from(self.random.below(2)).unwrap());
+                if self.tower.ledger.is_some() && self.setting.has(Fault::Crashes) {
+                    self.tower.disk.cut_in_parts();
+                }
+            }
+            Strike::NodeWrites(site) => {
+                let may = self.setting.has(Fault::Crashes);
+                if let Some(host) = self.hosts.get(&site).filter(|host| may && host.state.is_some()) {
+                    host.disk.cut_in_parts();
                 }
             }
             Strike::Cut(site) => {
@@ -431,12 +444,19 @@ fn random_site(name: &str, devices: usize, random: &mut Random) -> SiteInventory
     let first: Vec<&str> = names[..half].iter().map(String::as_str).collect();
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let critical = random.chance(400);
-    let two: &[(&str, bool, &[&str])] = &[("pacs", critical, &first), ("lab", false, &all)];
-    let count = usize::try_from(random.between(1, 2)).unwrap();
-    site(name, &listed, groups, &two[..count])
+    let last: &[&str] = &all[devices - 1..];
+    let pacs = ("pacs", critical, &first[..]);
+    // A system of a device whose turn comes later speaks for the site while that is not touched.
+    let systems: &[(&str, bool, &[&str])] = match random.below(4) {
+        0 => &[pacs],
+        1 => &[pacs, ("lab", false, &all)],
+        2 => &[pacs, ("lab", false, last)],
+        _ => &[pacs, ("lab", false, last), ("ris", false, &[])],
+    };
+    site(name, &listed, groups, systems)
 }
 
-fn random_fate(random: &mut Random, installers: bool, devices: bool) -> Fate {
+fn random_fate(random: &mut Random, installers: bool, devices: bool, needless: u64) -> Fate {
     let mut fate = Fate {
         reboot: random.chance(500),
         install_ms: random.between(5, 120) * SECOND,
@@ -445,7 +465,9 @@ fn random_fate(random: &mut Random, installers: bool, devices: bool) -> Fate {
     };
     if installers && random.chance(200) {
         let kinds = [Run::Busy, Run::Fails, Run::FailsThoughDone, Run::SucceedsThoughNot, Run::Crash, Run::CrashDone];
-        fate.installs = (0..=random.below(2)).map(|_| *random.pick(&kinds)).collect();
+        let again = [Run::Crash, Run::Crash, Run::Crash, Run::Busy];
+        let from: &[Run] = if random.chance(300) { &again } else { &kinds };
+        fate.installs = (0..=random.below(4)).map(|_| *random.pick(from)).collect();
     }
     if installers && random.chance(80) {
         fate.uninstall_fails = u32::try_from(random.between(1, 4)).unwrap();
@@ -453,7 +475,7 @@ fn random_fate(random: &mut Random, installers: bool, devices: bool) -> Fate {
     if devices && random.chance(120) {
         fate.in_use_until = BEGIN + random.between(0, 30 * MINUTE);
     }
-    fate.patched_before = devices && random.chance(80);
+    fate.patched_before = devices && random.chance(needless);
     fate
 }
 
@@ -469,11 +491,25 @@ fn random_plan(random: &mut Random, devices: &[DeviceId]) -> String {
     let total = random.between(1, 4);
     let (interval, failures) = (*random.pick(&["20s", "30s"]), random.between(1, 3));
     let grace = *random.pick(&["0s", "60s"]);
-    let control = *random.pick(&["", "", ", control: { wait_max: 1m }", ", control: { wait_max: 5m }"]);
+    let control = *random.pick(&[
+        "",
+        ", control: { wait_max: 1m }",
+        ", control: { wait_max: 1m }",
+        ", control: { wait_max: 5m }",
+    ]);
+    let retries = *random.pick(&["", "", ", retries: 1, retry: 30s", ", retries: 3, retry: 20s, retry_max: 1m"]);
+    let offline = *random.pick(&[
+        "",
+        "",
+        "offline: { alarm_after: 2m }\n",
+        "offline: { leave_out_after: 3m }\n",
+        "offline: { alarm_after: 1m, leave_out_after: 8m }\n",
+    ]);
+    let deadline = random_deadline(random);
     let mut yaml = format!(
         "name: simulated\nlimits: {{ per_site: {per_site}, total: {total} }}\nhealth: {{ interval: {interval}, failures: \
          {failures}, grace: {grace}{control} }}\nrollback: {{ scope: {scope} }}\ntiming: {{ install_timeout: 5m, reboot_timeout: 5m, \
-         unknown_after: 4m, defer_max: 40m, retry_after: 1m }}\nwaves:\n"
+         unknown_after: 4m, defer_max: 40m, retry_after: 1m{retries} }}\n{offline}{deadline}waves:\n"
     );
     let last = waves.len() - 1;
     for (n, members) in waves.iter().enumerate() {
@@ -481,8 +517,10 @@ fn random_plan(random: &mut Random, devices: &[DeviceId]) -> String {
             if n == last { "remaining: true".to_owned() } else { format!("devices: [{}]", members.join(", ")) };
         let soak = random.between(2, 5);
         let success = *random.pick(&["100%", "100%", "60%", "50%", "30%"]);
-        let evidence = random.between(1, Ms::try_from(members.len()).unwrap().max(1));
-        let approvals = *random.pick(&["", ", approvals: [clinical]", ", approvals: [release, clinical]"]);
+        let most = Ms::try_from(members.len()).unwrap().max(1);
+        let evidence = if random.chance(300) { most } else { random.between(1, most) };
+        // Where nobody is asked, nobody lets a gate pass that is short of evidence.
+        let approvals = *random.pick(&["", "", ", approvals: [clinical]", ", approvals: [release, clinical]"]);
         let approvals = if n == last { "" } else { approvals };
         let limits = if random.chance(300) { "\n    limits: { total: 1 }" } else { "" };
         yaml.push_str(&format!(
@@ -491,4 +529,14 @@ fn random_plan(random: &mut Random, devices: &[DeviceId]) -> String {
         ));
     }
     yaml
+}
+
+/// A deadline of the plan, in some of them: a moment, or so long after each wave's beginning.
+fn random_deadline(random: &mut Random) -> String {
+    let then = *random.pick(&["alarm", "leave_out", "leave_out"]);
+    match random.below(8) {
+        0 => format!("deadline: {{ by: \"{}\", then: {then} }}\n", World::moment(random.between(8, 50))),
+        1 => format!("deadline: {{ after: {}m, then: {then} }}\n", random.between(4, 25)),
+        _ => String::new(),
+    }
 }

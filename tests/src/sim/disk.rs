@@ -26,6 +26,8 @@ pub struct Disk {
     full: Cell<bool>,
     /// The machine loses its power at the so-manieth call from now.
     cut_in: Cell<Option<u32>>,
+    /// The machine loses its power in the middle of the next record that has several parts.
+    cut_in_parts: Cell<bool>,
 }
 
 /// What a start finds.
@@ -56,6 +58,11 @@ impl Disk {
         self.cut_in.set(Some(calls));
     }
 
+    /// The power goes in the middle of the next record that has several parts.
+    pub fn cut_in_parts(&self) {
+        self.cut_in_parts.set(true);
+    }
+
     /// Number of the newest record.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -71,7 +78,10 @@ impl Disk {
     /// Power cut: of what was not synced a beginning stays.
     pub fn crash(&self, random: &mut Random, torn: bool) {
         let mut written = self.written.borrow_mut();
-        let mut kept = usize::try_from(random.below(written.len() as u64 + 1)).unwrap();
+        // A disk that is fast keeps all that it was given, which ends in the middle of a record.
+        let all = torn && self.cut_in_parts.take() && random.chance(700);
+        let some = usize::try_from(random.below(written.len() as u64 + 1)).unwrap();
+        let mut kept = if all { written.len() } else { some };
         if !torn {
             // Whole records only.
             let first = |part: &Part| layout::parse_key(&part.0).is_some_and(|(_, part)| part == 0);
@@ -124,7 +134,7 @@ impl Disk {
         let seq = self.last.get() + 1;
         let mut parts: Vec<Part> =
             layout::parts(seq, record).map(|(part, value)| (layout::key(seq, part).to_vec(), value)).collect();
-        if self.is_cut() {
+        if self.is_cut() || (self.cut_in_parts.get() && parts.len() > 1) {
             parts.truncate(parts.len() / 2);
             self.written.borrow_mut().extend(parts);
             return Err(cut());

@@ -20,6 +20,7 @@ mod disk;
 mod faults;
 mod hospital;
 mod invariants;
+mod moments;
 mod node;
 mod people;
 mod random;

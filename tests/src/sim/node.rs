@@ -95,6 +95,8 @@ pub struct Host {
     pub floor: Floor,
     /// The view, kept as files; survives.
     pub view: Option<(u64, Box<Images>)>,
+    /// The patch is in its cache: files, which survive.
+    pub has_payload: bool,
     /// Kept as files; survive.
     documents: BTreeMap<Digest, Vec<u8>>,
     done: Option<(Digest, u64, u64)>,
@@ -125,6 +127,7 @@ impl Host {
             generation: 1,
             floor: Floor::default(),
             view: None,
+            has_payload: false,
             documents: BTreeMap::new(),
             done: None,
             postponed: Vec::new(),

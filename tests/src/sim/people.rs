@@ -6,7 +6,7 @@ use wardround_controller::pure::{Answer, Wish, rollout_drafted};
 use wardround_rollout_plans::{
     engine::RolloutState,
     language::parse_plan,
-    model::{Command, Order, RollBackTarget, Rollout, RolloutId, SiteId, Timestamp, WaveName},
+    model::{Command, Order, RollBackTarget, Rollout, RolloutId, Timestamp, WaveName},
     resolve::{document, resolve},
 };
 use wardround_signing::{Digest, Envelope, Signer as _, document_bytes, tuf::RoleName};
@@ -59,6 +59,11 @@ pub enum Act {
         /// Rollout.
         id: RolloutId,
     },
+    /// Resumes without naming the newest halt.
+    ResumeBlindly {
+        /// Rollout.
+        id: RolloutId,
+    },
     /// Makes the next version of a rollout.
     Amend {
         /// Rollout.
@@ -95,9 +100,14 @@ impl World {
             Act::Order { id, command, by } => drop(self.order(&id, command, &by)),
             Act::HaltAndResume { id, pause } => {
                 drop(self.order(&id, Command::Halt, &[Person::Cem]));
+                if !self.healing && self.setting.has(Fault::Meddling) && self.random.chance(150) {
+                    let early = self.random.between(SECOND, pause.max(2 * SECOND));
+                    self.after(early, What::Person(Act::ResumeBlindly { id: id.clone() }));
+                }
                 self.after(pause, What::Person(Act::Resume { id }));
             }
             Act::Resume { id } => self.resume(&id),
+            Act::ResumeBlindly { id } => self.resume_blindly(&id),
             Act::Amend { id } => self.amend(&id),
             Act::Routine { id } => self.routine(&id),
             Act::ApproveOnce { id, wave, person } => self.approve_once(&id, &wave, person),
@@ -414,16 +424,6 @@ impl World {
         let id = self.ledger().and_then(|l| l.engine().rollouts().first().cloned());
         if let Some(id) = id.filter(|_| !self.healing && self.random.chance(often)) {
             self.worst_moment(&id);
-        }
-    }
-
-    /// A site has fallen silent: who takes it back now must be obeyed once it is heard again.
-    pub(super) fn people_see_silence(&mut self, site: SiteId) {
-        let id = self.ledger().and_then(|l| l.engine().rollouts().first().cloned());
-        let may = !self.healing && self.setting.has(Fault::Rollbacks);
-        if let Some(id) = id.filter(|_| may && self.random.chance(250)) {
-            let command = Command::RollBack { target: RollBackTarget::Site { site } };
-            self.act(Act::Order { id, command, by: vec![Person::Cem, Person::Ben] });
         }
     }
 

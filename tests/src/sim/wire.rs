@@ -51,13 +51,18 @@ impl Line {
 
 impl World {
     fn send(&mut self, site: &SiteId, up: bool, what: What) {
+        self.send_late(site, up, what, 0);
+    }
+
+    /// As `send`, and so many milliseconds slower.
+    fn send_late(&mut self, site: &SiteId, up: bool, what: What, late: Ms) {
         let now = self.now();
         let line = self.lines.get(site).cloned().unwrap_or_default();
         let cut = if up { line.up_cut_until } else { line.down_cut_until };
         if now < cut || self.random.chance(line.drops) {
             return self.say(&format!("a message {} {site} is lost", if up { "from" } else { "to" }));
         }
-        let delay = line.delay + self.random.between(0, line.jitter);
+        let delay = late + line.delay + self.random.between(0, line.jitter);
         if self.random.chance(line.duplicates) {
             let later = delay + self.random.between(0, line.jitter * 4 + 1_000);
             self.after(later, what.clone());
@@ -145,11 +150,13 @@ impl World {
         match answer {
             Ok(answer) => {
                 self.see(&Seen::Acknowledged { site, seq: answer.acked });
+                let mut late = 0;
                 if let Ok(directive) = answer.directive.peek_unverified::<Directive>() {
                     self.see(&Seen::DirectiveLeaves { site, directive: &directive });
+                    late = self.resume_is_slow(&directive);
                 }
                 let answer = Box::new(answer);
-                self.send(site, false, What::AnswerComes { site: site.clone(), call, answer });
+                self.send_late(site, false, What::AnswerComes { site: site.clone(), call, answer }, late);
             }
             Err(why) => self.say(&format!("the call of {site} is refused: {why}")),
         }

@@ -76,8 +76,17 @@ fn covered(
              {rollout} in publication {view}"
         ));
     }
-    if version.wave_of(device).is_none() {
+    let Some(wave) = version.wave_of(device) else {
         return Err(format!("an install began on {device}, which is not in version {number} of {rollout}"));
+    };
+    // What people signed ends at a moment of their own where the plan says so.
+    let plan = &version.rollout.plan;
+    let begin_by = plan.deadline_of(&plan.waves[wave]).and_then(|deadline| deadline.begin_by());
+    if let Some(by) = begin_by.filter(|by| clock >= *by) {
+        return Err(format!(
+            "an install began on {device} at {} by the site's clock, after the deadline of its wave at {}",
+            clock.0, by.0
+        ));
     }
     let signed = truth.patch.as_ref().ok_or("there is no patch")?;
     let path = patch_path(signed.id.as_str()).map_err(|e| e.to_string())?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_rollout_plans::model::{
-    Command, DeploymentState, DeviceId, GoalAction, Mode, ReportBody, RolloutId, WaveName,
+    Command, DeploymentState, DeviceId, GoalAction, Late, Mode, ReportBody, RolloutId, WaveName,
 };
 use wardround_signing::{Digest, tuf::RoleName};
 
@@ -23,6 +23,8 @@ pub(super) struct S2 {
     soaking: BTreeMap<DeviceId, Ms>,
     /// Waves of which something has been wanted.
     begun: BTreeSet<(RolloutId, WaveName)>,
+    /// Devices that were withdrawn before anything began.
+    withdrawn: BTreeSet<(RolloutId, DeviceId)>,
 }
 
 impl Invariant for S2 {
@@ -32,7 +34,15 @@ impl Invariant for S2 {
 
     fn see(&mut self, seen: &Seen<'_>, truth: &Truth) -> Result<(), String> {
         match seen {
-            Seen::ReportTaken { report } => self.told.take(report, truth),
+            Seen::ReportTaken { report } => {
+                self.told.take(report, truth);
+                if let ReportBody::Deployment { rollout, device, state: DeploymentState::Failed, code, .. } =
+                    &report.body
+                    && code == "withdrawn"
+                {
+                    self.withdrawn.insert((rollout.clone(), device.clone()));
+                }
+            }
             Seen::ReportLeaves { report } => {
                 if let ReportBody::Deployment { rollout, device, state, .. } = &report.body
                     && matches!(state, DeploymentState::Succeeded | DeploymentState::Skipped)
@@ -91,8 +101,12 @@ impl S2 {
         approved(truth, version, digest, wave, true)?;
         let (mut good, mut tried) = (0_u64, 0_u64);
         for member in version.of_wave(before) {
-            // A device that was never asked for was left out by people, which counts as nothing tried.
+            // A device that was never asked for was left out, by people or by the plan, which counts as nothing tried.
             let Some(mut state) = self.told.of(&rollout.id, member) else { continue };
+            // So does one that the plan left out after it had been asked for, and before anything began.
+            if leaves_out(version, before) && self.withdrawn.contains(&(rollout.id.clone(), member.clone())) {
+                continue;
+            }
             // What people take back after the wave has begun does not end it: its beginning is what counts.
             if ordered_back(truth, version, member) {
                 if !self.signed.contains(&(rollout.id.clone(), member.clone())) {
@@ -153,6 +167,14 @@ impl S2 {
         }
         Ok(())
     }
+}
+
+/// Does the plan leave devices out of a wave that have not begun in time?
+fn leaves_out(version: &Version, wave: usize) -> bool {
+    let plan = &version.rollout.plan;
+    let wave = &plan.waves[wave];
+    let late = plan.deadline_of(wave).is_some_and(|deadline| deadline.then == Late::LeaveOut);
+    late || plan.offline_of(wave).is_some_and(|offline| offline.leave_out_after.is_some())
 }
 
 /// Have people ordered to take this device back?

@@ -13,6 +13,8 @@ use super::{Invariant, Seen, Truth};
 pub(super) struct S3 {
     accepted: BTreeMap<RolloutId, BTreeMap<Digest, u64>>,
     known: BTreeMap<(SiteId, RolloutId), BTreeMap<Digest, u64>>,
+    /// What the newest directive in force at a node halts by its own word, as the controller does when a wave has failed.
+    told: BTreeMap<SiteId, BTreeSet<RolloutId>>,
 }
 
 impl Invariant for S3 {
@@ -51,12 +53,25 @@ impl Invariant for S3 {
                 let key = ((*site).clone(), order.rollout.clone());
                 self.known.entry(key).or_default().insert(*digest, order.counter);
             }
-            Seen::Obeyed { site, directive, .. } => self.obeyed(site, directive, true),
-            Seen::MaybeObeyed { site, directive, .. } => self.obeyed(site, directive, false),
+            Seen::Obeyed { site, directive, .. } => {
+                self.obeyed(site, directive, true);
+                let halted = directive.rollouts.iter().filter(|part| part.mode == Mode::Halted);
+                self.told.insert((*site).clone(), halted.map(|part| part.rollout.clone()).collect());
+            }
+            Seen::MaybeObeyed { site, directive, .. } => {
+                self.obeyed(site, directive, false);
+                // Which of the two is in force nobody knows.
+                self.told.remove(*site);
+            }
             Seen::InstallBegins { device, rollout, .. } => {
                 let key = (device.site(), (*rollout).clone());
                 if self.known.get(&key).is_some_and(|halts| !halts.is_empty()) {
                     return Err(format!("an install began on {device} though its node knows that {rollout} is halted"));
+                }
+                if self.told.get(&device.site()).is_some_and(|told| told.contains(*rollout)) {
+                    return Err(format!(
+                        "an install began on {device} though the newest directive of its node halts {rollout}"
+                    ));
                 }
             }
             Seen::Converged { .. } => {
@@ -71,10 +86,10 @@ impl Invariant for S3 {
 }
 
 impl S3 {
+    /// A resume lifts the halts that it names, and no other: whoever signed it must have seen them.
     fn resumed(&mut self, order: &Order) {
         let Command::Resume { lifts } = &order.command else { return };
-        let halts = self.accepted.entry(order.rollout.clone()).or_default();
-        halts.retain(|halt, counter| !lifts.contains(halt) && *counter >= order.counter);
+        self.accepted.entry(order.rollout.clone()).or_default().retain(|halt, _| !lifts.contains(halt));
     }
 
     /// Halts count when the directive surely is in force, resumes also when it may be.
