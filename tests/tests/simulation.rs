@@ -5,12 +5,14 @@ use std::process::Command;
 use wardround_tests::sim::{Fault, MINUTE, Run, Setting, World, converge, reproduction, run, site};
 
 /// Some tenths of a second each, without optimisation.
-const SEEDS: std::ops::Range<u64> = 1..44;
+const SEEDS: std::ops::Range<u64> = 1..42;
+/// Seeds that found something in the program.
+const FOUND: [u64; 2] = [5119, 5211];
 
 #[test]
 fn the_contract_holds_in_a_fixed_set_of_seeds() {
     let setting = Setting::default();
-    for seed in SEEDS {
+    for seed in SEEDS.chain(FOUND) {
         if let Some(violation) = run(seed, &setting).violation {
             let again = reproduction(seed, &setting);
             let story = violation.story.join("\n");

@@ -174,6 +174,15 @@ impl NodeState {
         }
     }
 
+    /// An install that was under way when it ceased to be wanted, and has come to nothing: it is not tried again (S1).
+    pub(super) fn reconcile_put_off(&mut self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) {
+        let Some(state) = self.rollouts.get(rollout) else { return };
+        let wanted = state.goals.get(device).is_some_and(|goal| goal.action != GoalAction::Withdraw);
+        if !wanted && state.deployments.get(device).is_some_and(|d| d.phase.is_untouched()) {
+            self.give_up_untouched(rollout, device, now);
+        }
+    }
+
     /// Forgets the oldest rollouts that are over.
     fn forget(&mut self) {
         let mut past: Vec<(Timestamp, RolloutId)> = self

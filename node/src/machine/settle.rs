@@ -66,6 +66,7 @@ impl NodeState {
             self.refuse(what, &fault.text, Some(rollout), now);
         }
         self.reconcile_ended(rollout, device, now);
+        self.reconcile_put_off(rollout, device, now);
     }
 
     fn standing_of(&self, device: &DeviceId, now: Timestamp) -> BTreeMap<SystemId, Standing> {
