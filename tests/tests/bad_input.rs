@@ -3,7 +3,10 @@
 use std::{fs, time::Instant};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType, date_time_ymd};
-use wardround_tests::world::{Blueprint, PASSPHRASE, Process, Ran, World, free_port, plan, wait};
+use wardround_tests::{
+    free_port, listener,
+    world::{Blueprint, PASSPHRASE, Process, Ran, World, plan, wait},
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const KB: &str = "KB4500331";
@@ -151,8 +154,8 @@ fn an_unreachable_controller_costs_seconds_not_minutes() {
     world.run(&["rollout", "list"]).fails(5, "", "is the controller running");
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     // A program that listens but says nothing is no better.
-    let port = free_port();
-    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let listener = listener();
+    let port = listener.local_addr().unwrap().port();
     let profile = world.home().join("operator/profile.json");
     let text = fs::read_to_string(&profile).unwrap().replace(&world.port().to_string(), &port.to_string());
     fs::write(&profile, text).unwrap();

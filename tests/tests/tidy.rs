@@ -184,6 +184,15 @@ fn files_are_of_a_readable_length() {
     }
 }
 
+/// Copies that editors, `patch` and merges leave beside what they change.
+#[test]
+fn no_leftovers_stand_beside_the_sources() {
+    let mut found = Vec::new();
+    files(root(), &[".orig", ".rej", ".bak", ".swp", "~"], &mut found);
+    let found: Vec<String> = found.iter().map(|path| shown(path)).collect();
+    assert!(found.is_empty(), "delete them: {}", found.join(", "));
+}
+
 #[test]
 fn nothing_is_left_open_or_silenced() {
     // Put together here, so that this file does not find itself.

@@ -2,10 +2,12 @@
 
 use std::{
     io::Write as _,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::Path,
     process::{Command, Stdio},
 };
+
+use tokio::net::TcpSocket;
 
 /// Passphrase of every key in these tests.
 pub(crate) const PASSPHRASE: &str = "correct horse battery staple";
@@ -123,7 +125,11 @@ fn masked_times(text: &str) -> String {
     out
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on. It is asked for with a socket that never listens: a child that another test forks
+/// right now holds it until its exec, and a listening one would keep the address from us for as long.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket.local_addr().unwrap()
 }

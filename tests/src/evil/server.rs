@@ -33,7 +33,7 @@ use wardround_signing::{
 };
 
 use super::{Estate, Repository};
-use crate::world::{World, free_port};
+use crate::{free_port, world::World};
 
 /// What it serves now. A test changes it at any time.
 #[derive(Default)]

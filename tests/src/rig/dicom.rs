@@ -8,7 +8,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Running, free_port, listens, require, wait_until};
+use super::{Running, listens, require, wait_until};
+use crate::ports::free_port;
 
 /// `storescp`: a PACS that answers C-ECHO, whatever AE title it is called by.
 #[derive(Debug)]

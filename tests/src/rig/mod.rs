@@ -7,10 +7,9 @@ mod ssh;
 mod wine;
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Child, Command},
-    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -53,24 +52,6 @@ pub fn cache_dir() -> PathBuf {
     let dir = target.join("peers");
     std::fs::create_dir_all(&dir).expect("the target directory is writable");
     dir.canonicalize().expect("it is there")
-}
-
-/// A loopback port that nobody listens on, below the range that the kernel gives to outgoing connections.
-///
-/// # Panics
-/// When all are taken.
-#[must_use]
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes begin at different places, so that they seldom look at the same ports.
-    let begin = u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 12;
-    for _ in 0..12_000 {
-        let port = 20_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port from 20000 to 31999");
 }
 
 /// Waits until `condition` holds.

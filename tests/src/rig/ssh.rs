@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Running, WineDevice, cache_dir, free_port, listens, peer_file, require, wait_until};
+use super::{Running, WineDevice, cache_dir, listens, peer_file, require, wait_until};
+use crate::ports::free_port;
 
 /// What kind of server.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Shutdown, TcpListener, TcpStream},
+    net::{Shutdown, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::ports::free_port;
+use crate::ports::listener;
 
 /// The link.
 pub struct Link {
@@ -35,8 +35,8 @@ impl Link {
     /// A good link to `target` on loopback.
     #[must_use]
     pub fn to(target: u16) -> Self {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let listener = listener();
+        let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State {
             target,
             cut: AtomicBool::new(false),

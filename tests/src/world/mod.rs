@@ -8,7 +8,6 @@ mod device;
 mod disk;
 mod link;
 pub mod plan;
-mod ports;
 mod process;
 pub mod repository;
 mod sampler;
@@ -31,12 +30,13 @@ pub use command::{PASSPHRASE, Ran};
 pub use device::{Device, PLATFORM, installs_at_once, payload};
 pub use disk::SmallDisk;
 pub use link::Link;
-pub use ports::free_port;
 pub use process::Process;
 pub use sampler::{Most, Sampler};
 pub use service::Service;
 pub use site::{Blueprint, Site};
 pub use wait::{try_wait, wait, wait_until};
+
+use crate::ports::free_port;
 
 /// Ann releases, Ben is the clinical safety officer, Cy is on call, and Dora's key names both
 /// roles, of which the ceremony gives her the first.

@@ -5,7 +5,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use super::ports::free_port;
+use crate::ports::listener;
 
 /// Longest request that is read, bytes.
 const REQUEST_MAX: usize = 4_096;
@@ -33,8 +33,8 @@ impl Service {
     /// Starts it for the devices under `sites`.
     #[must_use]
     pub fn start(sites: &Path) -> Self {
-        let port = free_port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let listener = listener();
+        let port = listener.local_addr().unwrap().port();
         let stopped = Arc::new(AtomicBool::new(false));
         let (sites, over) = (sites.to_owned(), Arc::clone(&stopped));
         thread::spawn(move || {

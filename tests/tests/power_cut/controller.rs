@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use wardround_tests::world::{Api, Blueprint, Pace, Process, World, free_port, plan, wait_until};
+use wardround_tests::{
+    free_port,
+    world::{Api, Blueprint, Pace, Process, World, plan, wait_until},
+};
 
 use crate::mount::{self, Disk};
 
