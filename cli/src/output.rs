@@ -8,6 +8,7 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 use wardround_rollout_plans::language::is_hidden;
+pub(crate) use wardround_rollout_plans::words::count;
 
 use crate::failure::{Exit, Failure, os_words};
 
@@ -91,11 +92,6 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
 /// The same on one line: in a table, another line would pass for another row.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().map(harmless).collect::<Vec<_>>().join(" ")
-}
-
-/// "1 device", "3 devices".
-pub(crate) fn count(number: u64, word: &str) -> String {
-    if number == 1 { format!("1 {word}") } else { format!("{number} {word}s") }
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The estate as a whole.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Device, DeviceId, Patch, PatchId, SiteId, SiteInventory};
+use crate::{
+    circle::shortest_circle,
+    model::{Device, DeviceId, Patch, PatchId, SiteId, SiteInventory},
+};
 
 /// All sites, as their nodes last reported them. A copy is cheap: it shares the inventories.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -47,23 +50,9 @@ impl KnownPatches {
     /// could be the first on a device.
     #[must_use]
     pub fn circle(patch: &Patch, all: &BTreeMap<PatchId, Vec<PatchId>>) -> Option<Vec<PatchId>> {
-        let mut ways: VecDeque<Vec<PatchId>> = VecDeque::from([vec![patch.id.clone()]]);
-        let mut seen = BTreeSet::new();
-        while let Some(way) = ways.pop_front() {
-            let required = match way.as_slice() {
-                [.., last] if *last != patch.id => all.get(last).cloned().unwrap_or_default(),
-                _ => patch.required(),
-            };
-            for next in required {
-                if next == patch.id {
-                    return Some(way);
-                }
-                if seen.insert(next.clone()) {
-                    ways.push_back(way.iter().cloned().chain([next]).collect());
-                }
-            }
-        }
-        None
+        shortest_circle(&patch.id, |id| {
+            if *id == patch.id { patch.required() } else { all.get(id).cloned().unwrap_or_default() }
+        })
     }
 }
 

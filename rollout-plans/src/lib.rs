@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no clock, randomness, I/O or async in this crate; `now` is an argument.
 
+mod circle;
 pub mod describe;
 pub mod engine;
 pub mod estate;
@@ -13,3 +14,4 @@ pub mod proofs;
 pub mod resolve;
 pub mod simulate;
 pub mod window;
+pub mod words;

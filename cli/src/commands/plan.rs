@@ -267,7 +267,7 @@ impl Preview {
             text += &output::table(["wave", "device", "variant"], rows);
         }
         if !preview.left_out.is_empty() {
-            text += &format!("\n\nleft out: {}", count(preview.left_out.len() as u64, "device"));
+            text += &format!("\n\nleft out: {}", count(preview.left_out.len(), "device"));
             for left in &preview.left_out {
                 text += &format!("\n  {}: {}", left.device, left.reason);
             }
@@ -358,7 +358,7 @@ pub(crate) fn failure(name: &str, problems: &[Problem]) -> Failure {
         "" => problem_line(p),
         hint => format!("{}\n  hint: {hint}", problem_line(p)),
     });
-    Failure::new(format!("{name} has {}", count(problems.len() as u64, "problem")))
+    Failure::new(format!("{name} has {}", count(problems.len(), "problem")))
         .details(lines.collect())
         .hint("mend the lines above and run it again")
 }

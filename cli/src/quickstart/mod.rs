@@ -157,7 +157,7 @@ impl Quickstart {
         let sites = estate::build(home, viewers)?;
         start_sites(&controller, &sites, listen, children).await?;
         wait_for_estate(&controller, &sites, children).await?;
-        let devices = sites.iter().map(|s| s.devices.len() as u64).sum();
+        let devices: u64 = sites.iter().map(|s| s.devices.len() as u64).sum();
         voice.say(&format!(
             "{} nodes enrolled and connected, with {} and {} healthy viewers, each a process of its own",
             sites.len(),

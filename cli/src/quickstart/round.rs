@@ -93,7 +93,7 @@ impl Stage<'_> {
             "patch {} imported: {} ({} of payload sent)",
             patch.id,
             patch.title,
-            count(imported.sent as u64, "chunk")
+            count(imported.sent, "chunk")
         ));
         patch::sign(self.controller, self.operator, patch.id.as_str(), &self.people.release).await?;
         patch::sign(self.controller, self.operator, patch.id.as_str(), &self.people.clinical).await?;
@@ -113,7 +113,7 @@ impl Stage<'_> {
         };
         let preview = self.controller.rollouts().preview_plan(call(request)).await?.into_inner();
         let waves: Vec<String> =
-            preview.waves.iter().map(|w| format!("{} {}", w.name, count(w.members.len() as u64, "device"))).collect();
+            preview.waves.iter().map(|w| format!("{} {}", w.name, count(w.members.len(), "device"))).collect();
         self.voice.say(&format!("preview: {}", waves.join(" → ")));
         // What it says of the plan itself is its pace, which is for people who watch.
         let place = self.plan.display().to_string();

@@ -114,7 +114,7 @@ impl Versions {
                     format!("signed so far by {}", names.join(" and "))
                 }
             };
-            let documents = crate::output::count(before as u64, "document");
+            let documents = crate::output::count(before, "document");
             return format!("version {} adds it to {documents} signed for before; {so_far}", update.version);
         }
         match self.without.get(&role) {

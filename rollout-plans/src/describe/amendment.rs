@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use wardround_signing::Role;
 
-use super::words::{count, some};
-use crate::model::{DeviceId, Member, Rollout, WaveName};
+use super::words::some;
+use crate::{
+    model::{DeviceId, Member, Rollout, WaveName},
+    words::count,
+};
 
 /// Most devices that one line names.
 const NAMES_MAX: usize = 12;

@@ -2,10 +2,11 @@
 
 use wardround_signing::tuf::Moment;
 
-use super::words::{by_site, count, kinds, some};
+use super::words::{by_site, kinds, some};
 use crate::{
     language::shown,
     model::{Command, Member, Order, Patch, RollBackTarget, Rollout},
+    words::count,
 };
 
 /// Most names that one line lists.

@@ -1,10 +1,11 @@
 //! A patch in plain words.
 
-use super::words::{bytes, count, paragraph, platform_words};
+use super::words::{bytes, paragraph, platform_words};
 use crate::{
     language::shown,
     model::{Installer, Interpreter, Patch, Prerequisite, RebootNeed, Severity, Sign, Variant},
     patch_file::lint_patch,
+    words::count,
 };
 
 /// "KB4500331 (critical): Remote Desktop Services remote code execution".

@@ -1,7 +1,9 @@
 //! Deadlines, silent sites and retries in plain words.
 
-use super::words::count;
-use crate::model::{Deadline, Late, Offline, Plan, moment_words};
+use crate::{
+    model::{Deadline, Late, Offline, Plan, moment_words},
+    words::count,
+};
 
 /// What the deadline of a wave does; `None` when it has none.
 pub(super) fn deadline_words(plan: &Plan, index: usize) -> Option<String> {

@@ -7,7 +7,7 @@ use super::{
     patience::{deadline_words, offline_lines, retry_words},
     unusual::unusual,
     windows::{window_lines, window_words},
-    words::{article, by_site, count, kinds, paragraph, platform_words, selection, sites, some},
+    words::{article, by_site, kinds, paragraph, platform_words, selection, sites, some},
 };
 use crate::{
     language::{Rule, shown},
@@ -16,6 +16,7 @@ use crate::{
         WavePlan,
     },
     resolve::check_members,
+    words::count,
 };
 
 /// Most sites and devices that one line names.

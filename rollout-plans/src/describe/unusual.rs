@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 
 use super::{
     rollout::per_site,
-    words::{by_site, count, kind_words, some},
+    words::{by_site, kind_words, some},
 };
-use crate::model::{DurationMs, Installer, Member, Patch, Percent, RebootNeed, Rollout, Scope, VariantId};
+use crate::{
+    model::{DurationMs, Installer, Member, Patch, Percent, RebootNeed, Rollout, Scope, VariantId},
+    words::count,
+};
 
 /// A first wave that is larger than this, and than a tenth of all devices, is no canary.
 const CANARIES_MAX: usize = 5;

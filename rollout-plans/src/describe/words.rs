@@ -5,11 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     language::shown,
     model::{Axis, Member, Patch, Platform, Selector, SiteId, Variant},
+    words::count,
 };
-
-pub(super) fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
 
 pub(super) fn article(word: &str) -> &'static str {
     if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
@@ -140,13 +137,13 @@ fn drawn(selector: &Selector) -> Option<String> {
     match selector {
         Selector { representative: Some(each), .. } => Some(format!(
             "{} of every combination of platform, model and kind of clinical system that later waves have, no two of one redundancy group",
-            count(*each as usize, "device")
+            count(*each, "device")
         )),
         Selector { count: Some(n), by, .. } if by.is_empty() => {
-            Some(format!("the first {} by a fixed order", count(*n as usize, "device")))
+            Some(format!("the first {} by a fixed order", count(*n, "device")))
         }
         Selector { count: Some(n), .. } => {
-            Some(format!("the first {} of each {strata} by a fixed order", count(*n as usize, "device")))
+            Some(format!("the first {} of each {strata} by a fixed order", count(*n, "device")))
         }
         Selector { percent: Some(percent), by, .. } if !by.is_empty() => {
             Some(format!("the first {percent} of each {strata} by a fixed order, rounded up"))

@@ -19,7 +19,6 @@ use super::{
     orders::Signed,
     out::Out,
     pending::Pending,
-    reason::number,
     record::Record,
 };
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
         Command, DeploymentState, DeviceId, Member, Reporter, RollBackTarget, Rollout, RolloutId, Scope, Timestamp,
         WaveName,
     },
+    words::count,
 };
 
 /// How far a rollout has come, for making its next version.
@@ -335,7 +335,7 @@ impl Next {
     fn words(&self) -> String {
         let Rollout { id, version, .. } = &self.document;
         let moved = if self.moved == 0 { String::new() } else { format!(", {} changed", self.moved) };
-        format!("version {version} of rollout {id} ({} in, {} out{moved})", number(self.added, "device"), self.removed)
+        format!("version {version} of rollout {id} ({} in, {} out{moved})", count(self.added, "device"), self.removed)
     }
 }
 

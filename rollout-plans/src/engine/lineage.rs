@@ -9,10 +9,11 @@
 //! A device whose patch requires another waits while a rollout under way is still to bring that. Whatever becomes of that, the
 //! node looks for itself before it installs; it never begins where the prerequisite is missing.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use super::{Refusal, State, WaitingOn, out::Out, record::Record};
-use crate::model::{Command, DeploymentState, DeviceId, PatchId};
+use crate::{
+    circle::shortest_circle,
+    model::{Command, DeploymentState, DeviceId, PatchId},
+};
 
 impl Record {
     /// The patch that one of the two replaces, and the one that does.
@@ -93,30 +94,13 @@ impl State {
     /// The shortest circle from `r` back to it: each rollout requires the patch of the next. Those that are `there` count, and
     /// `r` itself.
     fn circle(&self, r: usize, there: impl Fn(usize) -> bool) -> Option<Vec<usize>> {
-        let mut came_from: BTreeMap<usize, usize> = BTreeMap::new();
-        let mut open = VecDeque::from([r]);
-        while let Some(of) = open.pop_front() {
-            let required = &self.rollouts[of].document.requires;
-            if required.is_empty() {
-                continue;
-            }
-            if of != r && required.contains(&self.rollouts[r].document.patch) {
-                let mut circle = vec![of];
-                while let Some(before) = came_from.get(&circle[circle.len() - 1]) {
-                    circle.push(*before);
-                }
-                circle.reverse();
-                return Some(circle);
-            }
-            for (at, other) in self.rollouts.iter().enumerate() {
-                let next = at != r && other.is_active() && required.contains(&other.document.patch);
-                if next && !came_from.contains_key(&at) && there(at) {
-                    came_from.insert(at, of);
-                    open.push_back(at);
-                }
-            }
-        }
-        None
+        shortest_circle(&r, |of| {
+            let (of, required) = (*of, &self.rollouts[*of].document.requires);
+            let others = if required.is_empty() { &[] } else { self.rollouts.as_slice() };
+            let brings = |(at, other): &(usize, &Record)| *at != of && required.contains(&other.document.patch);
+            let counts = |(at, other): &(usize, &Record)| *at == r || other.is_active() && there(*at);
+            others.iter().enumerate().filter(brings).filter(counts).map(|(at, _)| at).collect::<Vec<_>>()
+        })
     }
 
     /// The same for an order: only a start brings a rollout under way.

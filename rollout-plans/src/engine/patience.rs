@@ -4,10 +4,12 @@
 //! what is left out counts neither as tried nor as a success: the gate judges the rest.
 
 use super::{
-    RolloutState, State, deployment::Back, deployment::Deployment, link::narrow, out::Out, reason::number,
-    record::Record, site::Site,
+    RolloutState, State, deployment::Back, deployment::Deployment, link::narrow, out::Out, record::Record, site::Site,
 };
-use crate::model::{Deadline, DeploymentState, Late, Offline, RolloutId, SiteId, Timestamp, moment_words};
+use crate::{
+    model::{Deadline, DeploymentState, Late, Offline, RolloutId, SiteId, Timestamp, moment_words},
+    words::count,
+};
 
 /// In place of a site's position: the deadline of the wave that is under way.
 const WAVE: u32 = u32::MAX;
@@ -175,7 +177,7 @@ impl State {
         if which.is_empty() {
             return;
         }
-        let (n, when) = (number(which.len() as u64, "device"), moment_words(at));
+        let (n, when) = (count(which.len(), "device"), moment_words(at));
         match deadline.then {
             Late::Alarm => {
                 let text = format!(
@@ -208,7 +210,7 @@ impl State {
         if let Some(long) = over(offline.alarm_after)
             && self.rollouts[r].silent_told.insert(at)
         {
-            let n = number((hand + pending) as u64, "device");
+            let n = count(hand + pending, "device");
             let text =
                 format!("site {site} does not answer for {long}: wave {name} of rollout {id} waits for {n} there");
             out.alarm("site_offline", Some(&id), Some(&site), None, text);
@@ -216,7 +218,7 @@ impl State {
         if let Some(long) = over(offline.leave_out_after)
             && !which.is_empty()
         {
-            let n = number(which.len() as u64, "device");
+            let n = count(which.len(), "device");
             let text =
                 format!("wave {name}: site {site} does not answer for {long}; {n} that did not begin will be left out");
             out.audit("left_out", Some(&id), None, text);

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use wardround_signing::Role;
 
 use super::RolloutState;
-use crate::model::{GroupId, PatchId, RolloutId, SiteId, Timestamp, WaveName};
+use crate::{
+    model::{GroupId, PatchId, RolloutId, SiteId, Timestamp, WaveName},
+    words::count,
+};
 
 /// A reason with its times.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,11 +207,6 @@ impl WaitingOn {
     }
 }
 
-/// "1 device" or "3 devices".
-pub(super) fn number(n: u64, word: &str) -> String {
-    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
-}
-
 fn list(items: impl IntoIterator<Item: ToString>, between: &str) -> String {
     items.into_iter().map(|i| i.to_string()).collect::<Vec<_>>().join(between)
 }
@@ -238,9 +236,9 @@ impl fmt::Display for WaitingOn {
                     }
                 }
             }
-            Self::Deployments { open } => write!(f, "{} must end first", number(*open, "deployment")),
-            Self::Soak { soaking } => write!(f, "{} must soak to the end", number(*soaking, "device")),
-            Self::Rollbacks { open } => write!(f, "{} must be taken back first", number(*open, "device")),
+            Self::Deployments { open } => write!(f, "{} must end first", count(*open, "deployment")),
+            Self::Soak { soaking } => write!(f, "{} must soak to the end", count(*soaking, "device")),
+            Self::Rollbacks { open } => write!(f, "{} must be taken back first", count(*open, "device")),
             Self::SilentSites { sites } => write!(f, "the node of {} must answer again", list(sites, ", ")),
             Self::Evidence { have, need } => write!(
                 f,
@@ -258,8 +256,7 @@ impl fmt::Display for WaitingOn {
                 "the gate is {finding}: people of release and clinical must both approve the next wave, or cancel"
             ),
             Self::Hold { wave, by, reason, more } => {
-                let others =
-                    if *more == 0 { String::new() } else { format!(", and {} besides", number(*more, "hold")) };
+                let others = if *more == 0 { String::new() } else { format!(", and {} besides", count(*more, "hold")) };
                 write!(
                     f,
                     "{by} holds the gate of wave {wave}{}{others}: whoever put a hold, or two people, must lift it",

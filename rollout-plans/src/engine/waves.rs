@@ -5,11 +5,13 @@ use super::{
     approvals::EVIDENCE_ROLES,
     gate::{Finding, Verdict},
     out::Out,
-    reason::number,
     record::Halt,
     rollback::needing_a_person,
 };
-use crate::model::{Command, DeploymentState, GateAnswer, Scope};
+use crate::{
+    model::{Command, DeploymentState, GateAnswer, Scope},
+    words::count,
+};
 
 impl State {
     /// Settles everything that follows from the event: decisions, rollbacks, offers, until nothing moves any more.
@@ -237,8 +239,8 @@ impl State {
             record.settle_proofs(before);
         }
         let name = &record.document.waves[usize::from(w)].name;
-        let count = record.document.waves[usize::from(w)].count;
-        let text = format!("wave {name} begins: {}", number(count, "device"));
+        let devices = record.document.waves[usize::from(w)].count;
+        let text = format!("wave {name} begins: {}", count(devices, "device"));
         let approvals = record.waves[usize::from(w)].approvals.given();
         let before = w.checked_sub(1).and_then(|before| record.waves[usize::from(before)].decision.as_mut());
         match before {

@@ -290,8 +290,7 @@ impl World<'_> {
 
     /// A system that was ill before the patch is never blamed on it; neither is one that was blamed already.
     pub(super) fn is_watched(&self, k: u32) -> bool {
-        let luck = self.p.systems[k as usize].luck;
-        !self.blamed[k as usize] && !self.chance(Purpose::Unhealthy, luck).chance(self.model.systems.unhealthy_before)
+        !self.blamed[k as usize] && self.is_well(self.p.systems[k as usize].luck)
     }
 
     /// The probes have failed often enough.

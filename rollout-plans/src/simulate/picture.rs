@@ -10,7 +10,7 @@ use super::{
     run::{Run, WaveRun},
     svg::Svg,
 };
-use crate::model::DurationMs;
+use crate::{model::DurationMs, words::count};
 
 // All lengths are tenths of a pixel.
 const WIDTH: i64 = 12_000;
@@ -116,7 +116,7 @@ impl<'f> Drawing<'f> {
         for (row, wave) in (0..).zip(&self.f.waves) {
             let y = TOP + row * ROW;
             svg.words("name", "start", 200, y + 250, &shortened(&wave.name));
-            let who = format!("{}, {}", number(wave.devices, "device"), number(wave.sites, "site"));
+            let who = format!("{}, {}", count(wave.devices, "device"), count(wave.sites, "site"));
             svg.words("small", "start", 200, y + 420, &who);
             svg.stroke("grid", (200, y + ROW), (WIDTH - RIGHT, y + ROW));
             let at = usize::try_from(row).unwrap_or(0);
@@ -137,7 +137,7 @@ impl<'f> Drawing<'f> {
         };
         format!(
             "{}. Started {}; all waves passed {}; {}.",
-            number(devices, "device"),
+            count(devices, "device"),
             self.date(0),
             ends(&self.f.earliest, "at the earliest"),
             ends(&self.f.expected, "expected")
@@ -303,11 +303,6 @@ impl<'f> Drawing<'f> {
             self.f.zone
         )
     }
-}
-
-/// "1 device" or "3 devices".
-fn number(n: u64, word: &str) -> String {
-    if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
 
 fn shortened(name: &str) -> String {

@@ -81,7 +81,8 @@ impl World<'_> {
         self.report(s, body);
     }
 
-    fn is_well(&self, luck: u64) -> bool {
+    /// It was well before the patch came.
+    pub(super) fn is_well(&self, luck: u64) -> bool {
         !self.chance(Purpose::Unhealthy, luck).chance(self.model.systems.unhealthy_before)
     }
 

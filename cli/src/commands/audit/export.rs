@@ -55,7 +55,7 @@ impl Export {
             format!(
                 "exported {} and {} to {}",
                 output::count(done.size, "record"),
-                output::count(done.cosignatures as u64, "cosignature"),
+                output::count(done.cosignatures, "cosignature"),
                 done.folder
             )
         })?;

@@ -130,7 +130,7 @@ impl Verify {
         lines.extend(verdict.findings.iter().map(|finding| format!("WRONG: {finding}")));
         lines.push(match verdict.findings.len() {
             0 => "the log is sound".to_owned(),
-            found => format!("the log is NOT sound: {}", output::count(found as u64, "finding")),
+            found => format!("the log is NOT sound: {}", output::count(found, "finding")),
         });
         lines.join("\n")
     }

@@ -58,7 +58,7 @@ impl Import {
                 patch.id,
                 patch.title,
                 imported.sent,
-                count(imported.chunks as u64, "chunk"),
+                count(imported.chunks, "chunk"),
                 standing(patch)
             )
         })?;
@@ -128,7 +128,7 @@ fn hash_all(file: PatchFile, folder: &Path) -> Result<(Patch, Vec<Chunk>), Failu
     bar.finish_and_clear();
     let name = file.id.to_string();
     let patch = file.into_patch(payloads).map_err(|faults| {
-        Failure::new(format!("patch {name} has {}", count(faults.len() as u64, "problem")))
+        Failure::new(format!("patch {name} has {}", count(faults.len(), "problem")))
             .details(faults)
             .hint("mend the manifest or the payload files")
     })?;

@@ -119,7 +119,7 @@ fn named(counts: &BTreeMap<String, u64>) -> String {
         most.iter().take(NAMED_MAX).map(|(name, n)| format!("{} {n}", word(name))).collect::<Vec<_>>().join(", ");
     match most.len().saturating_sub(NAMED_MAX) {
         0 => shown,
-        more => format!("{shown} and {}", count(more as u64, "other")),
+        more => format!("{shown} and {}", count(more, "other")),
     }
 }
 

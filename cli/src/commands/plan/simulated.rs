@@ -112,8 +112,8 @@ impl Simulated {
             "plan {:?}, patch {}: {} at {} of {estate}, started {}",
             asked.plan,
             asked.patch,
-            count(asked.devices as u64, "device"),
-            count(asked.sites as u64, "site"),
+            count(asked.devices, "device"),
+            count(asked.sites, "site"),
             when::rfc3339(asked.start_ms).unwrap_or_default()
         );
         match &asked.bad_patch {

@@ -76,7 +76,7 @@ impl Amend {
 fn human(amended: &Amended) -> String {
     let mut lines = amended.difference.clone();
     if !amended.left_out.is_empty() {
-        lines.push(format!("no wave takes {}:", output::count(amended.left_out.len() as u64, "device")));
+        lines.push(format!("no wave takes {}:", output::count(amended.left_out.len(), "device")));
         let shown = amended.left_out.iter().take(LEFT_OUT_SHOWN);
         lines.extend(shown.map(|l| output::one_line(&format!("  {}: {}", l.device, l.reason))));
         let more = amended.left_out.len().saturating_sub(LEFT_OUT_SHOWN);

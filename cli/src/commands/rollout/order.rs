@@ -171,7 +171,7 @@ impl Resume {
 fn resume_question(rollout: &v1::Rollout) -> String {
     match rollout.halts_in_force.len() {
         0 => format!("resume rollout {}, which is {}", rollout.id, shown::words(&rollout.state)),
-        n => format!("resume rollout {} and lift {}", rollout.id, count(n as u64, "halt")),
+        n => format!("resume rollout {} and lift {}", rollout.id, count(n, "halt")),
     }
 }
 
@@ -243,7 +243,7 @@ fn touched(rollout: &v1::Rollout, target: &RollBackTarget) -> String {
         RollBackTarget::Wave { wave } => w.name == wave.as_str(),
         _ => true,
     });
-    let holding = waves.map(|w| shown::count_in(w, &HOLDING)).sum();
+    let holding: u64 = waves.map(|w| shown::count_in(w, &HOLDING)).sum();
     match target {
         RollBackTarget::Device { .. } => "1 device".into(),
         RollBackTarget::Site { .. } => format!("its share of {} that hold the patch or may", count(holding, "device")),

@@ -282,7 +282,7 @@ pub(crate) fn words(state: &str) -> String {
 
 /// The whole for a person: what it is, how it stands, what each wave does, and why what waits waits.
 pub(crate) fn human(r: &v1::Rollout) -> String {
-    let devices = r.waves.iter().map(|w| w.device_count).sum();
+    let devices: u64 = r.waves.iter().map(|w| w.device_count).sum();
     let version = if r.version > 1 { format!(" version {}", r.version) } else { String::new() };
     let mut lines = vec![
         format!("rollout {}{version} · patch {} · plan {} · {}", r.id, r.patch, r.plan, count(devices, "device")),

@@ -39,7 +39,7 @@ impl Renew {
         let done = Done { role: renewal.role.to_string(), documents };
         repository.submit(renewal.role, renewal.signed, &person.key).await?;
         output::emit(session.format(), &done, || {
-            format!("{}: {} signed anew", done.role, output::count(done.documents.len() as u64, "document"))
+            format!("{}: {} signed anew", done.role, output::count(done.documents.len(), "document"))
         })?;
         Ok(Exit::Ok)
     }
