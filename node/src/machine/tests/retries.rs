@@ -151,6 +151,20 @@ fn a_halt_a_deadline_and_an_order_end_the_trying() {
     assert_eq!(told(&rig), (S::Failed, "withdrawn".to_owned()), "nothing has changed, so nothing is taken back");
 }
 
+/// Found by the simulation (seeds 5119 and 5211): people may have taken back the signature that it began under.
+#[test]
+fn what_ceased_to_be_wanted_while_its_installer_ran_is_not_tried_again() {
+    for goals in [vec![goal("ct-01", GoalAction::Withdraw, 1)], Vec::new()] {
+        let mut rig = with(3);
+        rig.until("ct-01", "install");
+        rig.wish(|w| w.goals = goals.clone());
+        rig.done("ct-01", no_result());
+        rig.pass(DurationMs(10 * MINUTE.0));
+        assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::Failed, "cleanup"), "{goals:?}");
+        assert_eq!(rig.installs("ct-01"), 1, "{goals:?}");
+    }
+}
+
 #[test]
 fn a_system_that_the_first_try_has_harmed_is_no_baseline_for_the_second() {
     let mut rig = with(3);
