@@ -2,7 +2,7 @@
 
 use mimalloc::MiMalloc;
 
-/// What the controller folds and reads is made of small pieces: a start and a forecast take a third less with it.
+/// What the controller folds and reads is made of small pieces (docs/decisions/2026-11-replay.md has what it brings).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
