@@ -11,6 +11,7 @@ use tokio::net::TcpSocket;
 /// connection of another test takes a port between our asking and our using it.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
+const NONE_LEFT: &str = "of ports 20000 to 31999 at least one is free";
 
 /// Ports of this process, each once, so that no two of its tests are given the same.
 fn candidates() -> impl Iterator<Item = u16> {
@@ -33,7 +34,7 @@ pub fn free_port() -> u16 {
         let socket = TcpSocket::new_v4().expect("a socket can be had");
         socket.set_reuseaddr(true).and_then(|()| socket.bind(([127, 0, 0, 1], *port).into())).is_ok()
     };
-    candidates().find(is_free).unwrap_or_else(|| panic!("no free port between {FIRST} and {}", FIRST + COUNT))
+    candidates().find(is_free).expect(NONE_LEFT)
 }
 
 /// A listener on a port that no other test of this process was given.
@@ -42,9 +43,7 @@ pub fn free_port() -> u16 {
 /// When all are taken.
 #[must_use]
 pub fn listener() -> TcpListener {
-    candidates()
-        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
-        .unwrap_or_else(|| panic!("no free port between {FIRST} and {}", FIRST + COUNT))
+    candidates().find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).expect(NONE_LEFT)
 }
 
 #[cfg(test)]
