@@ -28,6 +28,10 @@ mod when;
 
 use std::process::ExitCode;
 
+/// What every binary of the program takes as its allocator, so that tests run what hospitals run: the controller folds and
+/// reads small pieces (docs/decisions/2026-11-replay.md has what it brings).
+pub use mimalloc::MiMalloc as Allocator;
+
 /// Parses the command line, does what it says, and answers with the exit code that `wardround help exit-codes` lists.
 #[must_use]
 pub fn main() -> ExitCode {
