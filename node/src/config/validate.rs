@@ -4,21 +4,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     str::FromStr,
-    time::Duration,
 };
 
-use base64::Engine as _;
 use serde_saphyr::Spanned;
 use wardround_rollout_plans::language::is_hidden;
 use wardround_rollout_plans::model::{
-    ClinicalSystem, Device, DeviceId, DurationMs, GroupId, Platform, SITE_DEVICES_MAX, SiteId, SiteInventory, SystemId,
+    ClinicalSystem, Device, DeviceId, GroupId, Platform, SITE_DEVICES_MAX, SiteId, SiteInventory, SystemId,
 };
 
 use super::{
-    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, Check, ConfigError, DeviceConfig, InUse, LegacyAlgorithms, LocalShell,
-    PROBE_TIMEOUT_DEFAULT, PROBE_TIMEOUT_MAX, ProbeSpec, RemoteShell, SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile,
-    SshConfig, SystemConfig, TransportConfig,
-    raw::{RawDevice, RawLegacy, RawProbe, RawSite, RawSystem, RawTransport, Text},
+    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, InUse, SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile,
+    SystemConfig,
+    raw::{RawDevice, RawSite, RawSystem, Text},
 };
 
 /// Most arguments, and most bytes of one, of a command that the node runs itself.
@@ -171,7 +168,7 @@ impl Validator<'_> {
         Ok((told, DeviceConfig { platform, transport, in_use }))
     }
 
-    fn argv(&self, argv: &Spanned<Vec<String>>, field: &str) -> Checked<Vec<String>> {
+    pub(super) fn argv(&self, argv: &Spanned<Vec<String>>, field: &str) -> Checked<Vec<String>> {
         let words = &argv.value;
         if words.first().is_none_or(String::is_empty) {
             return self.fail(
@@ -193,11 +190,11 @@ impl Validator<'_> {
         Ok(words)
     }
 
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         self.dir.join(text)
     }
 
-    fn needed<'t, V>(
+    pub(super) fn needed<'t, V>(
         &self,
         value: Option<&'t Spanned<V>>,
         whole: &Text,
@@ -216,7 +213,7 @@ impl Validator<'_> {
     }
 
     /// Complains of the first field that is given but not wanted by the kind.
-    fn unwanted(&self, kind: &Text, field: &str, given: &[(&str, bool)], wanted: &[&str]) -> Checked<()> {
+    pub(super) fn unwanted(&self, kind: &Text, field: &str, given: &[(&str, bool)], wanted: &[&str]) -> Checked<()> {
         match given.iter().find(|(name, given)| *given && !wanted.contains(name)) {
             None => Ok(()),
             Some((name, _)) => self.fail(
@@ -226,163 +223,6 @@ impl Validator<'_> {
                 &format!("it takes {}", wanted.join(", ")),
             ),
         }
-    }
-
-    fn transport(&self, whole: &Spanned<RawTransport>, field: &str) -> Checked<TransportConfig> {
-        let raw = &whole.value;
-        let given = [
-            ("root", raw.root.is_some()),
-            ("shell", raw.shell.is_some()),
-            ("host", raw.host.is_some()),
-            ("port", raw.port.is_some()),
-            ("user", raw.user.is_some()),
-            ("identity_file", raw.identity_file.is_some()),
-            ("host_key", raw.host_key.is_some()),
-            ("upload_dir", raw.upload_dir.is_some()),
-            ("device_dir", raw.device_dir.is_some()),
-            ("legacy", raw.legacy.is_some()),
-        ];
-        let kind = &raw.kind;
-        match kind.value.as_str() {
-            "local" => {
-                self.unwanted(kind, field, &given, &["root", "shell"])?;
-                let root = self.path(&self.needed(raw.root.as_ref(), kind, field, "root")?.value);
-                let shell = self.needed(raw.shell.as_ref(), kind, field, "shell")?;
-                let shell = match shell.value.as_str() {
-                    "sh" => LocalShell::Sh,
-                    "wine" => LocalShell::Wine,
-                    other => {
-                        let message = format!("{other:?} is no local shell");
-                        return self.fail(shell, &format!("{field}.shell"), message, "write sh or wine");
-                    }
-                };
-                Ok(TransportConfig::Local { root, shell })
-            }
-            "ssh" => {
-                self.unwanted(kind, field, &given, &given.map(|(name, _)| name)[1..])?;
-                self.ssh(raw, field).map(|ssh| TransportConfig::Ssh(Box::new(ssh)))
-            }
-            other => {
-                self.fail(kind, &format!("{field}.kind"), format!("{other:?} is no transport"), "write local or ssh")
-            }
-        }
-    }
-
-    fn ssh(&self, raw: &RawTransport, field: &str) -> Checked<SshConfig> {
-        let kind = &raw.kind;
-        let word = |text: &Text, name: &str| {
-            // The OpenSSH client takes these as arguments: nothing that begins with '-' or holds white space.
-            let ok = |c: char| c.is_ascii_alphanumeric() || ".-_:@\\".contains(c);
-            let text_ok = !text.value.is_empty()
-                && text.value.len() <= 255
-                && !text.value.starts_with('-')
-                && text.value.chars().all(ok);
-            if text_ok {
-                Ok(text.value.clone())
-            } else {
-                let message = format!("{:?} is no plain {name}", text.value);
-                self.fail(text, &format!("{field}.{name}"), message, "letters, digits and . - _ : only")
-            }
-        };
-        let shell = self.needed(raw.shell.as_ref(), kind, field, "shell")?;
-        let remote = match shell.value.as_str() {
-            "sh" => RemoteShell::Sh,
-            "cmd" => RemoteShell::Cmd,
-            other => {
-                let message = format!("{other:?} is no remote shell");
-                return self.fail(shell, &format!("{field}.shell"), message, "write sh or cmd");
-            }
-        };
-        let directory = |text: &Text, name: &str| {
-            let ok = |c: char| c.is_ascii_alphanumeric() || "/\\:._-".contains(c);
-            if text.value.len() > 2 && text.value.len() <= 200 && text.value.chars().all(ok) {
-                Ok(text.value.trim_end_matches(['/', '\\']).to_owned())
-            } else {
-                let message = format!("{:?} is no plain directory", text.value);
-                self.fail(
-                    text,
-                    &format!("{field}.{name}"),
-                    message,
-                    "use letters, digits and / \\ : . _ - only, at most 200",
-                )
-            }
-        };
-        let whole = self.needed(raw.device_dir.as_ref(), kind, field, "device_dir")?;
-        let device_dir = directory(whole, "device_dir")?;
-        // What runs there begins in another directory than the session that started it.
-        let absolute = match remote {
-            RemoteShell::Sh => device_dir.starts_with('/'),
-            RemoteShell::Cmd => {
-                matches!(device_dir.as_bytes(), [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
-            }
-        };
-        if !absolute {
-            let message = format!("{device_dir:?} is no absolute directory of a device whose shell is {}", shell.value);
-            return self.fail(
-                whole,
-                &format!("{field}.device_dir"),
-                message,
-                r"write C:\wardround, or /opt/wardround for sh",
-            );
-        }
-        let identity = self.needed(raw.identity_file.as_ref(), kind, field, "identity_file")?;
-        let host_key = self.needed(raw.host_key.as_ref(), kind, field, "host_key")?;
-        Ok(SshConfig {
-            host: word(self.needed(raw.host.as_ref(), kind, field, "host")?, "host")?,
-            port: raw.port.as_ref().map_or(22, |port| port.value),
-            user: word(self.needed(raw.user.as_ref(), kind, field, "user")?, "user")?,
-            identity_file: self.path(&identity.value),
-            host_key: self.host_key(host_key, &format!("{field}.host_key"))?,
-            shell: remote,
-            upload_dir: directory(self.needed(raw.upload_dir.as_ref(), kind, field, "upload_dir")?, "upload_dir")?,
-            device_dir,
-            legacy: self.legacy(raw.legacy.as_ref(), &format!("{field}.legacy"))?,
-        })
-    }
-
-    /// "type base64", with an optional comment that is dropped.
-    fn host_key(&self, text: &Text, field: &str) -> Checked<String> {
-        let mut words = text.value.split_ascii_whitespace();
-        let (kind, blob) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let kind_ok = !kind.is_empty() && kind.chars().all(|c| c.is_ascii_alphanumeric() || "-@.".contains(c));
-        let blob_ok = base64::engine::general_purpose::STANDARD.decode(blob).is_ok_and(|bytes| {
-            // RFC 4253 6.6: the blob begins with the length and the name of its type.
-            bytes.get(..4).is_some_and(|n| n == (kind.len() as u32).to_be_bytes())
-                && bytes[4..].starts_with(kind.as_bytes())
-        });
-        if kind_ok && blob_ok {
-            return Ok(format!("{kind} {blob}"));
-        }
-        self.fail(
-            text,
-            field,
-            "is no SSH host key of the form \"ssh-ed25519 AAAA…\"",
-            "read the .pub file on the device itself, not over the network",
-        )
-    }
-
-    fn legacy(&self, raw: Option<&RawLegacy>, field: &str) -> Checked<LegacyAlgorithms> {
-        let list = |texts: &[Text], name: &str| -> Checked<Vec<String>> {
-            texts
-                .iter()
-                .map(|text| {
-                    let ok = |c: char| c.is_ascii_alphanumeric() || "-@.".contains(c);
-                    if !text.value.is_empty() && text.value.chars().all(ok) && !text.value.starts_with('-') {
-                        Ok(text.value.clone())
-                    } else {
-                        let message = format!("{:?} is no algorithm name", text.value);
-                        self.fail(text, &format!("{field}.{name}"), message, "`ssh -Q kex` and the like list them")
-                    }
-                })
-                .collect()
-        };
-        let Some(raw) = raw else { return Ok(LegacyAlgorithms::default()) };
-        Ok(LegacyAlgorithms {
-            kex: list(&raw.kex, "kex")?,
-            host_keys: list(&raw.host_keys, "host_keys")?,
-            ciphers: list(&raw.ciphers, "ciphers")?,
-            macs: list(&raw.macs, "macs")?,
-        })
     }
 
     fn system(
@@ -425,113 +265,5 @@ impl Validator<'_> {
             devices: needs.into_iter().collect(),
         };
         Ok((told, SystemConfig { probes }))
-    }
-
-    fn probe(&self, whole: &Spanned<RawProbe>, field: &str) -> Checked<ProbeSpec> {
-        let raw = &whole.value;
-        let given = [
-            ("host", raw.host.is_some()),
-            ("port", raw.port.is_some()),
-            ("called_ae", raw.called_ae.is_some()),
-            ("calling_ae", raw.calling_ae.is_some()),
-            ("url", raw.url.is_some()),
-            ("status", raw.status.is_some()),
-            ("contains", raw.contains.is_some()),
-            ("argv", raw.argv.is_some()),
-        ];
-        let kind = &raw.kind;
-        let host = || self.needed(raw.host.as_ref(), kind, field, "host").and_then(|h| self.host(h, field));
-        let port = || self.needed(raw.port.as_ref(), kind, field, "port").map(|p| p.value);
-        let check = match kind.value.as_str() {
-            "tcp" => {
-                self.unwanted(kind, field, &given, &["host", "port", "timeout"])?;
-                Check::Tcp { host: host()?, port: port()? }
-            }
-            "http" => {
-                self.unwanted(kind, field, &given, &["url", "status", "contains", "timeout"])?;
-                let url = self.needed(raw.url.as_ref(), kind, field, "url")?;
-                let (host, port, target) = self.url(url, &format!("{field}.url"))?;
-                let status = raw.status.as_ref().map_or(200, |status| status.value);
-                Check::Http { host, port, target, status, contains: raw.contains.as_ref().map(|c| c.value.clone()) }
-            }
-            "dicom_echo" => {
-                self.unwanted(kind, field, &given, &["host", "port", "called_ae", "calling_ae", "timeout"])?;
-                let called = self.needed(raw.called_ae.as_ref(), kind, field, "called_ae")?;
-                let calling_ae = match &raw.calling_ae {
-                    None => "WARDROUND".to_owned(),
-                    Some(text) => self.ae_title(text, &format!("{field}.calling_ae"))?,
-                };
-                let called_ae = self.ae_title(called, &format!("{field}.called_ae"))?;
-                Check::DicomEcho { host: host()?, port: port()?, called_ae, calling_ae }
-            }
-            "command" => {
-                self.unwanted(kind, field, &given, &["argv", "timeout"])?;
-                let argv = self.needed(raw.argv.as_ref(), kind, field, "argv")?;
-                Check::Command { argv: self.argv(argv, &format!("{field}.argv"))? }
-            }
-            other => {
-                let hint = "write tcp, http, dicom_echo or command";
-                return self.fail(kind, &format!("{field}.kind"), format!("{other:?} is no probe"), hint);
-            }
-        };
-        Ok(ProbeSpec { check, timeout: self.timeout(raw.timeout.as_ref(), &format!("{field}.timeout"))? })
-    }
-
-    fn timeout(&self, text: Option<&Text>, field: &str) -> Checked<Duration> {
-        let Some(text) = text else { return Ok(PROBE_TIMEOUT_DEFAULT) };
-        let parsed = DurationMs::parse(&text.value).or_else(|why| self.fail(text, field, why, ""))?;
-        let timeout = Duration::from_millis(parsed.0);
-        if timeout.is_zero() || timeout > PROBE_TIMEOUT_MAX {
-            let message = format!("{} is not above zero and up to {}s", text.value, PROBE_TIMEOUT_MAX.as_secs());
-            return self.fail(text, field, message, "");
-        }
-        Ok(timeout)
-    }
-
-    fn host(&self, text: &Text, field: &str) -> Checked<String> {
-        let ok = |c: char| c.is_ascii_alphanumeric() || ".-_:".contains(c);
-        if !text.value.is_empty() && text.value.len() <= 253 && text.value.chars().all(ok) {
-            return Ok(text.value.clone());
-        }
-        let message = format!("{:?} is no host name or address", text.value);
-        self.fail(text, &format!("{field}.host"), message, "an IPv6 address stands without brackets")
-    }
-
-    /// PS3.5 table 6.2-1, AE: at most 16 characters of the default repertoire, no backslash, no control characters.
-    fn ae_title(&self, text: &Text, field: &str) -> Checked<String> {
-        let title = text.value.trim();
-        if !title.is_empty() && title.len() <= 16 && title.chars().all(|c| (' '..='~').contains(&c) && c != '\\') {
-            return Ok(title.to_owned());
-        }
-        self.fail(text, field, format!("{:?} is no AE title", text.value), "1 to 16 ASCII characters, no backslash")
-    }
-
-    fn url(&self, text: &Text, field: &str) -> Checked<(String, u16, String)> {
-        let split = || {
-            let rest = text.value.strip_prefix("http://")?;
-            let (authority, target) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-            let (host, port) = match authority.strip_prefix('[') {
-                Some(v6) => {
-                    let (host, after) = v6.split_once(']')?;
-                    (host, after.strip_prefix(':').map_or(Some(80), |port| port.parse().ok())?)
-                }
-                None => match authority.split_once(':') {
-                    Some((host, port)) => (host, port.parse().ok()?),
-                    None => (authority, 80),
-                },
-            };
-            let host_ok = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c));
-            let target_ok = target.len() <= 1024 && target.chars().all(|c| c.is_ascii_graphic() && c != '#');
-            (host_ok && target_ok).then(|| (host.to_owned(), port, target.to_owned()))
-        };
-        match split() {
-            Some(parts) => Ok(parts),
-            None => self.fail(
-                text,
-                field,
-                format!("{:?} is no plain HTTP address", text.value),
-                "write http://host:port/path; a service that speaks only HTTPS needs a command probe",
-            ),
-        }
     }
 }
