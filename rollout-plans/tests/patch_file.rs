@@ -33,13 +33,13 @@ fn problems(yaml: &str) -> String {
 #[test]
 fn the_shipped_manifest_becomes_a_patch() {
     let file = parse_patch_file(EXAMPLE, "KB4500331.patch.yaml").unwrap();
-    assert_eq!(file.variants[0].file, "payloads/WindowsXP-KB4500331-x86-Custom-ENU.exe");
+    assert_eq!(file.variants[0].payload.file, "payloads/WindowsXP-KB4500331-x86-Custom-ENU.exe");
     let patch = example();
     assert_eq!(patch.variants[0].payload.file_name, "WindowsXP-KB4500331-x86-Custom-ENU.exe");
     assert_eq!(patch.variants[1].payload.chunks.len(), 3);
     assert_eq!(lint_patch(&patch), [] as [String; 0]);
     let error = parse_patch_file(EXAMPLE, "x").unwrap().into_patch(vec![payload(b"one")]).unwrap_err();
-    assert_eq!(error, ["1 payloads for 2 variants"]);
+    assert_eq!(error, ["1 payloads for 2 files"]);
     let error = parse_patch_file(EXAMPLE, "x").unwrap().into_patch(vec![payload(b"one"), payload(b"")]).unwrap_err();
     assert_eq!(error, ["variants[1].payload: the payload is empty"]);
 }
@@ -187,4 +187,78 @@ fn the_controller_refuses_what_the_manifest_could_not_say() {
         }),
     ];
     insta::assert_snapshot!(refusals.join("\n"));
+}
+
+/// One variant for this product, with these fields beside `id`, `platforms` and `payload`.
+fn told(product: &str, file: &str, fields: &str) -> String {
+    let yaml = format!(
+        "id: KB1\ntitle: T\nseverity: high\nvariants:\n  - id: a\n    platforms: ['cpe:2.3:o:{product}:*:*:*:*:*:*:x86:*']\n    \
+         payload: {{ file: {file} }}\n{fields}"
+    );
+    match parse_patch_file(&yaml, "patch.yaml") {
+        Ok(_) => "good".to_owned(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+#[test]
+fn every_technology_has_its_rules() {
+    let (xp, vista, seven, linux) =
+        ("microsoft:windows_xp", "microsoft:windows_vista", "microsoft:windows_7", "redhat:enterprise_linux");
+    let guid = "\"{90120000-0030-0000-0000-0000000FF1CE}\"";
+    let name = "Package_for_KB958644~31bf3856ad364e35~x86~~6.0.1.0";
+    let sys = r"%windir%\system32\drivers\termdd.sys";
+    let mut lines = Vec::new();
+    for (product, file, fields) in [
+        (seven, "a.msp", format!("    installer: {{ technology: msp, product_code: {guid}, patch_code: {guid} }}\n")),
+        (seven, "a.msu", "    installer: { technology: msu, kb: KB4012212 }\n".to_owned()),
+        (vista, "a.msu", format!("    installer: {{ technology: msu, kb: KB958644, package: {name} }}\n")),
+        (vista, "a.msu", "    installer: { technology: msu, kb: KB958644 }\n".to_owned()),
+        (vista, "a.msu", "    installer: { technology: msu, kb: KB958644 }\n    irreversible: it is worth it\n".to_owned()),
+        (xp, "a.msu", "    installer: { technology: msu, kb: KB958644 }\n".to_owned()),
+        (vista, "a.exe", "    installer: { technology: hotfix, kb: KB958644 }\n".to_owned()),
+        (seven, "a.cab", format!("    installer: {{ technology: cab, package: {name} }}\n")),
+        (seven, "a.cab", "    installer: { technology: cab, package: KB958644 }\n".to_owned()),
+        (
+            linux,
+            "a.rpm",
+            "    installer: { technology: linux_package, manager: rpm, name: openssl, version: 1.0-2, replaces: 1.0-1 }\n    \
+             previous: { file: old/b.rpm }\n"
+                .to_owned(),
+        ),
+        (
+            linux,
+            "a.rpm",
+            "    installer: { technology: linux_package, manager: rpm, name: openssl, version: 1.0-2, replaces: 1.0-1 }\n"
+                .to_owned(),
+        ),
+        (seven, "a.rpm", "    installer: { technology: linux_package, manager: rpm, name: a, version: 1 }\n".to_owned()),
+        (
+            xp,
+            "a.exe",
+            format!(
+                "    installer: {{ technology: hotfix, kb: KB4500331 }}\n    detection:\n      any_of: [KB4500999]\n      \
+                 files: [{{ path: '{sys}', version: 5.1.2600.7701 }}]\n"
+            ),
+        ),
+        (
+            xp,
+            "a.exe",
+            format!(
+                "    installer: {{ technology: hotfix, kb: KB4500331 }}\n    detection:\n      \
+                 files: [{{ path: '{sys}', version: 5.2.3790.6787 }}]\n"
+            ),
+        ),
+        (
+            xp,
+            "a.exe",
+            "    installer: { technology: hotfix, kb: KB4500331 }\n    detection:\n      \
+             any_of: [{ kb: KB4500999, file: 'C:\\a' }, { registry: 'HKCU\\x', value: a }]\n"
+                .to_owned(),
+        ),
+    ] {
+        let technology = fields.trim().split(',').next().unwrap_or_default();
+        lines.push(format!("{product} {technology}\n{}", told(product, file, &fields)));
+    }
+    insta::assert_snapshot!("every_technology", lines.join("\n\n"));
 }

@@ -47,7 +47,7 @@ async fn life_of_an_msi(handle: &DeviceHandle, device: &WineDevice, msi: &Msi, v
     assert_eq!((before.reboot_pending, before.platform, before.in_use), (Some(false), None, None));
     assert!(before.free_bytes.is_some_and(|bytes| bytes > 1_000_000), "{:?}", before.free_bytes);
 
-    handle.stage("op-1", &msi.path, variant).await.unwrap();
+    handle.stage("op-1", &msi.path, &variant.payload).await.unwrap();
     assert_eq!(handle.detect("op-1", variant).await, Detected::Absent);
     let ran = handle.install("op-1", variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (0, ExitClass::Success), "{}", ran.output);
@@ -91,9 +91,9 @@ async fn another_version_of_the_product_keeps_its_code() {
     let handle = local(&work, &device, WineVersion::Seven);
     let (old_variant, new_variant) =
         (old.variant(WineVersion::Seven.platform()), new.variant(WineVersion::Seven.platform()));
-    handle.stage("old", &old.path, &old_variant).await.unwrap();
+    handle.stage("old", &old.path, &old_variant.payload).await.unwrap();
     handle.install("old", &old_variant, LONG).await.unwrap();
-    handle.stage("new", &new.path, &new_variant).await.unwrap();
+    handle.stage("new", &new.path, &new_variant.payload).await.unwrap();
     let before = handle.detect("new", &new_variant).await;
     assert_eq!(before, Detected::Absent, "1.0.0 is not 1.0.1");
     let ran = handle.install("new", &new_variant, LONG).await.unwrap();
@@ -112,7 +112,7 @@ async fn a_hotfix_is_verified_after_its_reboot_and_leaves_by_spuninst() {
     let work = tempfile::tempdir().unwrap();
     let handle = local(&work, &device, WineVersion::Server2003);
     let variant = hotfix.variant(WineVersion::Server2003.platform(), &[]);
-    handle.stage("up", &hotfix.path, &variant).await.unwrap();
+    handle.stage("up", &hotfix.path, &variant.payload).await.unwrap();
     assert_eq!(handle.detect("up", &variant).await, Detected::Absent);
 
     let ran = handle.install("up", &variant, LONG).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_hotfix_that_fails_or_lies_is_found_out() {
         [("fail", "/fail", 1603, "installer_failed"), ("lie", "/lie", 0, "failed_verification")]
     {
         let variant = hotfix.variant(WineVersion::XpX64.platform(), &[switch]);
-        handle.stage(op, &hotfix.path, &variant).await.unwrap();
+        handle.stage(op, &hotfix.path, &variant.payload).await.unwrap();
         let ran = handle.install(op, &variant, LONG).await.unwrap();
         assert_eq!(ran.exit_code, code, "{}", ran.output);
         let after = handle.detect(op, &variant).await;
@@ -174,7 +174,7 @@ async fn windows_behind_ssh_is_patched_rebooted_and_rolled_back() {
     life_of_an_msi(&handle, &device, &msi, &msi.variant(WineVersion::XpX64.platform())).await;
 
     let variant = hotfix.variant(WineVersion::XpX64.platform(), &[]);
-    handle.stage("up", &hotfix.path, &variant).await.unwrap();
+    handle.stage("up", &hotfix.path, &variant.payload).await.unwrap();
     let ran = handle.install("up", &variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (3010, ExitClass::RebootRequired), "{}", ran.output);
     assert!(handle.reboot_pending().await.unwrap());
@@ -192,7 +192,7 @@ async fn an_install_outlives_its_link_and_its_node() {
     let work = tempfile::tempdir().unwrap();
     let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/hold"]);
     let first = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
-    first.stage("op", &hotfix.path, &variant).await.unwrap();
+    first.stage("op", &hotfix.path, &variant.payload).await.unwrap();
 
     let log = device.file(&format!("windows/{KB}.log"));
     let lines = || std::fs::read_to_string(&log).unwrap_or_default();
@@ -229,7 +229,7 @@ async fn a_link_that_is_cut_is_made_again_while_an_install_runs() {
     let work = tempfile::tempdir().unwrap();
     let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/hold"]);
     let handle = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
-    handle.stage("op", &hotfix.path, &variant).await.unwrap();
+    handle.stage("op", &hotfix.path, &variant.payload).await.unwrap();
     let log = device.file(&format!("windows/{KB}.log"));
     let begun = move || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("begun"));
     let install = handle.install("op", &variant, LONG);
@@ -252,7 +252,7 @@ async fn a_step_that_died_is_told_from_one_that_works() {
     let work = tempfile::tempdir().unwrap();
     let handle = local(&work, &device, WineVersion::XpX64);
     let variant = hotfix.variant(WineVersion::XpX64.platform(), &["/hold"]);
-    handle.stage("op", &hotfix.path, &variant).await.unwrap();
+    handle.stage("op", &hotfix.path, &variant.payload).await.unwrap();
     let log = device.file(&format!("windows/{KB}.log"));
     let restart = tokio::task::spawn_blocking(move || {
         let begun = || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("begun"));
@@ -282,7 +282,7 @@ async fn ssh_trusts_one_key_and_modern_algorithms_only() {
     std::fs::write(&payload, "exit 0\n").unwrap();
     let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, platform);
     let stage = async |name: &str, transport: String| {
-        handle(&dir.path().join(name), platform, &transport).stage("op", &payload, &variant).await
+        handle(&dir.path().join(name), platform, &transport).stage("op", &payload, &variant.payload).await
     };
     stage("w1", modern.transport()).await.unwrap();
     assert!(dir.path().join("m/wardround/op/p.sh").is_file());
@@ -297,7 +297,7 @@ async fn ssh_trusts_one_key_and_modern_algorithms_only() {
         std::fs::write(dir.join("p.sh"), text).unwrap();
     }
     let device = handle(&dir.path().join("w1"), platform, &modern.transport());
-    device.stage("odd", &odd.join("p.sh"), &variant).await.unwrap();
+    device.stage("odd", &odd.join("p.sh"), &variant.payload).await.unwrap();
     assert_eq!(std::fs::read_to_string(dir.path().join("m/wardround/odd/p.sh")).unwrap(), "exit 0\n");
     stage("w4", legacy.transport()).await.unwrap();
     assert!(dir.path().join("l/wardround/op/p.sh").is_file());
@@ -328,13 +328,13 @@ async fn a_script_comes_and_goes_in_a_sandbox() {
     let transport = format!("{{ kind: local, root: \"{}\", shell: sh }}", root.display());
     let handle = handle(work.path(), platform, &transport);
     assert!(handle.preflight(&variant).await.reachable.is_err(), "switched off");
-    assert!(matches!(handle.stage("op", &payload, &variant).await, Err(DeviceError::Unreachable { .. })));
+    assert!(matches!(handle.stage("op", &payload, &variant.payload).await, Err(DeviceError::Unreachable { .. })));
     std::fs::create_dir(&root).unwrap();
 
     assert!(matches!(handle.install("op", &variant, LONG).await, Err(DeviceError::NotStaged { .. })));
     let unstaged = handle.detect("op", &variant).await;
     assert!(matches!(&unstaged, Detected::Unknown { why } if why.contains("not on the device")), "{unstaged:?}");
-    handle.stage("op", &payload, &variant).await.unwrap();
+    handle.stage("op", &payload, &variant.payload).await.unwrap();
     assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
     let ran = handle.install("op", &variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.output.as_str()), (0, "installing"));
@@ -355,7 +355,7 @@ async fn a_script_comes_and_goes_in_a_sandbox() {
     let cut = handle.install("op-2", &variant, LONG).await;
     assert!(matches!(cut, Err(DeviceError::NotStaged { .. })), "{cut:?}");
     for bad in ["", "../x", "a b", "a;reboot"] {
-        let refused = handle.stage(bad, &payload, &variant).await;
+        let refused = handle.stage(bad, &payload, &variant.payload).await;
         assert!(matches!(refused, Err(DeviceError::BadName { .. })), "{bad:?}: {refused:?}");
     }
 }

@@ -103,7 +103,7 @@ async fn nothing_begins_late(
 ) {
     // Its time is up before it has begun.
     let node = device();
-    node.stage("slow", payload, variant).await.unwrap();
+    node.stage("slow", payload, &variant.payload).await.unwrap();
     let given_up = node.install("slow", variant, Duration::from_secs(1)).await;
     assert!(matches!(given_up, Err(DeviceError::Interrupted { .. })), "{given_up:?}");
     hold.release();
@@ -113,7 +113,7 @@ async fn nothing_begins_late(
 
     // A halt comes between the start and the beginning.
     hold.again();
-    node.stage("halted", payload, variant).await.unwrap();
+    node.stage("halted", payload, &variant.payload).await.unwrap();
     let install = tokio::spawn({
         let (node, variant) = (device(), variant.clone());
         async move { node.install("halted", &variant, LONG).await }
@@ -126,7 +126,7 @@ async fn nothing_begins_late(
     assert_eq!(begun(), 0, "it was installed after the halt");
 
     // The next run has an operation of its own, and is not held.
-    node.stage("next", payload, variant).await.unwrap();
+    node.stage("next", payload, &variant.payload).await.unwrap();
     node.install("next", variant, LONG).await.unwrap();
     assert_eq!(begun(), 1);
     assert_eq!(node.withdraw_install("next").await.unwrap(), Withdrawal::Over);
@@ -210,7 +210,7 @@ async fn a_step_is_begun_or_withdrawn_never_both() {
         let before = lines(&log);
         let op = format!("op-{round}");
         let (node, other) = (handle(work.path(), CONSOLE, &transport), handle(work.path(), CONSOLE, &transport));
-        node.stage(&op, &payload, &variant).await.unwrap();
+        node.stage(&op, &payload, &variant.payload).await.unwrap();
         let install = tokio::spawn({
             let (op, variant) = (op.clone(), variant.clone());
             async move { node.install(&op, &variant, LONG).await }

@@ -33,7 +33,7 @@ fn patch(written: &Written) -> wardround_rollout_plans::model::Patch {
     let yaml = std::fs::read_to_string(&written.manifest).unwrap();
     let file = parse_patch_file(&yaml, "patch.yaml").unwrap();
     let payloads = file.variants.iter().map(|variant| {
-        let bytes = std::fs::read(written.manifest.with_file_name(&variant.file)).unwrap();
+        let bytes = std::fs::read(written.manifest.with_file_name(&variant.payload.file)).unwrap();
         let digest = Digest::of(&bytes);
         Payload { file_name: String::new(), digest, length: bytes.len() as u64, chunks: vec![digest] }
     });

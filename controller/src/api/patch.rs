@@ -7,7 +7,7 @@ use wardround_proto::v1::{
     patch_service_server::PatchService,
 };
 use wardround_rollout_plans::{
-    model::{Patch, PatchId, Payload},
+    model::{Patch, PatchId, Payload, Variant},
     patch_file::lint_patch,
 };
 use wardround_signing::{Digest, DigestWriter, read_document};
@@ -161,7 +161,7 @@ impl Api {
 
 /// Every payload must be here, whole and as the document says, before anybody is asked to sign.
 fn check_payloads(payloads: &Payloads, patch: &Patch) -> Result<(), Status> {
-    patch.variants.iter().try_for_each(|variant| check_payload(payloads, &variant.payload))
+    patch.variants.iter().flat_map(Variant::payloads).try_for_each(|payload| check_payload(payloads, payload))
 }
 
 fn check_payload(payloads: &Payloads, payload: &Payload) -> Result<(), Status> {

@@ -194,13 +194,12 @@ fn any_patch(plan: &Plan) -> Result<Patch, Status> {
     let wrong = |e: &dyn std::fmt::Display| Status::internal(e.to_string());
     let platform = Platform::new("cpe:2.3:*:*:*:*:*:*:*:*:*:*:*").map_err(|e| wrong(&e))?;
     let payload = Payload { file_name: "any".to_owned(), digest: Digest::of(b""), length: 0, chunks: Vec::new() };
-    let variant = Variant {
-        id: VariantId::new("any").map_err(|e| wrong(&e))?,
-        platforms: vec![platform],
+    let variant = Variant::new(
+        VariantId::new("any").map_err(|e| wrong(&e))?,
+        vec![platform],
         payload,
-        installer: Installer::Script { interpreter: Interpreter::Sh },
-        reboot: Default::default(),
-    };
+        Installer::Script { interpreter: Interpreter::Sh },
+    );
     Ok(Patch {
         id: plan.patch.clone().map_or_else(|| PatchId::new("any"), Ok).map_err(|e| wrong(&e))?,
         title: String::new(),

@@ -29,7 +29,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::{
     engine::{Effect, Refusal},
-    model::{DeviceId, DurationMs, Member, Patch, PatchId, Reporter, RolloutId, SiteId, SystemId, Timestamp},
+    model::{DeviceId, DurationMs, Member, Patch, PatchId, Reporter, RolloutId, SiteId, SystemId, Timestamp, Variant},
 };
 use wardround_signing::{Digest, PublicKey, Role, read_document};
 
@@ -177,7 +177,9 @@ impl Registry {
 
     fn index_patch(&mut self, id: PatchId, document: &Document) {
         if let Ok(patch) = read_document::<Patch>(document.text.as_bytes()) {
-            self.chunks.extend(patch.variants.iter().flat_map(|v| v.payload.chunks.iter().copied()));
+            self.chunks.extend(
+                patch.variants.iter().flat_map(Variant::payloads).flat_map(|payload| payload.chunks.iter().copied()),
+            );
             self.required.insert(id.clone(), patch.required());
             self.replaced.insert(id.clone(), patch.supersedes);
         }

@@ -275,18 +275,17 @@ pub(crate) fn patch(id: &str) -> Patch {
         guidance: String::new(),
         supersedes: Vec::new(),
         requires: Vec::new(),
-        variants: vec![Variant {
-            id: VariantId::new("xp").unwrap(),
-            platforms: vec![Platform::new("cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*").unwrap()],
-            payload: Payload {
+        variants: vec![Variant::new(
+            VariantId::new("xp").unwrap(),
+            vec![Platform::new("cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*").unwrap()],
+            Payload {
                 file_name: "update.sh".to_owned(),
                 digest: Digest::of(&bytes),
                 length: bytes.len() as u64,
                 chunks,
             },
-            installer: Installer::Script { interpreter: Interpreter::Sh },
-            reboot: Default::default(),
-        }],
+            Installer::Script { interpreter: Interpreter::Sh },
+        )],
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use wardround_rollout_plans::model::{Installer, Variant};
+use wardround_rollout_plans::model::{Payload, Variant};
 
 use super::{Ran, Withdrawal, bounded};
 use crate::{
-    installers::{Step, classify, launch_lines, parse_exit_code},
+    installers::{Meaning, Place, Staged, Step, launch_lines, meaning, parse_exit_code, staged_for},
     transports::{
         DeviceError, QUESTION_TIMEOUT, Transport,
         shell::{self, Look, Shell, StepState},
@@ -30,18 +30,19 @@ pub(super) async fn perform(
     timeout: Duration,
 ) -> Result<Ran, DeviceError> {
     let op = &shell::op_name(op)?;
-    let file = shell::file_name(&variant.payload.file_name)?;
+    shell::file_name(&variant.payload.file_name)?;
     let kind = transport.shell();
     let dir = transport.op_dir(op);
-    let lines = launch_lines(&variant.installer, step, kind, &kind.join(&dir, file))?;
-    let files = shell::step_files(kind, &dir, transport.root().as_deref(), step.word(), &lines)?;
+    let root = transport.root();
+    let lines = launch_lines(variant, step, Place { shell: kind, dir: &dir, root: root.as_deref() })?;
+    let files = shell::step_files(kind, &dir, root.as_deref(), step.word(), &lines)?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout };
     transport.here()?;
     let code = match launch.look(Look::Only).await? {
         StepState::Done(code) => code,
         StepState::None => {
-            if step == Step::Install || matches!(variant.installer, Installer::Script { .. }) {
-                check_size(transport, op, file, variant.payload.length).await?;
+            if let Some(payload) = needed(variant, step) {
+                check_size(transport, op, shell::file_name(&payload.file_name)?, payload.length).await?;
             }
             transport.put_texts(op, &files).await?;
             transport.start(op, &format!("wr-{}.{}", step.word(), kind.extension())).await?;
@@ -50,7 +51,16 @@ pub(super) async fn perform(
         StepState::Withdrawn => return Err(launch.withdrawn()),
         StepState::Running | StepState::Dead => launch.wait().await?,
     };
-    launch.ran(&variant.installer, code).await
+    launch.ran(variant, code).await
+}
+
+/// What a step finds on the device, staged before.
+pub(super) fn needed(variant: &Variant, step: Step) -> Option<&Payload> {
+    match staged_for(&variant.installer, step) {
+        Staged::Nothing => None,
+        Staged::Payload => Some(&variant.payload),
+        Staged::Previous => variant.previous.as_ref(),
+    }
 }
 
 /// Withdraws `step` unless it has begun.
@@ -156,14 +166,15 @@ impl Launch<'_> {
         }
     }
 
-    async fn ran(&self, installer: &Installer, code: u32) -> Result<Ran, DeviceError> {
+    async fn ran(&self, variant: &Variant, code: u32) -> Result<Ran, DeviceError> {
         // The result counts, whatever becomes of its log.
         let log = self.transport.read_text(self.op, &format!("wr-{}.log", self.step.word())).await;
         let output = match log {
             Ok(text) => bounded(&text.unwrap_or_default()),
             Err(error) => bounded(&format!("the log could not be read: {error}")),
         };
-        Ok(Ran { exit_code: code, class: classify(installer, self.step, code), output })
+        let Meaning { class, words } = meaning(&variant.installer, &variant.nt_versions(), self.step, code);
+        Ok(Ran { exit_code: code, class, words, output })
     }
 }
 

@@ -7,7 +7,7 @@ mod preflight;
 
 use std::{path::Path, time::Duration};
 
-use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Sign, Variant};
+use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Payload, Sign, Variant};
 
 pub use preflight::Preflight;
 
@@ -25,6 +25,8 @@ pub struct Ran {
     pub exit_code: u32,
     /// What it says.
     pub class: ExitClass,
+    /// The vendor's meaning in words.
+    pub words: &'static str,
     /// The end of what the installer printed, at most [`EVIDENCE_TEXT_MAX`] bytes.
     pub output: String,
 }
@@ -66,16 +68,22 @@ impl DeviceHandle {
         preflight::preflight(&self.config, &self.transport, variant).await
     }
 
-    /// Puts the verified payload onto the device, under its own file name in the operation's directory.
+    /// Puts a verified payload of a variant onto the device, under its own file name in the operation's directory.
     ///
     /// # Errors
     /// [`DeviceError`] when the device does not answer, or holds fewer or more bytes afterwards.
-    pub async fn stage(&self, op: &str, payload: &Path, variant: &Variant) -> Result<(), DeviceError> {
+    pub async fn stage(&self, op: &str, file: &Path, payload: &Payload) -> Result<(), DeviceError> {
         let op = &shell::op_name(op)?;
-        let name = shell::file_name(&variant.payload.file_name)?;
+        let name = shell::file_name(&payload.file_name)?;
         self.transport.here()?;
-        self.transport.put(op, &[(name, payload)]).await?;
-        launch::check_size(&self.transport, op, name, variant.payload.length).await
+        self.transport.put(op, &[(name, file)]).await?;
+        launch::check_size(&self.transport, op, name, payload.length).await
+    }
+
+    /// What an uninstall of `variant` needs on the device.
+    #[must_use]
+    pub fn needed_to_uninstall(variant: &Variant) -> Option<&Payload> {
+        launch::needed(variant, Step::Uninstall)
     }
 
     /// Whether the patch is on the device.
@@ -88,7 +96,7 @@ impl DeviceHandle {
 
     /// Whether a patch that leaves this sign is on the device.
     pub async fn detect_sign(&self, op: &str, sign: &Sign) -> Detected {
-        match detect::by_registry(&self.transport, op, &sign.installer()).await {
+        match detect::sign(&self.transport, op, sign).await {
             Ok(found) => found,
             Err(error) => Detected::Unknown { why: bounded(&error.to_string()) },
         }
@@ -156,10 +164,22 @@ async fn ask(
     name: &str,
     sections: &[shell::Section<'_>],
 ) -> Result<String, DeviceError> {
+    ask_with(transport, op, name, sections, Vec::new()).await
+}
+
+/// As [`ask`], with files that the lines need.
+async fn ask_with(
+    transport: &Transport,
+    op: &str,
+    name: &str,
+    sections: &[shell::Section<'_>],
+    mut files: Vec<(String, String)>,
+) -> Result<String, DeviceError> {
     let kind = transport.shell();
     let file = format!("wr-{name}.{}", kind.extension());
     let path = kind.join(&transport.op_dir(op), &file);
-    transport.put_texts(op, &[(file, shell::query_script(kind, sections))]).await?;
+    files.push((file, shell::query_script(kind, sections)));
+    transport.put_texts(op, &files).await?;
     let line = match kind {
         shell::Shell::Sh => format!("sh {}", shell::quote(kind, &path)?),
         shell::Shell::Cmd => format!("call {path}"),

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tokio::process::Command;
-use wardround_rollout_plans::model::{Platform, Variant};
+use wardround_rollout_plans::model::{NtVersion, Platform, Variant};
 
 use super::{ask, bounded};
 use crate::{
     config::{DeviceConfig, InUse},
-    installers::{NtVersion, platform_mismatch},
+    installers::platform_mismatch,
     transports::{
         DeviceError, QUESTION_TIMEOUT, Transport, decode, run_process,
         shell::{self, Section, Shell, quote},

@@ -202,12 +202,12 @@ impl Work {
 
     fn collect_garbage(&self) {
         self.documents.retain(&self.state.documents());
-        // A soaked device may still have to be taken back, and scripts uninstall with their payload.
+        // A soaked device may still have to be taken back, and some uninstall with a payload.
         let wanted: BTreeSet<Digest> = self
             .state
             .deployments()
             .filter(|(_, _, d)| d.phase != Phase::Done || d.state == DeploymentState::Succeeded)
-            .map(|(_, _, d)| d.payload)
+            .flat_map(|(_, _, d)| std::iter::once(d.payload).chain(d.previous))
             .collect();
         self.cache.retain(&wanted);
     }

@@ -1,11 +1,11 @@
 //! Tasks: what the machine wants done on a device.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{
-    Detected, DurationMs, Installer, Patch, ProbeAnswer, RebootNeed, SystemId, Variant,
+    Detected, DurationMs, Patch, Payload, ProbeAnswer, RebootNeed, SystemId, Variant,
 };
 use wardround_signing::Digest;
 
@@ -13,7 +13,7 @@ use super::{Owner, Site, now, turns::Turns};
 use crate::{
     cache::{Cache, CacheError},
     device::{DeviceError, DeviceHandle, Withdrawal},
-    installers::{self, ExitClass},
+    installers::{self, ExitClass, Refused},
     machine::{
         Action, CheckFound, Fault, FaultKind, Found, InstallFound, InstallOutcome, PreflightFound, UninstallFound, Verb,
     },
@@ -74,7 +74,10 @@ impl Tasks {
             text: format!("the patch has no variant {}", action.variant),
         })?;
         if matches!(action.verb, Verb::Fetch) {
-            self.cache.bring(&variant.payload, &self.controller).await.map_err(cache_fault)?;
+            // What takes the patch back comes along: nobody may be there to ask when it is needed.
+            for payload in variant.payloads() {
+                self.cache.bring(payload, &self.controller).await.map_err(cache_fault)?;
+            }
             return Ok(Found::Fetched);
         }
         let device = self.device(action)?;
@@ -85,7 +88,7 @@ impl Tasks {
                 if let Some(gone) = gone {
                     device.cleanup(gone).await.map_err(device_fault)?;
                 }
-                self.stage(&device, op, variant).await?;
+                self.stage(&device, op, &variant.payload).await?;
                 Ok(Found::Staged)
             }
             Verb::Preflight { systems } => Ok(self.preflight(&device, op, patch, variant, systems).await),
@@ -142,9 +145,9 @@ impl Tasks {
         Ok(DeviceHandle::new(&action.device, config, &self.work_dir))
     }
 
-    async fn stage(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<(), Fault> {
-        let payload = self.cache.bring(&variant.payload, &self.controller).await.map_err(cache_fault)?;
-        device.stage(op, &payload, variant).await.map_err(device_fault)
+    async fn stage(&self, device: &DeviceHandle, op: &str, payload: &Payload) -> Result<(), Fault> {
+        let file = self.cache.bring(payload, &self.controller).await.map_err(cache_fault)?;
+        device.stage(op, &file, payload).await.map_err(device_fault)
     }
 
     async fn probe(&self, systems: &[SystemId]) -> Vec<ProbeAnswer> {
@@ -219,7 +222,10 @@ impl Tasks {
         let after = device.detect(op, variant).await;
         // Not knowing is taken for yes where the installer says so anyway; else a missing answer asks for nothing.
         let reboot_pending = device.reboot_pending().await.unwrap_or(false);
-        let outcome = install_outcome(ran.as_ref().map(|r| r.class), before, &after, reboot_pending);
+        let mut outcome = install_outcome(ran.as_ref().map(|r| r.class), before, &after, reboot_pending);
+        if let (InstallOutcome::Failed { reason, .. }, Some(ran)) = (&mut outcome, &ran) {
+            let _ = write!(reason, "; it ended with {}: {}", installers::code_words(ran.exit_code), ran.words);
+        }
         Ok(Found::Installed(Box::new(InstallFound {
             exit_code: ran.as_ref().map(|r| r.exit_code),
             outcome,
@@ -236,9 +242,8 @@ impl Tasks {
         variant: &Variant,
         timeout: DurationMs,
     ) -> Result<Found, Fault> {
-        // A script uninstalls, and detects, with its payload.
-        if matches!(variant.installer, Installer::Script { .. }) {
-            self.stage(device, op, variant).await?;
+        if let Some(payload) = DeviceHandle::needed_to_uninstall(variant) {
+            self.stage(device, op, payload).await?;
         }
         let mut found = UninstallFound { exit_code: None, reboot_needed: false, output: String::new() };
         if device.detect(op, variant).await != Detected::Absent {
@@ -317,6 +322,7 @@ fn device_fault(error: DeviceError) -> Fault {
     let kind = match &error {
         _ if full => FaultKind::Disk,
         DeviceError::NotStaged { .. } => FaultKind::NotStaged,
+        DeviceError::Installer(Refused::Irreversible(_)) => FaultKind::Refused,
         DeviceError::Timeout { .. } => FaultKind::Unreachable,
         error if error.is_transient() => FaultKind::Unreachable,
         _ => FaultKind::Other,

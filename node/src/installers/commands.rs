@@ -1,11 +1,11 @@
 //! The lines that the launcher on the device runs.
 
 use wardround_rollout_plans::{
-    model::{Installer, Interpreter},
-    patch_file::safe,
+    model::{Installer, Interpreter, NtVersion, PackageManager, Variant},
+    patch_file::{safe, uninstalls},
 };
 
-use super::exit_code::SPUNINST_MISSING;
+use super::exit_code::{NOT_UNINSTALLABLE, OTHER_VERSION};
 use crate::transports::shell::{Shell, Unquotable, quote};
 
 /// A step that changes the device.
@@ -45,75 +45,179 @@ pub enum Refused {
     /// A value of the wrong form, or one that would take the device out of the node's hands.
     #[error(transparent)]
     Unsafe(#[from] safe::Fault),
+    /// The package's own means don't take it off.
+    #[error("the patch can't be uninstalled: {0}")]
+    Irreversible(String),
+}
+
+/// Where a step runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// What the device's commands are written for.
+    pub shell: Shell,
+    /// Full path of the operation's directory on the device, where the payloads are staged.
+    pub dir: &'a str,
+    /// The device's root, where it is a directory of the node.
+    pub root: Option<&'a str>,
+}
+
+impl Place<'_> {
+    fn staged(&self, name: &str) -> Result<String, Unquotable> {
+        quote(self.shell, &self.shell.join(self.dir, name))
+    }
+}
+
+/// The files that a step finds in its directory, by their place in the variant.
+#[must_use]
+pub fn staged_for(installer: &Installer, step: Step) -> Staged {
+    match (installer, step) {
+        (_, Step::Install) | (Installer::Script { .. }, Step::Uninstall) => Staged::Payload,
+        // `wusa /uninstall /kb:` with `/quiet` answers 87 to every error; with the package it says which (Salt, win_wusa.py).
+        (Installer::Msu { .. }, Step::Uninstall) => Staged::Payload,
+        (Installer::LinuxPackage { replaces: Some(_), .. }, Step::Uninstall) => Staged::Previous,
+        (_, Step::Uninstall) => Staged::Nothing,
+    }
+}
+
+/// What a step needs on the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staged {
+    /// Nothing.
+    Nothing,
+    /// The variant's payload.
+    Payload,
+    /// The package that it replaces.
+    Previous,
 }
 
 /// The lines that perform `step`. The last one leaves the installer's exit code as the shell's own last code.
-/// `payload` is the full path of the staged file on the device.
 ///
 /// # Errors
-/// [`Refused`] when the technology does not fit the shell, or a value is unsafe.
-pub fn launch_lines(installer: &Installer, step: Step, shell: Shell, payload: &str) -> Result<Vec<String>, Refused> {
-    let q = |text: &str| quote(shell, text);
-    match (installer, step) {
-        (Installer::Msi { product_code, properties, .. }, _) => {
-            windows_only("msi", shell)?;
-            safe::product_code(product_code)?;
-            // learn.microsoft.com "Standard Installer Command-Line Options"; ReallySuppress also stops reboots in the
-            // middle of an installation.
-            let mut line = match step {
-                Step::Install => format!("msiexec /i {} /qn /norestart REBOOT=ReallySuppress", q(payload)?),
-                Step::Uninstall => format!("msiexec /x {product_code} /qn /norestart REBOOT=ReallySuppress"),
-            };
-            if step == Step::Install {
-                for property in properties {
-                    line.push(' ');
-                    line.push_str(&property_checked(property)?);
-                }
-            }
-            Ok(vec![line])
-        }
-        (Installer::Hotfix { switches, .. }, Step::Install) => {
-            windows_only("hotfix", shell)?;
-            let mut line = format!("{} /quiet /norestart", q(payload)?);
-            for switch in switches {
-                line.push(' ');
-                safe::hotfix_switch(switch)?;
-                line.push_str(&q(switch)?);
-            }
-            Ok(vec![line])
-        }
-        (Installer::Hotfix { kb, .. }, Step::Uninstall) => {
-            windows_only("hotfix", shell)?;
-            safe::kb(kb)?;
-            let spuninst = format!(r#""%windir%\$NtUninstall{kb}$\spuninst\spuninst.exe""#);
-            Ok(vec![
-                format!("if not exist {spuninst} goto missing"),
-                format!("{spuninst} /quiet /norestart"),
-                "goto done".into(),
-                ":missing".into(),
-                "echo spuninst.exe is not on the device: the patch can't be uninstalled".into(),
-                format!("cmd /c exit {SPUNINST_MISSING}"),
-                ":done".into(),
-            ])
-        }
-        (Installer::Script { interpreter }, _) => match (interpreter, shell) {
-            (Interpreter::Sh, Shell::Sh) => Ok(vec![format!("sh {} {}", q(payload)?, step.word())]),
-            // `cmd /c` rather than `call`, which loses the exit code in Wine and lets `exit` end the launcher too. It takes
-            // quotes apart in ways of its own; a staged path holds nothing that needs them.
-            (Interpreter::Cmd, Shell::Cmd) => {
-                q(payload)?;
-                Ok(vec![format!("cmd /c {payload} {}", step.word())])
-            }
-            (_, shell) => Err(Refused::WrongShell { technology: "script", shell: shell.word() }),
-        },
+/// [`Refused`] when the technology does not fit the shell, a value is unsafe, or an uninstall is asked of a patch that has none.
+pub fn launch_lines(variant: &Variant, step: Step, place: Place<'_>) -> Result<Vec<String>, Refused> {
+    if step == Step::Uninstall {
+        uninstalls(variant).map_err(Refused::Irreversible)?;
     }
+    let installer = &variant.installer;
+    let shell = place.shell;
+    if installer.is_windows() != (shell == Shell::Cmd) {
+        return Err(Refused::WrongShell { technology: installer.word(), shell: shell.word() });
+    }
+    let payload = place.staged(&variant.payload.file_name)?;
+    let lines = match installer {
+        Installer::Msi { product_code, properties, .. } => {
+            safe::product_code(product_code)?;
+            vec![match step {
+                Step::Install => msiexec(&format!("/i {payload}"), properties)?,
+                Step::Uninstall => msiexec(&format!("/x {product_code}"), &[])?,
+            }]
+        }
+        // learn.microsoft.com "Uninstalling Patches": MSIPATCHREMOVE wants Windows Installer 3.0.
+        Installer::Msp { product_code, patch_code, properties } => {
+            safe::product_code(product_code)?;
+            safe::product_code(patch_code)?;
+            vec![match step {
+                Step::Install => msiexec(&format!("/p {payload}"), properties)?,
+                Step::Uninstall => msiexec(&format!("/i {product_code} MSIPATCHREMOVE={patch_code}"), &[])?,
+            }]
+        }
+        Installer::Hotfix { kb, switches } => match step {
+            Step::Install => {
+                let mut line = format!("{payload} /quiet /norestart");
+                for switch in switches {
+                    safe::hotfix_switch(switch)?;
+                    if safe::keeps_no_backup(switch) && variant.irreversible.is_none() {
+                        return Err(Refused::Irreversible(format!("{switch} keeps no files for it")));
+                    }
+                    line.push(' ');
+                    line.push_str(&quote(shell, switch)?);
+                }
+                vec![line]
+            }
+            Step::Uninstall => {
+                safe::kb(kb)?;
+                spuninst(kb)
+            }
+        },
+        Installer::Msu { kb, package } => {
+            safe::kb(kb)?;
+            vec![match (step, package) {
+                (Step::Install, _) => waited("wusa.exe", &format!("{payload} /quiet /norestart")),
+                (Step::Uninstall, Some(package)) if is_vista(variant) => taken_off_by_name(package, variant)?,
+                (Step::Uninstall, _) => waited("wusa.exe", &format!("/uninstall {payload} /quiet /norestart")),
+            }]
+        }
+        Installer::Cab { package } => vec![match step {
+            // KB934307: pkgmgr /ip installs a package, /m names it.
+            Step::Install if is_vista(variant) => waited("pkgmgr.exe", &format!("/ip /m:{payload} /quiet /norestart")),
+            Step::Install => format!("dism.exe /online /add-package /packagepath:{payload} /quiet /norestart"),
+            Step::Uninstall => taken_off_by_name(package, variant)?,
+        }],
+        Installer::LinuxPackage { manager, name, version, replaces } => {
+            safe::package_name(name)?;
+            safe::package_version(version)?;
+            let manager = Manager { manager: *manager, root: place.root };
+            match (step, replaces) {
+                (Step::Install, _) => manager.install(name, version, replaces.as_deref(), &payload)?,
+                (Step::Uninstall, Some(_)) => {
+                    let previous = variant.previous.as_ref().map_or("", |previous| previous.file_name.as_str());
+                    manager.put_back(&place.staged(previous)?)?
+                }
+                (Step::Uninstall, None) => manager.remove(name)?,
+            }
+        }
+        Installer::Script { interpreter: Interpreter::Sh } => vec![format!("sh {payload} {}", step.word())],
+        // `cmd /c` rather than `call`, which loses the exit code in Wine and lets `exit` end the launcher too. It takes
+        // quotes apart in ways of its own; a staged path holds nothing that needs them.
+        Installer::Script { interpreter: Interpreter::Cmd } => {
+            vec![format!("cmd /c {} {}", shell.join(place.dir, &variant.payload.file_name), step.word())]
+        }
+    };
+    Ok(lines)
 }
 
-fn windows_only(technology: &'static str, shell: Shell) -> Result<(), Refused> {
-    match shell {
-        Shell::Cmd => Ok(()),
-        Shell::Sh => Err(Refused::WrongShell { technology, shell: shell.word() }),
+/// learn.microsoft.com "Standard Installer Command-Line Options"; ReallySuppress also stops reboots in the middle of an
+/// installation.
+fn msiexec(what: &str, properties: &[String]) -> Result<String, Refused> {
+    let mut line = format!("msiexec {what} /qn /norestart REBOOT=ReallySuppress");
+    for property in properties {
+        line.push(' ');
+        line.push_str(&property_checked(property)?);
     }
+    Ok(line)
+}
+
+/// spuninst.exe of MS08-067's "Removal information". The folder is hidden, and missing after `/nobackup`.
+fn spuninst(kb: &str) -> Vec<String> {
+    let spuninst = format!(r#""%windir%\$NtUninstall{kb}$\spuninst\spuninst.exe""#);
+    vec![
+        format!("if not exist {spuninst} goto missing"),
+        format!("{spuninst} /quiet /norestart"),
+        "goto done".into(),
+        ":missing".into(),
+        "echo spuninst.exe is not on the device: the patch can't be uninstalled".into(),
+        format!("cmd /c exit {NOT_UNINSTALLABLE}"),
+        ":done".into(),
+    ]
+}
+
+/// `wusa` and `pkgmgr` have windows of their own, for which `cmd` does not wait unless it is told to (KB934307).
+fn waited(program: &str, arguments: &str) -> String {
+    format!(r#"start /wait "" {program} {arguments}"#)
+}
+
+/// KB940410 for NT 6.0; DISM's command-line reference for what came later.
+fn taken_off_by_name(package: &str, variant: &Variant) -> Result<String, Refused> {
+    safe::servicing_name(package)?;
+    Ok(if is_vista(variant) {
+        waited("pkgmgr.exe", &format!("/up:{package} /quiet /norestart"))
+    } else {
+        format!("dism.exe /online /remove-package /packagename:{package} /quiet /norestart")
+    })
+}
+
+fn is_vista(variant: &Variant) -> bool {
+    variant.nt_versions().contains(&NtVersion::VISTA)
 }
 
 fn property_checked(text: &str) -> Result<String, Refused> {
@@ -122,63 +226,94 @@ fn property_checked(text: &str) -> Result<String, Refused> {
     Ok(format!("{name}={}", quote(Shell::Cmd, value)?))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A package manager of a Linux: rpm(8), dpkg(1), dpkg-query(1).
+pub(super) struct Manager<'a> {
+    pub(super) manager: PackageManager,
+    /// Another root than `/`, where the device is a directory of the node.
+    pub(super) root: Option<&'a str>,
+}
 
-    const CODE: &str = "{11111111-1111-1111-1111-111111111111}";
-
-    fn msi(properties: &[&str]) -> Installer {
-        let properties = properties.iter().map(|p| (*p).to_owned()).collect();
-        Installer::Msi { product_code: CODE.into(), display_version: None, properties }
+impl Manager<'_> {
+    fn rooted(&self, program: &str) -> Result<String, Unquotable> {
+        Ok(match self.root {
+            None => program.to_owned(),
+            Some(root) => format!("{program} --root={}", quote(Shell::Sh, root)?),
+        })
     }
 
-    #[test]
-    fn lines_are_what_the_vendors_document() {
-        let lines = launch_lines(&msi(&["INSTALLLEVEL=3"]), Step::Install, Shell::Cmd, r"C:\w\o\p.msi").unwrap();
-        assert_eq!(lines, [r#"msiexec /i "C:\w\o\p.msi" /qn /norestart REBOOT=ReallySuppress INSTALLLEVEL="3""#]);
-        let lines = launch_lines(&msi(&[]), Step::Uninstall, Shell::Cmd, "").unwrap();
-        assert_eq!(lines, [format!("msiexec /x {CODE} /qn /norestart REBOOT=ReallySuppress")]);
-        let hotfix = Installer::Hotfix { kb: "KB4500331".into(), switches: vec!["/overwriteoem".into()] };
-        let lines = launch_lines(&hotfix, Step::Install, Shell::Cmd, r"C:\w\o\k.exe").unwrap();
-        assert_eq!(lines, [r#""C:\w\o\k.exe" /quiet /norestart "/overwriteoem""#]);
-        let lines = launch_lines(&hotfix, Step::Uninstall, Shell::Cmd, "").unwrap().join("\n");
-        assert!(lines.contains(r"%windir%\$NtUninstallKB4500331$\spuninst\spuninst.exe"), "{lines}");
-        let script = Installer::Script { interpreter: Interpreter::Sh };
-        let lines = launch_lines(&script, Step::Uninstall, Shell::Sh, "/d/it's.sh").unwrap();
-        assert_eq!(lines, [r"sh '/d/it'\''s.sh' uninstall"]);
+    /// A line that prints the version that is there, or nothing; it ends with 0 in both cases, and otherwise where the
+    /// manager can't be asked.
+    pub(super) fn version(&self, name: &str) -> Result<String, Unquotable> {
+        Ok(match self.manager {
+            // `rpm -q` ends with 1 for a package that is not there, and says so in words on the same stream: `-qa` prints
+            // nothing then.
+            PackageManager::Rpm => {
+                format!("{} -qa --qf '%{{VERSION}}-%{{RELEASE}}\\n' {name}", self.rooted("rpm")?)
+            }
+            // dpkg knows removed packages too, and packages that it never heard of only as an error of the query.
+            PackageManager::Dpkg => format!(
+                "{} -W -f '${{Status}} ${{Version}} ${{Package}}\\n' | sed -n 's/^install ok installed \\([^ ]*\\) {}$/\\1/p'",
+                match self.root {
+                    None => "dpkg-query".to_owned(),
+                    Some(root) =>
+                        format!("dpkg-query --admindir={}", quote(Shell::Sh, &format!("{root}/var/lib/dpkg"))?),
+                },
+                // A dot of a name stands for any character in a pattern.
+                name.replace('.', "\\.")
+            ),
+        })
     }
 
-    #[test]
-    fn what_would_escape_or_take_over_is_refused() {
-        for property in [
-            "REBOOT=Force",
-            "X=a&del",
-            "X=%TEMP%",
-            r"X=C:\",
-            "x=1",
-            "X",
-            "X=a\"b",
-            "X=a\nb",
-            "REMOVE=ALL",
-            "DISABLEROLLBACK=1",
-        ] {
-            assert!(launch_lines(&msi(&[property]), Step::Install, Shell::Cmd, r"C:\p.msi").is_err(), "{property}");
+    /// Only what the patch says that it replaces is replaced: nothing else could be put back.
+    fn install(
+        &self,
+        name: &str,
+        version: &str,
+        replaces: Option<&str>,
+        payload: &str,
+    ) -> Result<Vec<String>, Refused> {
+        if let Some(replaces) = replaces {
+            safe::package_version(replaces)?;
         }
-        for switch in ["/nobackup", "-NoBackup", "/n", "-N", "/forcerestart", "x", "/a & b", "/x", "/integrate:c", "/r"]
-        {
-            let hotfix = Installer::Hotfix { kb: "KB4500331".into(), switches: vec![switch.into()] };
-            assert!(launch_lines(&hotfix, Step::Install, Shell::Cmd, r"C:\k.exe").is_err(), "{switch}");
-        }
-        for kb in ["4500331", "KB1$\\x", "KB", "KB123456789"] {
-            let hotfix = Installer::Hotfix { kb: kb.into(), switches: vec![] };
-            assert!(launch_lines(&hotfix, Step::Uninstall, Shell::Cmd, "").is_err(), "{kb}");
-        }
-        let code = Installer::Msi { product_code: "{1} & del".into(), display_version: None, properties: vec![] };
-        assert!(launch_lines(&code, Step::Uninstall, Shell::Cmd, "").is_err());
-        assert!(matches!(
-            launch_lines(&msi(&[]), Step::Install, Shell::Sh, "/p"),
-            Err(Refused::WrongShell { technology: "msi", .. })
-        ));
+        let expected = quote(Shell::Sh, replaces.unwrap_or_default())?;
+        let install = match self.manager {
+            PackageManager::Rpm => format!("{} -U {payload}", self.rooted("rpm")?),
+            // Questions about changed configuration files are answered with what is there.
+            PackageManager::Dpkg => {
+                format!("DEBIAN_FRONTEND=noninteractive {} --force-confold -i {payload}", self.rooted("dpkg")?)
+            }
+        };
+        Ok(vec![
+            format!("there=`{}`", self.version(name)?),
+            format!(
+                "if test \"$there\" = {}; then exit_code=0; elif test \"$there\" != {expected}; then \
+                 echo \"version ${{there:-none}} is there, not what the patch replaces\"; exit_code={OTHER_VERSION}; \
+                 else {install}; exit_code=$?; fi",
+                quote(Shell::Sh, version)?
+            ),
+            "(exit $exit_code)".to_owned(),
+        ])
+    }
+
+    fn put_back(&self, previous: &str) -> Result<Vec<String>, Refused> {
+        Ok(vec![match self.manager {
+            PackageManager::Rpm => format!("{} -U --oldpackage {previous}", self.rooted("rpm")?),
+            PackageManager::Dpkg => {
+                format!(
+                    "DEBIAN_FRONTEND=noninteractive {} --force-confold --force-downgrade -i {previous}",
+                    self.rooted("dpkg")?
+                )
+            }
+        }])
+    }
+
+    fn remove(&self, name: &str) -> Result<Vec<String>, Refused> {
+        Ok(vec![match self.manager {
+            PackageManager::Rpm => format!("{} -e {name}", self.rooted("rpm")?),
+            PackageManager::Dpkg => format!("DEBIAN_FRONTEND=noninteractive {} -P {name}", self.rooted("dpkg")?),
+        }])
     }
 }
+
+#[cfg(test)]
+mod tests;

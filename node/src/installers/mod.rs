@@ -9,8 +9,8 @@ mod exit_code;
 mod outcome;
 mod platform;
 
-pub use commands::{Refused, Step, launch_lines};
-pub use detection::{Query, RegistryValue, interpret, query};
-pub use exit_code::{ExitClass, classify, parse_exit_code};
+pub use commands::{Place, Refused, Staged, Step, launch_lines, staged_for};
+pub use detection::{Answer, Question, canary, detected, interpret, package_line, questions, questions_of};
+pub use exit_code::{ExitClass, Meaning, code_words, meaning, parse_exit_code};
 pub use outcome::{Outcome, outcome};
-pub use platform::{NtVersion, platform_mismatch};
+pub use platform::platform_mismatch;

@@ -52,7 +52,7 @@ pub fn outcome(class: ExitClass, before: &Detected, after: &Detected, reboot_pen
         }
         (C::AlreadyInstalled, Detected::Absent) => failed(
             "other_version_installed",
-            "the installer found another version of the product, which has to be removed first",
+            "the installer found another version of the product than it can be put upon",
         ),
         (C::Ambiguous, Detected::Absent) => {
             failed("failed_verification", "the exit code is ambiguous, and the patch is not detected")

@@ -93,6 +93,9 @@ pub(crate) struct Deployment {
     pub(crate) reboot: RebootNeed,
     pub(crate) payload: Digest,
     pub(crate) payload_length: u64,
+    /// What the payload replaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<Digest>,
     /// The goal's attempt that reports answer.
     pub(crate) attempt: u32,
     /// The attempt under which the device knows the operation.
@@ -172,6 +175,7 @@ impl Deployment {
             reboot: goal.reboot,
             payload: goal.payload,
             payload_length: goal.payload_length,
+            previous: goal.previous,
             attempt: goal.attempt,
             op_attempt: goal.attempt,
             state: DeploymentState::Offered,

@@ -196,6 +196,9 @@ pub struct GoalWish {
     pub payload: Digest,
     /// Its length, bytes.
     pub payload_length: u64,
+    /// The package that it replaces: it is put on again when the patch is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Digest>,
     /// What to reach.
     pub action: GoalAction,
     /// Which try.

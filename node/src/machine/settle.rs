@@ -452,6 +452,14 @@ impl Deployment {
                 let cause = Cause::new("unreachable", text);
                 self.give_up(env, DeploymentState::RollbackFailed, cause, Evidence::default());
             }
+            (Phase::Uninstall, FaultKind::Refused) => {
+                self.give_up(
+                    env,
+                    DeploymentState::RollbackFailed,
+                    Cause::new("no_way_back", &fault.text),
+                    Evidence::default(),
+                );
+            }
             (Phase::Uninstall, _) => self.uninstall_again(env, &fault.text, Evidence::default()),
             (Phase::Done, _) if self.tries + 1 >= CLEANUP_TRIES_MAX => self.cleaned = true,
             (Phase::Soak | Phase::Done, _) => self.again(env.now),

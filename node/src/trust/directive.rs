@@ -364,6 +364,7 @@ fn goal_wish(
         reboot: variant.reboot,
         payload: variant.payload.digest,
         payload_length: variant.payload.length,
+        previous: variant.previous.as_ref().map(|payload| payload.digest),
         action: goal.action,
         attempt: goal.attempt,
     })

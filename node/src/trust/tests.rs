@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use wardround_rollout_plans::model::{
     CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, DurationMs, Evidence, Gate, Goal, GoalAction,
     HealthPolicy, Installer, Interpreter, Limits, Member, Mode, Order, Passage, Patch, PatchId, Payload, Plan,
-    Platform, Proven, RebootNeed, Report, ReportBody, Reporter, Reporters, ResolvedWave, RollBackTarget, Rollout,
-    RolloutId, Selector, Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName,
-    WavePlan,
+    Platform, Proven, Report, ReportBody, Reporter, Reporters, ResolvedWave, RollBackTarget, Rollout, RolloutId,
+    Selector, Severity, SiteId, SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName, WavePlan,
 };
 use wardround_signing::{
     Digest, Document, Envelope, Role, SecretKey, Signer as _, TrustAnchor, TrustedKey, document_bytes,
@@ -92,13 +91,12 @@ impl Hospital {
             length: CHUNK_BYTES.min(7),
             chunks: vec![Digest::of(b"payload")],
         };
-        let variant = Variant {
-            id: VariantId::new("xp").unwrap(),
-            platforms: vec![platform.clone()],
+        let variant = Variant::new(
+            VariantId::new("xp").unwrap(),
+            vec![platform.clone()],
             payload,
-            installer: Installer::Script { interpreter: Interpreter::Sh },
-            reboot: RebootNeed::WhenAsked,
-        };
+            Installer::Script { interpreter: Interpreter::Sh },
+        );
         let patch = Patch {
             id: PatchId::new("KB1").unwrap(),
             title: "a patch".into(),

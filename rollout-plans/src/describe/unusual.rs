@@ -7,6 +7,7 @@ use super::{
     words::{by_site, kind_words, some},
 };
 use crate::{
+    language::shown,
     model::{DurationMs, Installer, Member, Patch, Percent, RebootNeed, Rollout, Scope, VariantId},
     words::count,
 };
@@ -116,6 +117,13 @@ fn installers(patch: &Patch, members: &[Member], lines: &mut Vec<String>) {
             lines.push(format!(
                 "On {} a script does the install, says itself whether it worked, and takes itself back: ask who has read it.",
                 kind_words(variant)
+            ));
+        }
+        if let Some(reason) = &variant.irreversible {
+            lines.push(format!(
+                "On {} the patch can't be uninstalled ({}): only a site's snapshot of the device, or a person, takes it back.",
+                kind_words(variant),
+                shown(reason)
             ));
         }
         if variant.reboot == RebootNeed::Always {

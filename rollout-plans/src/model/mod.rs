@@ -9,6 +9,7 @@ mod directive;
 mod estate;
 mod gate;
 mod id;
+mod installer;
 mod order;
 mod patch;
 mod patience;
@@ -20,6 +21,7 @@ mod rollout;
 mod selector;
 mod time;
 mod window;
+mod windows;
 
 pub use accept::{ACCEPT_REASON_BYTES_MAX, ACCEPTED_MAX, Acceptance, COMBINATIONS_MAX, Combined};
 pub use audit::{AuditEntry, DIRECTIVES_OF_ENTRY_MAX, DirectiveMark, FileMark, NodeKey};
@@ -34,14 +36,12 @@ pub use gate::{
     PROOFS_ASKED_MAX, TestFound,
 };
 pub use id::{DeviceId, GroupId, ID_LEN_MAX, InvalidId, PatchId, RolloutId, SiteId, SystemId, VariantId, WaveName};
+pub use installer::{Detection, FileVersion, Installer, Interpreter, PackageManager, Sign};
 pub use order::{
     Command, HOLDS_MAX, LIFTED_HALTS_MAX, Lacking, Needs, Order, REASON_BYTES_MAX, RollBackTarget,
     SECOND_SIGNATURE_WITHIN, Signatory,
 };
-pub use patch::{
-    CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, Prerequisite, RebootNeed, Severity, Sign,
-    Variant,
-};
+pub use patch::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload, Prerequisite, RebootNeed, Severity, Variant};
 pub use patience::{Deadline, Late, Offline, Retries, moment, moment_words};
 pub use plan::{
     ControlPolicy, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan,
@@ -56,3 +56,4 @@ pub use window::{
     CalendarDate, ClockTime, Day, FREEZE_DAYS_MAX, FREEZE_REASON_BYTES_MAX, FREEZES_MAX, Freeze, SiteHours,
     TimeZoneName, WINDOWS_MAX, Window,
 };
+pub use windows::{InvalidVersion, NtVersion, Version};

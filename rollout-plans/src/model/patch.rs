@@ -1,9 +1,11 @@
 //! What is released: a patch and, per platform, one variant.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use wardround_signing::{Digest, Document};
 
-use super::{PatchId, Platform, VariantId};
+use super::{Detection, Installer, NtVersion, PatchId, Platform, Sign, VariantId};
 
 /// Chunk size of payloads, bytes. 64 to 256 KiB streamed fastest (reference, stores).
 pub const CHUNK_BYTES: u64 = 256 * 1024;
@@ -84,38 +86,6 @@ pub struct Prerequisite {
     pub sign: Sign,
 }
 
-/// What shows on a device that a patch is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "technology", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Sign {
-    /// The mark that update.exe leaves.
-    Hotfix {
-        /// KB number with its letters.
-        kb: String,
-    },
-    /// The entry of a Windows Installer product.
-    Msi {
-        /// "{XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}".
-        product_code: String,
-        /// DisplayVersion; absent accepts any.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        display_version: Option<String>,
-    },
-}
-
-impl Sign {
-    /// An installer that leaves it, for those who look.
-    #[must_use]
-    pub fn installer(&self) -> Installer {
-        match self.clone() {
-            Self::Hotfix { kb } => Installer::Hotfix { kb, switches: Vec::new() },
-            Self::Msi { product_code, display_version } => {
-                Installer::Msi { product_code, display_version, properties: Vec::new() }
-            }
-        }
-    }
-}
-
 /// Severity, as CVSS 3.1 names it (section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -142,9 +112,38 @@ pub struct Variant {
     pub payload: Payload,
     /// How to install, detect and uninstall it.
     pub installer: Installer,
+    /// What shows that it is there, beside the sign that the installer leaves.
+    #[serde(default, skip_serializing_if = "Detection::is_empty")]
+    pub detection: Detection,
     /// Whether the device must reboot.
     #[serde(default)]
     pub reboot: RebootNeed,
+    /// The package that it replaces: taking back puts this one on again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Payload>,
+    /// Why it is accepted that the package can't be uninstalled. Both roles sign it with the patch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<String>,
+}
+
+impl Variant {
+    /// A variant that is shown by its installer's own sign, and reboots when it is asked to.
+    #[must_use]
+    pub fn new(id: VariantId, platforms: Vec<Platform>, payload: Payload, installer: Installer) -> Self {
+        let (detection, reboot) = (Detection::default(), RebootNeed::default());
+        Self { id, platforms, payload, installer, detection, reboot, previous: None, irreversible: None }
+    }
+
+    /// Everything that is fetched for it: its payload, and the package that it replaces.
+    pub fn payloads(&self) -> impl Iterator<Item = &Payload> {
+        std::iter::once(&self.payload).chain(&self.previous)
+    }
+
+    /// The NT versions of its platforms; empty where none of them is a Windows that the table knows.
+    #[must_use]
+    pub fn nt_versions(&self) -> BTreeSet<NtVersion> {
+        self.platforms.iter().flat_map(NtVersion::of).collect()
+    }
 }
 
 /// A payload, content-addressed.
@@ -159,47 +158,6 @@ pub struct Payload {
     pub length: u64,
     /// SHA-256 of each chunk of [`CHUNK_BYTES`], in order; the last may be shorter.
     pub chunks: Vec<Digest>,
-}
-
-/// Installer technology and its arguments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "technology", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Installer {
-    /// Windows Installer package: `msiexec /i … /qn /norestart`, left with `msiexec /x {product_code}`.
-    Msi {
-        /// "{XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX}".
-        product_code: String,
-        /// DisplayVersion that proves this very package; absent accepts any.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        display_version: Option<String>,
-        /// Extra PROPERTY=value arguments.
-        #[serde(default)]
-        properties: Vec<String>,
-    },
-    /// Windows software update package (update.exe), left with spuninst.exe.
-    Hotfix {
-        /// KB number with its letters ("KB4500331").
-        kb: String,
-        /// Extra switches; `/nobackup` is refused, since it forbids uninstalling.
-        #[serde(default)]
-        switches: Vec<String>,
-    },
-    /// The payload is a script with the verbs `install`, `uninstall` and `detect`.
-    /// `detect` exits 0 when installed, 1 when not, anything else when it cannot tell.
-    Script {
-        /// Which interpreter runs it.
-        interpreter: Interpreter,
-    },
-}
-
-/// Interpreter of a script payload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpreter {
-    /// POSIX `sh FILE VERB`.
-    Sh,
-    /// Windows `cmd /c FILE VERB`.
-    Cmd,
 }
 
 /// Whether an install is followed by a reboot.

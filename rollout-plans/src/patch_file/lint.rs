@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use wardround_signing::{Digest, is_hidden};
 
-use super::{prerequisites, safe};
+use super::{prerequisites, rules, safe};
 use crate::model::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload, Platform, Variant};
 
 /// Longest title, bytes: one line on a screen.
 pub(super) const TITLE_BYTES_MAX: usize = 200;
 /// Longest guidance, bytes: those who sign must be able to read it.
 pub(super) const GUIDANCE_BYTES_MAX: usize = 4_000;
+/// Longest reason for which it is accepted that a package can't be uninstalled, bytes.
+pub(super) const IRREVERSIBLE_BYTES_MAX: usize = 300;
 /// Most variants of a patch: a large security update of XP's age has some thirty languages.
 pub(super) const VARIANTS_MAX: usize = 64;
 /// Most platforms of a variant.
@@ -72,15 +74,13 @@ fn variant_faults(variant: &Variant, add: &mut dyn FnMut(String, String)) {
     if variant.platforms.is_empty() || variant.platforms.len() > PLATFORMS_MAX {
         add("platforms".to_owned(), format!("1 to {PLATFORMS_MAX} platforms are needed"));
     }
-    if let Err(fault) = safe::file_name(&variant.payload.file_name) {
-        add("payload.file_name".to_owned(), fault.message);
-    }
-    for (field, fault) in safe::installer(&variant.installer, &variant.payload.file_name) {
-        let field = if field.is_empty() { "payload.file_name".to_owned() } else { format!("installer.{field}") };
+    for (field, fault) in rules::faults(&variant.written()) {
         add(field, fault.message);
     }
-    if let Err(message) = payload_shape(&variant.payload) {
-        add("payload".to_owned(), message);
+    for (field, payload) in [("payload", Some(&variant.payload)), ("previous", variant.previous.as_ref())] {
+        if let Some(Err(message)) = payload.map(payload_shape) {
+            add(field.to_owned(), message);
+        }
     }
 }
 

@@ -6,13 +6,18 @@
 mod lint;
 mod prerequisites;
 mod read;
+mod rules;
 pub mod safe;
+mod technology;
 
 pub use lint::lint_patch;
+pub use rules::uninstalls;
 
 use crate::{
     language::{Problem, reader::Reader, tree},
-    model::{Installer, Patch, PatchId, Payload, Platform, Prerequisite, RebootNeed, Severity, Variant, VariantId},
+    model::{
+        Detection, Installer, Patch, PatchId, Payload, Platform, Prerequisite, RebootNeed, Severity, Variant, VariantId,
+    },
 };
 
 /// A patch manifest as written.
@@ -43,14 +48,27 @@ pub struct VariantFile {
     pub id: VariantId,
     /// CPE 2.3 patterns of the platforms it is for.
     pub platforms: Vec<Platform>,
-    /// Path of the payload, relative to the manifest's folder and below it; parts are separated by `/`.
-    pub file: String,
-    /// Name on the device.
-    pub file_name: String,
+    /// What is installed.
+    pub payload: PayloadFile,
     /// How to install, detect and uninstall it.
     pub installer: Installer,
+    /// What shows that it is there, beside the sign that the installer leaves.
+    pub detection: Detection,
     /// Whether the device must reboot.
     pub reboot: RebootNeed,
+    /// The package that it replaces.
+    pub previous: Option<PayloadFile>,
+    /// Why it is accepted that it can't be uninstalled.
+    pub irreversible: Option<String>,
+}
+
+/// A payload that is still a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PayloadFile {
+    /// Path, relative to the manifest's folder and below it; parts are separated by `/`.
+    pub file: String,
+    /// Name on the device.
+    pub name: String,
 }
 
 /// Reads and checks a patch manifest. The payload files are not touched.
@@ -69,28 +87,44 @@ pub fn parse_patch_file(yaml: &str, file_name: &str) -> Result<PatchFile, Vec<Pr
 }
 
 impl PatchFile {
-    /// The patch, from one payload per variant in the order of [`PatchFile::variants`]. Each payload takes the file
-    /// name of its variant.
+    /// The files that it names, in the order in which [`PatchFile::into_patch`] wants their payloads.
+    #[must_use]
+    pub fn files(&self) -> Vec<&PayloadFile> {
+        self.variants.iter().flat_map(|variant| std::iter::once(&variant.payload).chain(&variant.previous)).collect()
+    }
+
+    /// The patch, from one payload per file in the order of [`PatchFile::files`]. Each payload takes the name of its file.
     ///
     /// # Errors
     /// What [`lint_patch`] finds, or a number of payloads that does not fit.
     pub fn into_patch(self, payloads: Vec<Payload>) -> Result<Patch, Vec<String>> {
-        if payloads.len() != self.variants.len() {
-            return Err(vec![format!("{} payloads for {} variants", payloads.len(), self.variants.len())]);
+        let wanted = self.files().len();
+        if payloads.len() != wanted {
+            return Err(vec![format!("{} payloads for {wanted} files", payloads.len())]);
         }
-        let variants = self
-            .variants
-            .into_iter()
-            .zip(payloads)
-            .map(|(variant, payload)| Variant {
+        let patch = self.with(payloads);
+        let faults = lint_patch(&patch);
+        if faults.is_empty() { Ok(patch) } else { Err(faults) }
+    }
+
+    /// As [`PatchFile::into_patch`], unchecked: variants without a payload are left out.
+    pub(crate) fn with(self, payloads: Vec<Payload>) -> Patch {
+        let mut payloads = payloads.into_iter();
+        let mut named = |file: PayloadFile| payloads.next().map(|payload| Payload { file_name: file.name, ..payload });
+        let variants = self.variants.into_iter().filter_map(|variant| {
+            Some(Variant {
                 id: variant.id,
                 platforms: variant.platforms,
-                payload: Payload { file_name: variant.file_name, ..payload },
+                payload: named(variant.payload)?,
                 installer: variant.installer,
+                detection: variant.detection,
                 reboot: variant.reboot,
+                previous: variant.previous.and_then(&mut named),
+                irreversible: variant.irreversible,
             })
-            .collect();
-        let patch = Patch {
+        });
+        let variants = variants.collect();
+        Patch {
             id: self.id,
             title: self.title,
             cves: self.cves,
@@ -99,8 +133,6 @@ impl PatchFile {
             supersedes: self.supersedes,
             requires: self.requires,
             variants,
-        };
-        let faults = lint_patch(&patch);
-        if faults.is_empty() { Ok(patch) } else { Err(faults) }
+        }
     }
 }

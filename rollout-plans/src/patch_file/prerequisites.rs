@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::safe;
-use crate::model::{Installer, Interpreter, PatchId, Prerequisite, Sign};
+use super::rules;
+use crate::model::{Installer, PatchId, Prerequisite, Sign};
 
 /// Most prerequisites of a patch: each is a question to every device.
 pub(super) const REQUIRES_MAX: usize = 16;
@@ -33,19 +33,19 @@ pub(super) fn faults<'i>(
             add(&field, format!("{patch} is required twice"));
         }
         let checked = match sign {
-            Sign::Hotfix { kb } => safe::kb(kb),
-            Sign::Msi { product_code, display_version } => {
-                let version = display_version.as_deref().map_or(Ok(()), safe::version_text);
-                safe::product_code(product_code).and(version)
+            // A file's or value's being there tells too little of a whole patch, and a Linux can't be asked.
+            Sign::File { .. } | Sign::Registry { .. } | Sign::LinuxPackage { .. } => {
+                add(&field, "what is required is shown by a KB number, a product or a servicing name".to_owned());
+                continue;
             }
+            sign => rules::sign(sign),
         };
         if let Err(fault) = checked {
             add(&field, format!("{}: {}", fault.message, fault.hint));
         }
     }
-    let unix = |installer: &Installer| matches!(installer, Installer::Script { interpreter: Interpreter::Sh });
-    if !requires.is_empty() && installers.any(unix) {
-        add("requires", "only Windows devices can say what is there, and one variant is an sh script".to_owned());
+    if !requires.is_empty() && installers.any(|installer| !installer.is_windows()) {
+        add("requires", "only Windows devices can say what is there, and one variant is for another system".to_owned());
     }
     faults
 }

@@ -3,6 +3,7 @@
 //!
 //! Import checks by these functions, and the node once more before it writes a command line.
 
+use super::rules::package_endings;
 use crate::model::{Installer, Interpreter};
 
 /// Longest file name, bytes: the limit of NTFS and of most Unix file systems.
@@ -29,7 +30,7 @@ pub struct Fault {
 /// What the checks of this module return.
 pub type Checked = Result<(), Fault>;
 
-fn fault(message: impl Into<String>, hint: impl Into<String>) -> Checked {
+pub(super) fn fault(message: impl Into<String>, hint: impl Into<String>) -> Checked {
     Err(Fault { message: message.into(), hint: hint.into() })
 }
 
@@ -91,6 +92,35 @@ pub(super) fn installer(installer: &Installer, file_name: &str) -> Vec<(String, 
             list(&mut checks, "properties", properties, property);
             checks.push((String::new(), extension(file_name, "an msi", &["msi"])));
         }
+        Installer::Msp { product_code: product, patch_code, properties } => {
+            checks.push(("product_code".to_owned(), product_code(product)));
+            checks.push(("patch_code".to_owned(), product_code(patch_code)));
+            list(&mut checks, "properties", properties, property);
+            checks.push((String::new(), extension(file_name, "an msp", &["msp"])));
+        }
+        Installer::Msu { kb: number, package } => {
+            checks.push(("kb".to_owned(), kb(number)));
+            if let Some(package) = package {
+                checks.push(("package".to_owned(), servicing_name(package)));
+            }
+            checks.push((String::new(), extension(file_name, "an msu", &["msu"])));
+        }
+        Installer::Cab { package } => {
+            checks.push(("package".to_owned(), servicing_name(package)));
+            checks.push((String::new(), extension(file_name, "a cab", &["cab"])));
+        }
+        Installer::LinuxPackage { manager, name, version, replaces } => {
+            checks.push(("name".to_owned(), package_name(name)));
+            checks.push(("version".to_owned(), package_version(version)));
+            if let Some(replaces) = replaces {
+                checks.push(("replaces".to_owned(), package_version(replaces)));
+                if replaces == version {
+                    let same = fault("it is the version that it replaces", "correct one of them");
+                    checks.push(("replaces".to_owned(), same));
+                }
+            }
+            checks.push((String::new(), extension(file_name, "a package", package_endings(*manager))));
+        }
         Installer::Hotfix { kb: number, switches } => {
             checks.push(("kb".to_owned(), kb(number)));
             list(&mut checks, "switches", switches, hotfix_switch);
@@ -105,7 +135,7 @@ pub(super) fn installer(installer: &Installer, file_name: &str) -> Vec<(String, 
 }
 
 /// Windows chooses the program by the extension.
-fn extension(file_name: &str, what: &str, allowed: &[&str]) -> Checked {
+pub(super) fn extension(file_name: &str, what: &str, allowed: &[&str]) -> Checked {
     let name = file_name.to_ascii_lowercase();
     if allowed.iter().any(|ext| name.ends_with(&format!(".{ext}"))) {
         return Ok(());
@@ -135,6 +165,112 @@ pub fn product_code(code: &str) -> Checked {
     )
 }
 
+/// Longest servicing name: CBS names end up in file names.
+const SERVICING_NAME_MAX: usize = 200;
+
+/// Servicing name of a package: "Package_for_KB958644~31bf3856ad364e35~x86~~6.0.1.0" (name, key, architecture, language,
+/// version; `dism /online /get-packages` lists them).
+///
+/// # Errors
+/// [`Fault`] when it has another form.
+pub fn servicing_name(name: &str) -> Checked {
+    let parts: Vec<&str> = name.split('~').collect();
+    let version = |text: &str| text.split('.').count() == 4 && plain(text, ".");
+    let whole = matches!(parts[..], [name, key, arch, language, number]
+        if plain(name, "._-") && plain(key, "") && plain(arch, "") && (language.is_empty() || plain(language, "-")) && version(number));
+    if whole && name.len() <= SERVICING_NAME_MAX {
+        return Ok(());
+    }
+    fault(
+        format!("{name:?} is not a servicing name"),
+        "as `dism /online /get-packages` shows it: Package_for_KB958644~31bf3856ad364e35~x86~~6.0.1.0",
+    )
+}
+
+/// Name of a Linux package (Debian policy 5.6.7; RPM allows capitals and '_' too).
+///
+/// # Errors
+/// [`Fault`] when it has another form.
+pub fn package_name(name: &str) -> Checked {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if begins && name.len() <= ARGUMENT_BYTES_MAX && plain(name, "+-._") {
+        return Ok(());
+    }
+    fault(format!("{name:?} is not the name of a package"), "for example openssl")
+}
+
+/// Version of a Linux package (Debian policy 5.6.12), as its manager prints it.
+///
+/// # Errors
+/// [`Fault`] when it has another form.
+pub fn package_version(version: &str) -> Checked {
+    if version.len() <= ARGUMENT_BYTES_MAX
+        && version.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && plain(version, "+-._~:^")
+    {
+        return Ok(());
+    }
+    fault(
+        format!("{version:?} is not the version of a package"),
+        "as `dpkg-query -W` or `rpm -q --qf '%{VERSION}-%{RELEASE}'` shows it",
+    )
+}
+
+/// Longest path and registry key, bytes: MAX_PATH, and what `reg.exe` of XP takes on a line.
+const PATH_BYTES_MAX: usize = 240;
+
+/// Variables that a path on a device may begin with: the system's own, the same for every account.
+const PATH_ROOTS: [&str; 6] =
+    ["%windir%", "%systemroot%", "%programfiles%", "%programfiles(x86)%", "%commonprogramfiles%", "%systemdrive%"];
+
+/// A path on a Windows device: a drive, or one of the system's own folders by its variable.
+///
+/// # Errors
+/// [`Fault`] when it has another form, or characters that a shell or a script would interpret.
+pub fn device_path(path: &str) -> Checked {
+    let lower = path.to_ascii_lowercase();
+    let rest = PATH_ROOTS.iter().find_map(|root| lower.strip_prefix(root)).or_else(|| {
+        let mut chars = lower.chars();
+        (chars.next()?.is_ascii_alphabetic() && chars.next()? == ':').then(|| chars.as_str())
+    });
+    let good = rest.is_some_and(|rest| rest.starts_with('\\') && plain(rest, "\\._-+ ()") && !rest.contains(".."));
+    if good && path.len() <= PATH_BYTES_MAX {
+        return Ok(());
+    }
+    fault(
+        format!("{path:?} is not a plain path on a Windows device"),
+        r"for example %windir%\system32\drivers\termdd.sys; letters, digits and . _ - + ( ) and spaces",
+    )
+}
+
+/// Key of the machine's registry.
+///
+/// # Errors
+/// [`Fault`] when it has another form.
+pub fn registry_key(key: &str) -> Checked {
+    let begins = ["HKLM\\SOFTWARE\\", "HKLM\\SYSTEM\\"].iter().any(|root| {
+        key.get(..root.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(root)) && key.len() > root.len()
+    });
+    if begins && key.len() <= PATH_BYTES_MAX && plain(key, "\\._-+ (){}~") && !key.ends_with('\\') {
+        return Ok(());
+    }
+    fault(
+        format!("{key:?} is not a plain key of the registry"),
+        r"it begins with HKLM\SOFTWARE\ or HKLM\SYSTEM\; letters, digits and . _ - + ( ) { } ~ and spaces",
+    )
+}
+
+/// Name or data of a registry value.
+///
+/// # Errors
+/// [`Fault`] when it holds anything that a shell would interpret.
+pub fn registry_text(text: &str) -> Checked {
+    if text.len() <= ARGUMENT_BYTES_MAX && plain(text, "._-+ (){}:") && text.trim() == text {
+        return Ok(());
+    }
+    fault(format!("{text:?} is not plain"), "letters, digits and . _ - + : ( ) { } and spaces")
+}
+
 pub(super) fn version_text(version: &str) -> Checked {
     if version.len() <= ARGUMENT_BYTES_MAX && plain(version, "._-") {
         return Ok(());
@@ -157,12 +293,22 @@ pub fn kb(number: &str) -> Checked {
 /// Switches of update.exe that would not install, would reboot by themselves, or would make the patch stay for ever
 /// (Microsoft security bulletin MS08-067, "Deployment information", and KB262841 for the short forms), and those of an
 /// IExpress wrapper that name another command or a reboot (KB197147).
-const SWITCHES_REFUSED: [(&str, &[&str]); 4] = [
-    ("no files would be kept for taking the patch back", &["nobackup", "n"]),
+const SWITCHES_REFUSED: [(&str, &[&str]); 3] = [
     ("nothing would be installed on the device", &["extract", "x", "integrate", "s", "help", "h", "l", "uninstall"]),
     ("the node decides when the device reboots", &["forcerestart", "warnrestart", "promptrestart", "passive", "r"]),
     ("something else than the patch would be run", &["c", "t"]),
 ];
+
+/// Switches after which no files are kept for taking the patch back (MS08-067; `/n` is the short form). A patch may have them
+/// only where its variant says that it is irreversible.
+const NO_BACKUP: [&str; 2] = ["nobackup", "n"];
+
+/// Whether this switch of `update.exe` gives up the way back.
+#[must_use]
+pub fn keeps_no_backup(switch: &str) -> bool {
+    let word = switch.trim_start_matches(['/', '-']).split(':').next().unwrap_or_default();
+    NO_BACKUP.iter().any(|known| known.eq_ignore_ascii_case(word))
+}
 
 /// A switch of `update.exe`: `/word` or `/word:value`.
 ///
@@ -298,9 +444,6 @@ mod tests {
                 "/",
                 "quiet",
                 "-q",
-                "/nobackup",
-                "/NoBackup",
-                "/n",
                 "/extract:x",
                 "/x",
                 "/forcerestart",

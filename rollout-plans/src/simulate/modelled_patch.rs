@@ -6,7 +6,7 @@ use crate::{
     model::{
         Installer, Interpreter, Patch, PatchId, Payload, Plan, Platform, RebootNeed, Severity, Variant, VariantId,
     },
-    patch_file::{PatchFile, VariantFile},
+    patch_file::PatchFile,
 };
 
 /// Platforms where neither a patch nor the plan names any.
@@ -17,27 +17,12 @@ fn payload(file_name: &str, length: u64) -> Payload {
     Payload { file_name: file_name.to_owned(), digest: Digest::of(b""), length, chunks: Vec::new() }
 }
 
-/// The patch of a manifest with payloads of these lengths, 0 where a file is not there; nothing is hashed. Never to be
-/// imported: its digests are none.
+/// The patch of a manifest with payloads of these lengths in the order of [`PatchFile::files`], 0 where a file is not there;
+/// nothing is hashed. Never to be imported: its digests are none.
 #[must_use]
 pub fn patch_of_manifest(file: PatchFile, lengths: &[u64]) -> Patch {
-    let variant = |(at, v): (usize, VariantFile)| Variant {
-        id: v.id,
-        platforms: v.platforms,
-        payload: payload(&v.file_name, lengths.get(at).copied().unwrap_or(0)),
-        installer: v.installer,
-        reboot: v.reboot,
-    };
-    Patch {
-        id: file.id,
-        title: file.title,
-        cves: file.cves,
-        severity: file.severity,
-        guidance: file.guidance,
-        supersedes: file.supersedes,
-        requires: file.requires,
-        variants: file.variants.into_iter().enumerate().map(variant).collect(),
-    }
+    let files = file.files().len();
+    file.with((0..files).map(|at| payload("modelled", lengths.get(at).copied().unwrap_or(0))).collect())
 }
 
 /// Some patch that the plan could be for: a variant for each platform that the plan admits, and a restart.
@@ -53,11 +38,13 @@ pub fn some_patch(plan: &Plan) -> Result<Patch, String> {
     }
     let variant = |(at, platform): (usize, Platform)| {
         Ok(Variant {
-            id: VariantId::new(&format!("v{at}")).map_err(|e| e.to_string())?,
-            platforms: vec![platform],
-            payload: payload("modelled", 0),
-            installer: Installer::Script { interpreter: Interpreter::Cmd },
             reboot: RebootNeed::Always,
+            ..Variant::new(
+                VariantId::new(&format!("v{at}")).map_err(|e| e.to_string())?,
+                vec![platform],
+                payload("modelled", 0),
+                Installer::Script { interpreter: Interpreter::Cmd },
+            )
         })
     };
     let variants = platforms.into_iter().enumerate().map(variant).collect::<Result<Vec<_>, String>>()?;

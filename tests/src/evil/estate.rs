@@ -7,9 +7,9 @@ use wardround_rollout_plans::{
     language::parse_plan,
     model::{
         CHUNK_BYTES, Command, DeploymentState, Device, DeviceId, Directive, Evidence, Failure, Goal, GoalAction,
-        Installer, Interpreter, Member, Mode, Order, Passage, Patch, PatchId, Payload, Pin, Platform, Proven,
-        RebootNeed, Report, ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Severity, SiteId,
-        SiteInventory, SiteRollout, Timestamp, Variant, VariantId, WaveName,
+        Installer, Interpreter, Member, Mode, Order, Passage, Patch, PatchId, Payload, Pin, Platform, Proven, Report,
+        ReportBody, Reporter, Reporters, ResolvedWave, Rollout, RolloutId, Severity, SiteId, SiteInventory,
+        SiteRollout, Timestamp, Variant, VariantId, WaveName,
     },
     resolve::resolve,
 };
@@ -110,18 +110,17 @@ impl Estate {
             guidance: String::new(),
             supersedes: Vec::new(),
             requires: Vec::new(),
-            variants: vec![Variant {
-                id: VariantId::new("xp").unwrap(),
-                platforms: vec![Platform::new(PLATFORM).unwrap()],
-                payload: Payload {
+            variants: vec![Variant::new(
+                VariantId::new("xp").unwrap(),
+                vec![Platform::new(PLATFORM).unwrap()],
+                Payload {
                     file_name: format!("{PATCH}.sh"),
                     digest: Digest::of(&script),
                     length: script.len() as u64,
                     chunks: script.chunks(usize::try_from(CHUNK_BYTES).unwrap()).map(Digest::of).collect(),
                 },
-                installer: Installer::Script { interpreter: Interpreter::Sh },
-                reboot: RebootNeed::WhenAsked,
-            }],
+                Installer::Script { interpreter: Interpreter::Sh },
+            )],
         };
         let mut known = estate::Estate::default();
         let device = |name: &str, ring: &str| Device {

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use wardround_rollout_plans::model::{CHUNK_BYTES, Installer, Payload, Platform, RebootNeed, Variant, VariantId};
+use wardround_rollout_plans::model::{CHUNK_BYTES, Installer, Payload, Platform, Variant, VariantId};
 use wardround_signing::Digest;
 
 use super::{cache_dir, peer_file, require};
@@ -129,16 +129,15 @@ impl Hotfix {
 pub fn variant(path: &Path, installer: Installer, platform: &str) -> Variant {
     let bytes = fs::read(path).expect("the payload is readable");
     let chunk = usize::try_from(CHUNK_BYTES).expect("it fits");
-    Variant {
-        id: VariantId::new("v1").expect("it is valid"),
-        platforms: vec![Platform::new(platform).expect("it is a CPE name")],
-        payload: Payload {
+    Variant::new(
+        VariantId::new("v1").expect("it is valid"),
+        vec![Platform::new(platform).expect("it is a CPE name")],
+        Payload {
             file_name: path.file_name().and_then(|n| n.to_str()).expect("a plain name").to_owned(),
             digest: Digest::of(&bytes),
             length: bytes.len() as u64,
             chunks: bytes.chunks(chunk).map(Digest::of).collect(),
         },
         installer,
-        reboot: RebootNeed::WhenAsked,
-    }
+    )
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wardround_node::{
-    installers::{ExitClass, Step, classify},
+    installers::{ExitClass, Step, meaning},
     pure::{InstallFound, UninstallFound, install_outcome},
 };
 use wardround_rollout_plans::model::{Detected, DeviceId, Installer, RebootNeed, SystemId};
@@ -290,7 +290,7 @@ impl Device {
     #[must_use]
     pub fn installed(&self, op: &str, before: &Detected) -> Option<InstallFound> {
         let run = self.installs.get(op).filter(|run| run.over)?;
-        let class = run.exit.map(|code| classify(&installer(), Step::Install, code));
+        let class = run.exit.map(|code| meaning(&installer(), &BTreeSet::new(), Step::Install, code).class);
         let (after, reboot_pending) = (self.detect(), self.pending.is_some());
         let outcome = install_outcome(class, before, &after, reboot_pending);
         Some(InstallFound { exit_code: run.exit, outcome, after, reboot_pending, output: String::new() })
@@ -303,7 +303,7 @@ impl Device {
             Some(run) if !run.over => return None,
             run => run.and_then(|run| run.exit),
         };
-        let class = exit_code.map(|code| classify(&installer(), Step::Uninstall, code));
+        let class = exit_code.map(|code| meaning(&installer(), &BTreeSet::new(), Step::Uninstall, code).class);
         let asks = matches!(class, Some(ExitClass::RebootRequired | ExitClass::RebootInitiated));
         // As production asks the device: what waits for a reboot may still put the patch there.
         let reboot_needed = asks || self.pending.is_some();

@@ -109,7 +109,7 @@ pub(crate) async fn import(controller: &Controller, manifest: &Path) -> Result<I
 }
 
 fn hash_all(file: PatchFile, folder: &Path) -> Result<(Patch, Vec<Chunk>), Failure> {
-    let paths: Vec<PathBuf> = file.variants.iter().map(|v| folder.join(&v.file)).collect();
+    let paths: Vec<PathBuf> = file.files().into_iter().map(|named| folder.join(&named.file)).collect();
     let mut total = 0;
     for path in &paths {
         let length = std::fs::metadata(path).map_err(|e| Failure::file("read", path, &e))?.len();

@@ -218,7 +218,7 @@ fn manifest(path: &Path) -> Result<Patch, Failure> {
     let file = parse_patch_file(&yaml, &name).map_err(|problems| failure(&name, &problems))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let length = |file: &String| std::fs::metadata(folder.join(file)).map_or(0, |found| found.len());
-    let lengths: Vec<u64> = file.variants.iter().map(|v| length(&v.file)).collect();
+    let lengths: Vec<u64> = file.files().into_iter().map(|named| length(&named.file)).collect();
     Ok(patch_of_manifest(file, &lengths))
 }
 

@@ -101,6 +101,7 @@ pub(super) fn goal(name: &str, action: GoalAction, attempt: u32) -> GoalWish {
         reboot: RebootNeed::WhenAsked,
         payload: Digest::of(b"payload"),
         payload_length: 1_000,
+        previous: None,
         action,
         attempt,
     }
