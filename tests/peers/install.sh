@@ -11,6 +11,7 @@ gcc-mingw-w64-x86-64         # builds the stand-in for update.exe
 openssh-server openssh-client
 dcmtk                        # DICOM services
 openssl                      # reads and writes keys beside ours
+rpm                          # packages of old Linux
 e2fsprogs                    # file systems for the power-cut tests
 softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
@@ -48,7 +49,7 @@ printf '#!/bin/sh\nexec %s "$@"\n' "$tuf_peer/bin/python3" > /usr/local/bin/ward
 chmod 755 /usr/local/bin/wardround-tuf-python
 
 for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
-    mkfs.ext4 mount python3 wardround-tuf-python; do
+    mkfs.ext4 mount python3 rpm rpmbuild dpkg-deb wardround-tuf-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"

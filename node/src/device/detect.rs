@@ -13,8 +13,6 @@ use crate::{
 
 /// The script that reads what `reg.exe` can't: Windows Script Host is there from Windows 2000 on.
 const LOOK: &str = "wr-look.vbs";
-/// Longest a look of that script may take on the device, seconds; the question itself has its own limit.
-const LOOK_SECONDS: u32 = 50;
 
 pub(super) async fn detect(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
     let op = &shell::op_name(op)?;
@@ -82,7 +80,7 @@ async fn of_windows(transport: &Transport, op: &str, asked: Vec<Question>) -> Re
     let mut files = Vec::new();
     if !look.is_empty() {
         let path = quote(kind, &kind.join(&transport.op_dir(op), LOOK))?;
-        lines.push(("look".to_owned(), format!("cscript //nologo //T:{LOOK_SECONDS} {path} 2>&1")));
+        lines.push(("look".to_owned(), format!("cscript //nologo {path} 2>&1")));
         files.push((LOOK.to_owned(), look_script(&look)));
     }
     let sections: Vec<Section<'_>> = lines.iter().map(|(name, line)| Section { name, line: line.clone() }).collect();

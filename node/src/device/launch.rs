@@ -56,7 +56,7 @@ pub(super) async fn perform(
 
 /// What a step finds on the device, staged before.
 pub(super) fn needed(variant: &Variant, step: Step) -> Option<&Payload> {
-    match staged_for(&variant.installer, step) {
+    match staged_for(variant, step) {
         Staged::Nothing => None,
         Staged::Payload => Some(&variant.payload),
         Staged::Previous => variant.previous.as_ref(),

@@ -69,11 +69,11 @@ impl Place<'_> {
 
 /// The files that a step finds in its directory, by their place in the variant.
 #[must_use]
-pub fn staged_for(installer: &Installer, step: Step) -> Staged {
-    match (installer, step) {
+pub fn staged_for(variant: &Variant, step: Step) -> Staged {
+    match (&variant.installer, step) {
         (_, Step::Install) | (Installer::Script { .. }, Step::Uninstall) => Staged::Payload,
         // `wusa /uninstall /kb:` with `/quiet` answers 87 to every error; with the package it says which (Salt, win_wusa.py).
-        (Installer::Msu { .. }, Step::Uninstall) => Staged::Payload,
+        (Installer::Msu { .. }, Step::Uninstall) if !is_vista(variant) => Staged::Payload,
         (Installer::LinuxPackage { replaces: Some(_), .. }, Step::Uninstall) => Staged::Previous,
         (_, Step::Uninstall) => Staged::Nothing,
     }

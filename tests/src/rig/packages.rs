@@ -9,7 +9,7 @@ use std::{
 use wardround_rollout_plans::model::{CHUNK_BYTES, Installer, Payload, Platform, Variant, VariantId};
 use wardround_signing::Digest;
 
-use super::{cache_dir, peer_file, require};
+use super::{WineDevice, cache_dir, peer_file, require};
 
 /// A Windows Installer package.
 #[derive(Debug, Clone)]
@@ -71,6 +71,52 @@ impl Msi {
     }
 }
 
+/// Stands for wusa, pkgmgr and DISM on a device (`tests/peers/servicing.c`). A payload for them is two lines of text.
+#[derive(Debug)]
+pub struct Servicing;
+
+impl Servicing {
+    /// Puts the stand-ins into the device's Windows folder; `None` where the compiler is missing.
+    ///
+    /// # Panics
+    /// When the compiler fails.
+    #[must_use]
+    pub fn install(device: &WineDevice) -> Option<Self> {
+        let program = compiled("servicing.c", "servicing", &[])?;
+        for tool in ["wusa.exe", "pkgmgr.exe", "dism.exe"] {
+            let path = device.file("windows/system32").join(tool);
+            // Wine's own is a link into its library, or one file with all other devices.
+            let _ = fs::remove_file(&path);
+            fs::copy(&program, &path).expect("the device is writable");
+            let native = ["reg", "add", r"HKCU\Software\Wine\DllOverrides", "/v", tool, "/d", "native", "/f"];
+            assert!(device.run(&native).status.success(), "{tool} is taken from the device");
+        }
+        Some(Self)
+    }
+}
+
+/// A program for 64-bit Windows out of `tests/peers`, compiled once; `None` where the compiler is missing.
+fn compiled(source: &str, name: &str, flags: &[String]) -> Option<PathBuf> {
+    let compiler = require("x86_64-w64-mingw32-gcc")?;
+    let source = peer_file(source);
+    let digest = Digest::of(&fs::read(&source).expect("the source is there")).hex();
+    let path = cache_dir().join(format!("{name}-{}.exe", &digest[..8]));
+    if !path.is_file() {
+        let part = path.with_extension(format!("{}.part", std::process::id()));
+        let output = Command::new(compiler)
+            .args(["-O1", "-s"])
+            .args(flags)
+            .arg("-o")
+            .arg(&part)
+            .arg(&source)
+            .output()
+            .expect("the compiler runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::rename(&part, &path).expect("it is moved into place");
+    }
+    Some(path)
+}
+
 /// A Windows software update package (a stand-in, `tests/peers/hotfix.c`).
 #[derive(Debug, Clone)]
 pub struct Hotfix {
@@ -87,23 +133,8 @@ impl Hotfix {
     /// When the compiler fails.
     #[must_use]
     pub fn build(kb: &str) -> Option<Self> {
-        let compiler = require("x86_64-w64-mingw32-gcc")?;
-        let source = peer_file("hotfix.c");
-        let digest = Digest::of(&fs::read(&source).expect("the source is there")).hex();
-        let path = cache_dir().join(format!("windowsserver2003-{kb}-x64-{}.exe", &digest[..8]));
-        if !path.is_file() {
-            let part = path.with_extension(format!("{}.part", std::process::id()));
-            let output = Command::new(compiler)
-                .args(["-O1", "-s"])
-                .arg(format!("-DKB=\"{kb}\""))
-                .arg("-o")
-                .arg(&part)
-                .arg(&source)
-                .output()
-                .expect("the compiler runs");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            fs::rename(&part, &path).expect("it is moved into place");
-        }
+        let flags = [format!("-DKB=\"{kb}\"")];
+        let path = compiled("hotfix.c", &format!("windowsserver2003-{kb}-x64"), &flags)?;
         Some(Self { path, kb: kb.into() })
     }
 

@@ -20,6 +20,8 @@ pub enum WineVersion {
     XpX64,
     /// Windows Server 2003 (NT 5.2).
     Server2003,
+    /// Windows Vista (NT 6.0).
+    Vista,
     /// Windows 7 (NT 6.1).
     Seven,
 }
@@ -30,6 +32,7 @@ impl WineVersion {
         match self {
             Self::XpX64 => "winxp64",
             Self::Server2003 => "win2003",
+            Self::Vista => "vista",
             Self::Seven => "win7",
         }
     }
@@ -40,6 +43,7 @@ impl WineVersion {
         match self {
             Self::XpX64 => "cpe:2.3:o:microsoft:windows_xp:-:sp2:*:*:professional:*:x64:*",
             Self::Server2003 => "cpe:2.3:o:microsoft:windows_server_2003:-:sp2:*:*:*:*:x64:*",
+            Self::Vista => "cpe:2.3:o:microsoft:windows_vista:-:sp2:*:*:*:*:x64:*",
             Self::Seven => "cpe:2.3:o:microsoft:windows_7:-:sp1:*:*:*:*:x64:*",
         }
     }

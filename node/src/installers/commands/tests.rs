@@ -126,8 +126,8 @@ fn a_linux_package_replaces_only_what_it_can_put_back() {
     let lines = unix(&package(Some("1.0-1")), Step::Uninstall, None).unwrap();
     assert_eq!(lines, "DEBIAN_FRONTEND=noninteractive dpkg --force-confold --force-downgrade -i '/d/o/old.deb'");
     assert!(unix(&package(None), Step::Uninstall, None).unwrap().ends_with("dpkg -P openssl"));
-    assert_eq!(staged_for(&package(Some("1")).installer, Step::Uninstall), Staged::Previous);
-    assert_eq!(staged_for(&package(None).installer, Step::Uninstall), Staged::Nothing);
+    assert_eq!(staged_for(&package(Some("1")), Step::Uninstall), Staged::Previous);
+    assert_eq!(staged_for(&package(None), Step::Uninstall), Staged::Nothing);
 }
 
 #[test]
