@@ -69,6 +69,12 @@ impl Platform {
         self.parts().nth(2).unwrap_or("*")
     }
 
+    /// Hardware that it runs on ("x86", "x64").
+    #[must_use]
+    pub fn hardware(&self) -> &str {
+        self.parts().nth(9).unwrap_or("*")
+    }
+
     /// True when `self` as a pattern covers `actual`: each part is `*` or the same.
     /// A part that `actual` leaves open (`*`) is covered only by `*`: unknown never counts as a match.
     #[must_use]

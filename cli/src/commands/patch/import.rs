@@ -18,7 +18,7 @@ use wardround_rollout_plans::{
 };
 use wardround_signing::{Digest, DigestWriter, document_bytes};
 
-use super::{Shown, standing};
+use super::{Shown, package, standing};
 use crate::{
     client::{Controller, call, incomplete},
     commands::plan,
@@ -110,6 +110,7 @@ pub(crate) async fn import(controller: &Controller, manifest: &Path) -> Result<I
 
 fn hash_all(file: PatchFile, folder: &Path) -> Result<(Patch, Vec<Chunk>), Failure> {
     let paths: Vec<PathBuf> = file.files().into_iter().map(|named| folder.join(&named.file)).collect();
+    contradictions(&file, folder)?;
     let mut total = 0;
     for path in &paths {
         let length = std::fs::metadata(path).map_err(|e| Failure::file("read", path, &e))?.len();
@@ -133,6 +134,20 @@ fn hash_all(file: PatchFile, folder: &Path) -> Result<(Patch, Vec<Chunk>), Failu
             .hint("mend the manifest or the payload files")
     })?;
     Ok((patch, chunks))
+}
+
+/// A package that is not what the manifest says would fail on every device, or stay there for ever.
+fn contradictions(file: &PatchFile, folder: &Path) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    for (index, variant) in file.variants.iter().enumerate() {
+        let path = folder.join(&variant.payload.file);
+        faults.extend(package::faults(index, variant, &path).map_err(|e| Failure::file("read", &path, &e))?);
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let title = format!("patch {}: {} between manifest and payload", file.id, count(faults.len(), "contradiction"));
+    Err(Failure::new(title).details(faults).hint("mend the manifest, or take the right file"))
 }
 
 fn hash(path: &Path, bar: &ProgressBar, chunks: &mut Vec<Chunk>) -> std::io::Result<Payload> {

@@ -2,6 +2,7 @@
 
 mod import;
 mod list;
+mod package;
 mod sign;
 
 use clap::{Args, Subcommand};
