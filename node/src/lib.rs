@@ -31,5 +31,5 @@ mod trust;
 
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
-pub use executor::{RunOptions, accept_log, run};
+pub use executor::{Confirmed, RunOptions, accept_log, confirm, run};
 pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, WitnessView, reanchor, witness_view};

@@ -2,6 +2,7 @@
 //!
 //! `docs/site-file.md` documents every field. Names in the file carry no site prefix; ids here do.
 
+mod care;
 mod error;
 mod hours;
 mod probe;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use wardround_rollout_plans::model::{DeviceId, Platform, SiteInventory, SystemId};
 
+pub use care::{FilterKind, InUse, RollbackMeans, SNAPSHOT_FRESH_DEFAULT, SNAPSHOT_FRESH_MAX, Snapshot, WriteFilter};
 pub use error::ConfigError;
 pub use probe::{Check, PROBE_TIMEOUT_DEFAULT, PROBE_TIMEOUT_MAX, ProbeSpec};
 #[cfg(test)]
@@ -54,14 +56,10 @@ pub struct DeviceConfig {
     pub transport: TransportConfig,
     /// How to learn whether a clinician is using it; none means that it may be patched within the windows at any time.
     pub in_use: Option<InUse>,
-}
-
-/// Asks whether a device is in use: a program on the node. Exit 0 means free, 1 means in use (its output says why);
-/// anything else, and silence, counts as in use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InUse {
-    /// Program and arguments; never passed to a shell.
-    pub command: Vec<String>,
+    /// What throws away what is written, unless it is turned off first.
+    pub write_filter: Option<WriteFilter>,
+    /// What takes it back, beside the package's own means.
+    pub rollback: RollbackMeans,
 }
 
 /// How a node looks at one clinical system. It is healthy when every probe is; without probes its health is unknown.

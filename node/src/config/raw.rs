@@ -44,6 +44,8 @@ pub(super) struct RawDevice {
     pub(super) group: Option<Text>,
     pub(super) transport: Spanned<RawTransport>,
     pub(super) in_use: Option<RawInUse>,
+    pub(super) write_filter: Option<RawWriteFilter>,
+    pub(super) rollback: Option<Spanned<RawRollback>>,
     pub(super) windows: Option<Spanned<Vec<Spanned<RawWindow>>>>,
     #[serde(default)]
     pub(super) patches: Vec<Text>,
@@ -68,7 +70,39 @@ pub(super) struct RawFreeze {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawInUse {
-    pub(super) command: Spanned<Vec<String>>,
+    pub(super) command: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    pub(super) logged_on: bool,
+    #[serde(default)]
+    pub(super) processes: Vec<Text>,
+    #[serde(default)]
+    pub(super) connections: Vec<Spanned<u16>>,
+    #[serde(default)]
+    pub(super) confirm: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawWriteFilter {
+    pub(super) kind: Text,
+    pub(super) volume: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRollback {
+    pub(super) snapshot: Option<RawSnapshot>,
+    #[serde(default)]
+    pub(super) restore_point: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSnapshot {
+    pub(super) take: Spanned<Vec<String>>,
+    pub(super) restore: Spanned<Vec<String>>,
+    pub(super) remove: Option<Spanned<Vec<String>>>,
+    pub(super) fresh_for: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

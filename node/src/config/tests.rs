@@ -74,7 +74,8 @@ fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
         config.transport,
         TransportConfig::Local { root: PathBuf::from("/etc/wr/dev/ct-01"), shell: LocalShell::Wine }
     );
-    assert_eq!(config.in_use.as_ref().unwrap().command, ["/etc/wr/bin/ct-in-use", "ct-01"]);
+    let in_use = config.in_use.as_ref().unwrap();
+    assert_eq!(in_use.command.as_deref().unwrap(), ["/etc/wr/bin/ct-in-use", "ct-01"]);
     let TransportConfig::Ssh(ssh) = &site.devices[&DeviceId::new("rx1/lab-02").unwrap()].transport else {
         panic!("ssh was declared")
     };

@@ -13,8 +13,8 @@ use wardround_rollout_plans::model::{
 };
 
 use super::{
-    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, InUse, SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile,
-    SystemConfig,
+    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, RollbackMeans, SYSTEM_PROBES_MAX, SYSTEMS_MAX,
+    SiteFile, SystemConfig,
     raw::{RawDevice, RawSite, RawSystem, Text},
 };
 
@@ -150,7 +150,15 @@ impl Validator<'_> {
         };
         let in_use = match raw.in_use {
             None => None,
-            Some(asked) => Some(InUse { command: self.argv(&asked.command, &field("in_use.command"))? }),
+            Some(asked) => Some(self.in_use(&asked, &field("in_use"))?),
+        };
+        let write_filter = match &raw.write_filter {
+            None => None,
+            Some(filter) => Some(self.write_filter(filter, &field("write_filter"))?),
+        };
+        let rollback = match &raw.rollback {
+            None => RollbackMeans::default(),
+            Some(means) => self.rollback(means, &field("rollback"))?,
         };
         let windows = self.windows(raw.windows.as_ref(), &field("windows"))?;
         let transport = self.transport(&raw.transport, &field("transport"))?;
@@ -165,7 +173,7 @@ impl Validator<'_> {
         }
         let (model, labels) = (raw.model, raw.labels);
         let told = Device { id, platform: platform.clone(), model, labels, group, windows, patches };
-        Ok((told, DeviceConfig { platform, transport, in_use }))
+        Ok((told, DeviceConfig { platform, transport, in_use, write_filter, rollback }))
     }
 
     pub(super) fn argv(&self, argv: &Spanned<Vec<String>>, field: &str) -> Checked<Vec<String>> {

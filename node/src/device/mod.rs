@@ -2,8 +2,12 @@
 //! their operation id, and a step that has begun is picked up, not begun twice.
 
 mod detect;
+mod facts;
+mod filter;
+mod in_use;
 mod launch;
 mod preflight;
+mod restore_point;
 
 use std::{path::Path, time::Duration};
 
@@ -13,7 +17,7 @@ pub use preflight::Preflight;
 
 pub use crate::transports::DeviceError;
 use crate::{
-    config::DeviceConfig,
+    config::{DeviceConfig, RollbackMeans},
     installers::{ExitClass, Step},
     transports::{QUESTION_TIMEOUT, Transport, shell},
 };
@@ -64,8 +68,67 @@ impl DeviceHandle {
     }
 
     /// Looks, without changing anything, whether the device is ready for `variant`.
-    pub async fn preflight(&self, variant: &Variant) -> Preflight {
-        preflight::preflight(&self.config, &self.transport, variant).await
+    /// `confirmed`: a person has said that nobody needs it now.
+    pub async fn preflight(&self, variant: &Variant, confirmed: bool) -> Preflight {
+        preflight::preflight(&self.config, &self.transport, variant, confirmed).await
+    }
+
+    /// What takes it back beside the package's own means.
+    #[must_use]
+    pub fn rollback_means(&self) -> &RollbackMeans {
+        &self.config.rollback
+    }
+
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when it does not.
+    pub async fn ping(&self) -> Result<(), DeviceError> {
+        self.transport.ping().await
+    }
+
+    /// Makes a restore point of Windows' System Restore, and says its number.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device has none (servers), has it turned off, or does not answer.
+    pub async fn make_restore_point(&self, op: &str) -> Result<u32, DeviceError> {
+        restore_point::make(&self.transport, op).await
+    }
+
+    /// Puts a restore point back. A restart completes it.
+    ///
+    /// # Errors
+    /// As [`DeviceHandle::make_restore_point`].
+    pub async fn restore(&self, op: &str, point: u32) -> Result<(), DeviceError> {
+        restore_point::restore(&self.transport, op, point).await
+    }
+
+    /// Whether a write filter is declared: then [`DeviceHandle::unlock`] goes before what must stay, [`DeviceHandle::lock`] after.
+    #[must_use]
+    pub fn has_write_filter(&self) -> bool {
+        self.config.write_filter.is_some()
+    }
+
+    /// Turns the write filter off, with the restarts that this takes. True when it restarted: what lay in the overlay is gone.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the filter can't be asked, does not obey, or the device does not come back.
+    pub async fn unlock(&self, timeout: Duration) -> Result<bool, DeviceError> {
+        match self.config.write_filter {
+            Some(filter) => filter::turn(&self.transport, filter, false, timeout).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Turns the write filter on again. True when the device restarted.
+    ///
+    /// # Errors
+    /// As [`DeviceHandle::unlock`].
+    pub async fn lock(&self, timeout: Duration) -> Result<bool, DeviceError> {
+        match self.config.write_filter {
+            Some(filter) => filter::turn(&self.transport, filter, true, timeout).await,
+            None => Ok(false),
+        }
     }
 
     /// Puts a verified payload of a variant onto the device, under its own file name in the operation's directory.
@@ -132,7 +195,7 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when it can't be asked.
     pub async fn reboot_pending(&self) -> Result<bool, DeviceError> {
-        preflight::reboot_pending(&self.transport).await
+        facts::reboot_pending(&self.transport).await
     }
 
     /// Restarts the device and waits until it is back.

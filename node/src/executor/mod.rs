@@ -3,12 +3,15 @@
 //! **Invariant:** only [`owner`] changes the state. An input is in the journal before it takes effect outside this
 //! process: actions, acknowledgements and reports leave only after the sync.
 
+mod confirm;
 mod essential;
 mod group;
+mod means;
 mod monitor;
 mod owner;
 pub mod record;
 mod site;
+mod steps;
 mod store;
 mod tasks;
 mod turns;
@@ -19,10 +22,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::Timestamp;
 
+pub use confirm::{Confirmed, confirm};
 pub use group::{Absorbed, Batch, absorb};
 pub(crate) use owner::Owner;
 pub(crate) use site::Site;
-pub use tasks::install_outcome;
+pub use steps::install_outcome;
 
 use crate::{
     NodeError,
@@ -119,6 +123,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         cache: cache.clone(),
         site: site_receiver.clone(),
         work_dir: options.state_dir.join("devices"),
+        state_dir: options.state_dir.clone(),
+        means: means::Means::new(&options.state_dir),
         stop: stop.clone(),
         turns: turns::Turns::default(),
     };

@@ -1,22 +1,18 @@
 //! Tasks: what the machine wants done on a device.
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wardround_rollout_plans::model::{
-    Detected, DurationMs, Patch, Payload, ProbeAnswer, RebootNeed, SystemId, Variant,
-};
+use wardround_rollout_plans::model::{Detected, Patch, Payload, ProbeAnswer, SystemId, Variant};
 use wardround_signing::Digest;
 
-use super::{Owner, Site, now, turns::Turns};
+use super::{Owner, Site, confirm, means::Means, now, steps, turns::Turns};
 use crate::{
     cache::{Cache, CacheError},
     device::{DeviceError, DeviceHandle, Withdrawal},
-    installers::{self, ExitClass, Refused},
-    machine::{
-        Action, CheckFound, Fault, FaultKind, Found, InstallFound, InstallOutcome, PreflightFound, UninstallFound, Verb,
-    },
+    installers::Refused,
+    machine::{Action, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
     probes::probe_system,
     sync::{Controller, FetchError},
     trust::{Documents, Genuine},
@@ -31,6 +27,8 @@ pub(super) struct Tasks {
     pub(super) cache: Cache,
     pub(super) site: watch::Receiver<Arc<Site>>,
     pub(super) work_dir: PathBuf,
+    pub(super) state_dir: PathBuf,
+    pub(super) means: Means,
     pub(super) stop: CancellationToken,
     pub(super) turns: Turns,
 }
@@ -94,12 +92,13 @@ impl Tasks {
             Verb::Preflight { systems } => Ok(self.preflight(&device, op, patch, variant, systems).await),
             Verb::Install { timeout, before, may_begin } => {
                 if !may_begin && device.withdraw_install(op).await.map_err(device_fault)? == Withdrawal::Withdrawn {
+                    device.lock(Duration::from_millis(timeout.0)).await.map_err(device_fault)?;
                     let text = "the install had not begun, and it may not begin now".to_owned();
                     return Err(Fault { kind: FaultKind::NotBegun, text });
                 }
                 self.install(&device, op, variant, *timeout, before).await
             }
-            Verb::Reboot { timeout, again } => reboot(&device, variant, *timeout, *again).await,
+            Verb::Reboot { timeout, again } => steps::reboot(&device, variant, *timeout, *again).await,
             Verb::Check { systems, install } => {
                 if let Some(install) = install {
                     over(&device, install).await?;
@@ -108,11 +107,11 @@ impl Tasks {
             }
             Verb::Uninstall { timeout, install } => {
                 over(&device, install).await?;
-                self.uninstall(&device, op, variant, *timeout).await
+                self.uninstall(&device, op, install, variant, *timeout).await
             }
             Verb::Cleanup { ops } => {
                 for op in ops {
-                    device.cleanup(op).await.map_err(device_fault)?;
+                    self.clean(&device, op).await?;
                 }
                 Ok(Found::Cleaned)
             }
@@ -145,7 +144,7 @@ impl Tasks {
         Ok(DeviceHandle::new(&action.device, config, &self.work_dir))
     }
 
-    async fn stage(&self, device: &DeviceHandle, op: &str, payload: &Payload) -> Result<(), Fault> {
+    pub(super) async fn stage(&self, device: &DeviceHandle, op: &str, payload: &Payload) -> Result<(), Fault> {
         let file = self.cache.bring(payload, &self.controller).await.map_err(cache_fault)?;
         device.stage(op, &file, payload).await.map_err(device_fault)
     }
@@ -169,7 +168,8 @@ impl Tasks {
         variant: &Variant,
         systems: &[SystemId],
     ) -> Found {
-        let found = device.preflight(variant).await;
+        let confirmed = confirm::is_confirmed(&self.state_dir, device.id(), now());
+        let found = device.preflight(variant, confirmed).await;
         let mut prerequisites = Vec::new();
         for one in &patch.requires {
             let there = match &found.reachable {
@@ -187,7 +187,9 @@ impl Tasks {
             mismatch: found.platform,
             in_use: found.in_use,
             reboot_pending: found.reboot_pending,
+            pending: found.pending,
             free_bytes: found.free_bytes,
+            write_filter: found.write_filter,
             before,
             prerequisites,
             probes: self.probe(systems).await,
@@ -198,68 +200,6 @@ impl Tasks {
         let (detected, probes) = tokio::join!(device.detect(op, variant), self.probe(systems));
         let reboot_pending = device.reboot_pending().await.ok();
         Found::Checked(Box::new(CheckFound { detected, reboot_pending, probes }))
-    }
-
-    async fn install(
-        &self,
-        device: &DeviceHandle,
-        op: &str,
-        variant: &Variant,
-        timeout: DurationMs,
-        before: &Detected,
-    ) -> Result<Found, Fault> {
-        let begun = tokio::time::Instant::now();
-        let limit = Duration::from_millis(timeout.0);
-        let ran = match device.install(op, variant, limit).await {
-            Ok(ran) => Some(ran),
-            Err(error @ DeviceError::Interrupted { .. }) if begun.elapsed() >= limit => {
-                return Err(Fault { kind: FaultKind::Timeout, text: error.to_string() });
-            }
-            // It began and left no result: only the device can tell what it did.
-            Err(DeviceError::Interrupted { .. }) => None,
-            Err(error) => return Err(device_fault(error)),
-        };
-        let after = device.detect(op, variant).await;
-        // Not knowing is taken for yes where the installer says so anyway; else a missing answer asks for nothing.
-        let reboot_pending = device.reboot_pending().await.unwrap_or(false);
-        let mut outcome = install_outcome(ran.as_ref().map(|r| r.class), before, &after, reboot_pending);
-        if let (InstallOutcome::Failed { reason, .. }, Some(ran)) = (&mut outcome, &ran) {
-            let _ = write!(reason, "; it ended with {}: {}", installers::code_words(ran.exit_code), ran.words);
-        }
-        Ok(Found::Installed(Box::new(InstallFound {
-            exit_code: ran.as_ref().map(|r| r.exit_code),
-            outcome,
-            after,
-            reboot_pending,
-            output: ran.map(|r| r.output).unwrap_or_default(),
-        })))
-    }
-
-    async fn uninstall(
-        &self,
-        device: &DeviceHandle,
-        op: &str,
-        variant: &Variant,
-        timeout: DurationMs,
-    ) -> Result<Found, Fault> {
-        if let Some(payload) = DeviceHandle::needed_to_uninstall(variant) {
-            self.stage(device, op, payload).await?;
-        }
-        let mut found = UninstallFound { exit_code: None, reboot_needed: false, output: String::new() };
-        if device.detect(op, variant).await != Detected::Absent {
-            match device.uninstall(op, variant, Duration::from_millis(timeout.0)).await {
-                Ok(ran) => {
-                    found.exit_code = Some(ran.exit_code);
-                    found.reboot_needed = matches!(ran.class, ExitClass::RebootRequired | ExitClass::RebootInitiated);
-                    found.output = ran.output;
-                }
-                // It began and left no result: detection decides.
-                Err(DeviceError::Interrupted { why, .. }) => found.output = why,
-                Err(error) => return Err(device_fault(error)),
-            }
-        }
-        found.reboot_needed |= device.reboot_pending().await.unwrap_or(false);
-        Ok(Found::Uninstalled(Box::new(found)))
     }
 }
 
@@ -272,52 +212,11 @@ async fn over(device: &DeviceHandle, install: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What an install came to; `class` is that of the installer's exit code, absent when it left none.
-#[must_use]
-pub fn install_outcome(
-    class: Option<ExitClass>,
-    before: &Detected,
-    after: &Detected,
-    reboot_pending: bool,
-) -> InstallOutcome {
-    let no_result = class.is_none();
-    // An installer that left no result says nothing; the device does.
-    let class = class.unwrap_or(ExitClass::Ambiguous);
-    match installers::outcome(class, before, after, reboot_pending) {
-        installers::Outcome::Failed { code, .. } if no_result && *after == Detected::Absent => {
-            let reason = "the installer left no result, and the patch is not detected".to_owned();
-            InstallOutcome::Failed { code: code.to_owned(), reason }
-        }
-        installers::Outcome::Installed => InstallOutcome::Installed,
-        installers::Outcome::NeedsReboot => InstallOutcome::NeedsReboot,
-        installers::Outcome::NothingToDo => {
-            InstallOutcome::NothingToDo { reason: "the installer found nothing to do on this device".to_owned() }
-        }
-        installers::Outcome::Busy => InstallOutcome::Busy,
-        installers::Outcome::Failed { code, reason } => InstallOutcome::Failed { code: code.to_owned(), reason },
-    }
-}
-
-async fn reboot(device: &DeviceHandle, variant: &Variant, timeout: DurationMs, again: bool) -> Result<Found, Fault> {
-    // After a restart of the node the reboot may be behind us: where it was only asked for, the device can tell.
-    let asked_only = variant.reboot == RebootNeed::WhenAsked;
-    if again && asked_only && device.reboot_pending().await.is_ok_and(|pending| !pending) {
-        return Ok(Found::Rebooted);
-    }
-    match device.reboot(Duration::from_millis(timeout.0)).await {
-        Ok(()) => Ok(Found::Rebooted),
-        Err(error @ DeviceError::Timeout { .. }) => {
-            Err(Fault { kind: FaultKind::RebootTimeout, text: error.to_string() })
-        }
-        Err(error) => Err(device_fault(error)),
-    }
-}
-
-fn other(text: String) -> Fault {
+pub(super) fn other(text: String) -> Fault {
     Fault { kind: FaultKind::Other, text }
 }
 
-fn device_fault(error: DeviceError) -> Fault {
+pub(super) fn device_fault(error: DeviceError) -> Fault {
     let full = matches!(&error, DeviceError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
     let kind = match &error {
         _ if full => FaultKind::Disk,

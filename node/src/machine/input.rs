@@ -240,6 +240,12 @@ pub struct PreflightFound {
     pub in_use: Option<String>,
     /// Whether it waits for a reboot already.
     pub reboot_pending: Option<bool>,
+    /// What asks for that reboot.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pending: String,
+    /// Why nothing would stay on it; `None` when no write filter stands in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_filter: Option<String>,
     /// Free space, bytes.
     pub free_bytes: Option<u64>,
     /// Whether the patch is there.

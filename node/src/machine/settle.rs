@@ -13,6 +13,9 @@ use super::{
 
 /// How often a payload that is not what was signed is fetched again. A damaged cache is mended by the second try.
 const CORRUPT_TRIES_MAX: u32 = 3;
+/// Room that an install wants on the device, in payloads: the payload itself, what it unpacks, and the files that it keeps for the
+/// way back.
+const DISK_FACTOR: u64 = 3;
 /// How often the uninstaller is run before a person is called.
 const UNINSTALL_RUNS_MAX: u32 = 3;
 /// Between two runs of it.
@@ -194,12 +197,32 @@ impl Deployment {
         if let Some(who) = &found.in_use {
             return Some(Cause::new("in_use", format!("in clinical use: {who}")));
         }
-        if let Some(free) = found.free_bytes.filter(|free| *free < self.payload_length) {
-            let text = format!("the device has {free} bytes free; the payload has {}", self.payload_length);
-            return Some(Cause::new("disk", text));
+        if let Some(why) = &found.write_filter {
+            return Some(Cause::new("write_filter", why));
         }
-        if found.reboot_pending == Some(true) {
-            return Some(Cause::new("reboot_pending", "the device waits for a reboot from before; reboot it first"));
+        let needed = self.payload_length.saturating_mul(DISK_FACTOR);
+        match found.free_bytes {
+            Some(free) if free < needed => {
+                let text = format!(
+                    "the device has {free} bytes free; {needed} are needed for a payload of {} and what it unpacks and keeps",
+                    self.payload_length
+                );
+                return Some(Cause::new("disk", text));
+            }
+            None => return Some(Cause::new("disk", "the device does not say how much room it has")),
+            Some(_) => {}
+        }
+        match found.reboot_pending {
+            Some(false) => {}
+            Some(true) => {
+                let why = if found.pending.is_empty() { String::new() } else { format!(" ({})", found.pending) };
+                let text = format!("the device waits for a reboot from before{why}; reboot it first");
+                return Some(Cause::new("reboot_pending", text));
+            }
+            None => {
+                let text = "the device does not say whether it waits for a reboot";
+                return Some(Cause::new("reboot_pending", text));
+            }
         }
         verdicts(&found.probes).into_iter().filter(|(_, ok)| !ok).find_map(|(system, _)| {
             let standing = standing.get(&system)?;
@@ -342,9 +365,9 @@ impl Deployment {
 
     fn uninstalled(&mut self, env: &mut Env<'_>, found: &UninstallFound) {
         self.disrupted_at = Some(env.now);
-        if let Some(exit_code) = found.exit_code {
+        if found.exit_code.is_some() || !found.output.is_empty() {
             let evidence = Evidence {
-                exit_code: Some(exit_code),
+                exit_code: found.exit_code,
                 reboot_pending: Some(found.reboot_needed),
                 output: clip(&found.output),
                 ..Evidence::default()
@@ -360,6 +383,16 @@ impl Deployment {
         let evidence = self.seen(found);
         let before = self.before.clone().unwrap_or(Detected::Absent);
         if found.detected.same_as(&before) {
+            let now_healthy = verdicts(&found.probes);
+            let worse = self.baseline.iter().find(|(id, healthy)| **healthy && now_healthy.get(*id) == Some(&false));
+            if let Some((system, _)) = worse {
+                if env.now.since(self.phase_since) < env.policy.reboot_timeout {
+                    return self.again(env.now);
+                }
+                let text = format!("the patch is off, but clinical system {system} is not as healthy as before");
+                let cause = Cause::new("clinical_system", text);
+                return self.give_up(env, DeploymentState::RollbackFailed, cause, evidence);
+            }
             self.left = false;
             let cause = self.take_back.clone().unwrap_or_default();
             return self.end(env, DeploymentState::RolledBack, cause, evidence);

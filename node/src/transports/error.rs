@@ -67,6 +67,14 @@ pub enum DeviceError {
     /// A value that could not be quoted.
     #[error(transparent)]
     Unquotable(#[from] super::shell::Unquotable),
+    /// A write filter that does not become what it is told to be.
+    #[error("the device's write filter ({kind}) does not turn {wanted}")]
+    WriteFilter {
+        /// Which.
+        kind: &'static str,
+        /// What it was told.
+        wanted: &'static str,
+    },
     /// An answer that was not understood.
     #[error("the device's answer to {what} was not understood: {text:?}")]
     Garbled {
@@ -99,6 +107,7 @@ impl DeviceError {
             Self::NotStaged { .. } => "not_staged",
             Self::BadName { .. } | Self::Installer(_) | Self::Unquotable(_) => "bad_variant",
             Self::Garbled { .. } => "garbled_answer",
+            Self::WriteFilter { .. } => "write_filter",
             Self::Io { .. } => "node_io",
         }
     }
@@ -120,6 +129,7 @@ impl DeviceError {
                 "correct the patch variant, and have it signed again"
             }
             Self::Garbled { .. } => "run the question on the device by hand",
+            Self::WriteFilter { .. } => "run ewfmgr or fbwfmgr on the device by hand",
             Self::Io { .. } => "look at the node's disk and permissions",
         }
     }

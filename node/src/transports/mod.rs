@@ -15,7 +15,7 @@ use std::{path::Path, time::Duration};
 pub use error::DeviceError;
 pub(crate) use process::{Finished, decode, run as run_process, tail};
 use sandbox::Sandbox;
-use shell::Shell;
+pub(crate) use shell::Shell;
 use ssh::SshLink;
 use wardround_rollout_plans::model::DeviceId;
 use wine::WinePrefix;

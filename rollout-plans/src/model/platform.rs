@@ -69,6 +69,24 @@ impl Platform {
         self.parts().nth(2).unwrap_or("*")
     }
 
+    /// Version ("-", "r2").
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.parts().nth(3).unwrap_or("*")
+    }
+
+    /// Update, on Windows the service pack ("sp3").
+    #[must_use]
+    pub fn update(&self) -> &str {
+        self.parts().nth(4).unwrap_or("*")
+    }
+
+    /// Language ("en-us").
+    #[must_use]
+    pub fn language(&self) -> &str {
+        self.parts().nth(6).unwrap_or("*")
+    }
+
     /// Hardware that it runs on ("x86", "x64").
     #[must_use]
     pub fn hardware(&self) -> &str {

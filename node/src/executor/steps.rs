@@ -1,0 +1,275 @@
+//! The steps that change a device: install, restart, and the way back. Each may be called again after a crash.
+
+use std::{fmt::Write as _, time::Duration};
+
+use tokio::time::Instant;
+use wardround_rollout_plans::{
+    model::{Detected, DurationMs, RebootNeed, Variant},
+    patch_file::uninstalls,
+};
+
+use super::{
+    means::{self, Made},
+    now,
+    tasks::{Tasks, device_fault, other},
+};
+use crate::{
+    device::{DeviceError, DeviceHandle, Ran},
+    installers::{self, ExitClass, Refused},
+    machine::{Fault, FaultKind, Found, InstallFound, InstallOutcome, UninstallFound},
+};
+
+/// Between two looks whether a device is back after its snapshot was put back.
+const BACK_POLL: Duration = Duration::from_secs(1);
+
+impl Tasks {
+    pub(super) async fn install(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        variant: &Variant,
+        timeout: DurationMs,
+        before: &Detected,
+    ) -> Result<Found, Fault> {
+        self.prepare(device, op, variant).await?;
+        let begun = Instant::now();
+        let limit = Duration::from_millis(timeout.0);
+        if device.unlock(limit).await.map_err(device_fault)? {
+            // What was staged lay in the overlay.
+            self.stage(device, op, &variant.payload).await?;
+        }
+        let ran = match device.install(op, variant, limit).await {
+            Ok(ran) => Some(ran),
+            Err(error @ DeviceError::Interrupted { .. }) if begun.elapsed() >= limit => {
+                return Err(Fault { kind: FaultKind::Timeout, text: error.to_string() });
+            }
+            // It began and left no result: only the device can tell what it did.
+            Err(DeviceError::Interrupted { .. }) => None,
+            Err(error) => return Err(device_fault(error)),
+        };
+        let after = device.detect(op, variant).await;
+        // Not knowing is taken for yes where the installer says so anyway; else a missing answer asks for nothing.
+        let reboot_pending = device.reboot_pending().await.unwrap_or(false);
+        let mut outcome = install_outcome(ran.as_ref().map(|r| r.class), before, &after, reboot_pending);
+        if let (InstallOutcome::Failed { reason, .. }, Some(ran)) = (&mut outcome, &ran) {
+            let _ = write!(reason, "; {}", ended(ran));
+        }
+        if device.has_write_filter() {
+            match outcome {
+                // The restart after it turns the filter on again.
+                InstallOutcome::Installed | InstallOutcome::NeedsReboot => outcome = InstallOutcome::NeedsReboot,
+                // What is there will be taken off first.
+                InstallOutcome::Failed { .. } if after != Detected::Absent => {}
+                _ => {
+                    device.lock(limit).await.map_err(device_fault)?;
+                }
+            }
+        }
+        Ok(Found::Installed(Box::new(InstallFound {
+            exit_code: ran.as_ref().map(|r| r.exit_code),
+            outcome,
+            after,
+            reboot_pending,
+            output: ran.map(|r| r.output).unwrap_or_default(),
+        })))
+    }
+
+    /// Makes sure of the way back before the first step. Without it nothing begins.
+    async fn prepare(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<(), Fault> {
+        let wanted = device.rollback_means();
+        let mut made = self.means.of(op);
+        if let Some(snapshot) = wanted.snapshot.as_ref().filter(|_| made.snapshot.is_none()) {
+            means::run(&snapshot.take, device.id(), op)
+                .await
+                .map_err(|why| not_begun(&format!("no snapshot could be taken: {why}")))?;
+            made.snapshot = Some(now());
+            self.means.keep(op, &made).map_err(|e| other(e.to_string()))?;
+        }
+        if wanted.restore_point && made.restore_point.is_none() {
+            match device.make_restore_point(op).await {
+                Ok(point) => {
+                    made.restore_point = Some(point);
+                    self.means.keep(op, &made).map_err(|e| other(e.to_string()))?;
+                }
+                // It is a second way back where there is another one.
+                Err(error) if made.snapshot.is_some() || uninstalls(variant).is_ok() => {
+                    tracing::warn!(device = %device.id(), %error, "no restore point could be made");
+                }
+                Err(error) => return Err(not_begun(&format!("no restore point could be made: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the patch back by the first means that does: a fresh snapshot, the uninstaller, a restore point. `run` is the
+    /// operation of the install.
+    pub(super) async fn uninstall(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        run: &str,
+        variant: &Variant,
+        timeout: DurationMs,
+    ) -> Result<Found, Fault> {
+        let limit = Duration::from_millis(timeout.0);
+        let made = self.means.of(run);
+        let mut found = UninstallFound { exit_code: None, reboot_needed: false, output: String::new() };
+        if self.put_back(device, run, &made, limit, &mut found).await? {
+            return Ok(Found::Uninstalled(Box::new(found)));
+        }
+        if device.unlock(limit).await.map_err(device_fault)? {
+            found.reboot_needed = true;
+        }
+        // The filter is turned on again with a restart, whatever the uninstaller says.
+        found.reboot_needed |= device.has_write_filter();
+        if let Some(payload) = DeviceHandle::needed_to_uninstall(variant) {
+            self.stage(device, op, payload).await?;
+        }
+        if device.detect(op, variant).await != Detected::Absent {
+            match device.uninstall(op, variant, limit).await {
+                Ok(ran) => {
+                    found.exit_code = Some(ran.exit_code);
+                    found.reboot_needed |= matches!(ran.class, ExitClass::RebootRequired | ExitClass::RebootInitiated);
+                    found.output = format!("{}\n{}", ran.output, ended(&ran)).trim().to_owned();
+                    let failed = matches!(ran.class, ExitClass::Failure | ExitClass::NotUninstallable);
+                    if failed && let Some(point) = made.restore_point {
+                        self.restore(device, op, point, &mut found).await?;
+                    }
+                }
+                // It began and left no result: detection decides.
+                Err(DeviceError::Interrupted { why, .. }) => found.output = why,
+                Err(error @ DeviceError::Installer(Refused::Irreversible(_))) => match made.restore_point {
+                    Some(point) => self.restore(device, op, point, &mut found).await?,
+                    None => return Err(device_fault(error)),
+                },
+                Err(error) => return Err(device_fault(error)),
+            }
+        }
+        found.reboot_needed |= device.reboot_pending().await.unwrap_or(false);
+        Ok(Found::Uninstalled(Box::new(found)))
+    }
+
+    async fn restore(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        point: u32,
+        found: &mut UninstallFound,
+    ) -> Result<(), Fault> {
+        device.restore(op, point).await.map_err(device_fault)?;
+        found.reboot_needed = true;
+        let _ = write!(found.output, "\nrestore point {point} is put back");
+        Ok(())
+    }
+
+    /// Puts a fresh snapshot back; false where there is none, or it could not be.
+    async fn put_back(
+        &self,
+        device: &DeviceHandle,
+        run: &str,
+        made: &Made,
+        limit: Duration,
+        found: &mut UninstallFound,
+    ) -> Result<bool, Fault> {
+        let means = device.rollback_means();
+        let (Some(snapshot), Some(taken)) = (&means.snapshot, made.snapshot) else { return Ok(false) };
+        if !means::is_fresh(snapshot, taken, now()) {
+            tracing::info!(device = %device.id(), "its snapshot is too old to be put back without a person");
+            return Ok(false);
+        }
+        if let Err(why) = means::run(&snapshot.restore, device.id(), run).await {
+            tracing::warn!(device = %device.id(), why, "its snapshot could not be put back");
+            return Ok(false);
+        }
+        let begun = Instant::now();
+        while let Err(error) = device.ping().await {
+            if begun.elapsed() >= limit {
+                return Err(device_fault(error));
+            }
+            tokio::time::sleep(BACK_POLL).await;
+        }
+        found.output = "the snapshot from before the install is put back".to_owned();
+        Ok(true)
+    }
+
+    /// Removes what an operation left, on the device and beside it.
+    pub(super) async fn clean(&self, device: &DeviceHandle, op: &str) -> Result<(), Fault> {
+        device.cleanup(op).await.map_err(device_fault)?;
+        let means = device.rollback_means();
+        if let (Some(_), Some(remove)) =
+            (self.means.of(op).snapshot, means.snapshot.as_ref().and_then(|s| s.remove.as_ref()))
+        {
+            means::run(remove, device.id(), op).await.map_err(other)?;
+        }
+        self.means.forget(op);
+        Ok(())
+    }
+}
+
+fn not_begun(text: &str) -> Fault {
+    Fault { kind: FaultKind::NotBegun, text: text.to_owned() }
+}
+
+/// "it ended with 1603: a fatal error during the installation".
+fn ended(ran: &Ran) -> String {
+    format!("it ended with {}: {}", installers::code_words(ran.exit_code), ran.words)
+}
+
+/// What an install came to; `class` is that of the installer's exit code, absent when it left none.
+#[must_use]
+pub fn install_outcome(
+    class: Option<ExitClass>,
+    before: &Detected,
+    after: &Detected,
+    reboot_pending: bool,
+) -> InstallOutcome {
+    let no_result = class.is_none();
+    // An installer that left no result says nothing; the device does.
+    let class = class.unwrap_or(ExitClass::Ambiguous);
+    match installers::outcome(class, before, after, reboot_pending) {
+        installers::Outcome::Failed { code, .. } if no_result && *after == Detected::Absent => {
+            let reason = "the installer left no result, and the patch is not detected".to_owned();
+            InstallOutcome::Failed { code: code.to_owned(), reason }
+        }
+        installers::Outcome::Installed => InstallOutcome::Installed,
+        installers::Outcome::NeedsReboot => InstallOutcome::NeedsReboot,
+        installers::Outcome::NothingToDo => {
+            InstallOutcome::NothingToDo { reason: "the installer found nothing to do on this device".to_owned() }
+        }
+        installers::Outcome::Busy => InstallOutcome::Busy,
+        installers::Outcome::Failed { code, reason } => InstallOutcome::Failed { code: code.to_owned(), reason },
+    }
+}
+
+/// Restarts the device; where a write filter protects it, turns that on again behind it.
+pub(super) async fn reboot(
+    device: &DeviceHandle,
+    variant: &Variant,
+    timeout: DurationMs,
+    again: bool,
+) -> Result<Found, Fault> {
+    let limit = Duration::from_millis(timeout.0);
+    let restart = async || match device.reboot(limit).await {
+        Err(error @ DeviceError::Timeout { .. }) => {
+            Err(Fault { kind: FaultKind::RebootTimeout, text: error.to_string() })
+        }
+        restarted => restarted.map_err(device_fault),
+    };
+    if device.has_write_filter() {
+        // What waits for a restart must be carried out on the disk, not in the overlay.
+        if device.reboot_pending().await.map_err(device_fault)? {
+            restart().await?;
+        }
+        let locked = device.lock(limit).await.map_err(device_fault)?;
+        if !locked && !again && variant.reboot == RebootNeed::Always {
+            restart().await?;
+        }
+        return Ok(Found::Rebooted);
+    }
+    // After a restart of the node the reboot may be behind us: where it was only asked for, the device can tell.
+    let asked_only = variant.reboot == RebootNeed::WhenAsked;
+    if !(again && asked_only && device.reboot_pending().await.is_ok_and(|pending| !pending)) {
+        restart().await?;
+    }
+    Ok(Found::Rebooted)
+}
