@@ -28,10 +28,10 @@ if [[ $line == *'shutdown -r -t 0'* ]]; then
     line=${line/'shutdown -r -t 0'/'echo restarting'}
     : > "$state/down"
     setsid bash -c '
-        "$0" wineboot -r
+        if [ -d "$1/filter" ]; then "$2" "${1%/rig}" restart; else "$0" wineboot -r; fi
         date +LastBootUpTime=%Y%m%d%H%M%S.%N > wardround-boot.txt
         rm -f "$1/down"
-    ' "$wine" "$state" < /dev/null > /dev/null 2>&1 &
+    ' "$wine" "$state" "${0%/*}/filter.sh" < /dev/null > /dev/null 2>&1 &
 fi
 # A launcher that is late: it begins when the test removes the file.
 if [[ $line == *'start /b cmd /c '* && -e $state/hold ]]; then

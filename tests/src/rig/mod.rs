@@ -14,7 +14,7 @@ use std::{
 };
 
 pub use dicom::{QueryRetrieve, Storescp};
-pub use packages::{Hotfix, Msi, Servicing, variant};
+pub use packages::{Filter, Hotfix, Msi, Servicing, variant};
 pub use ssh::{SshDevice, SshOptions};
 pub use wine::{WineDevice, WineVersion};
 

@@ -84,14 +84,65 @@ impl Servicing {
     pub fn install(device: &WineDevice) -> Option<Self> {
         let program = compiled("servicing.c", "servicing", &[])?;
         for tool in ["wusa.exe", "pkgmgr.exe", "dism.exe"] {
-            let path = device.file("windows/system32").join(tool);
-            // Wine's own is a link into its library, or one file with all other devices.
-            let _ = fs::remove_file(&path);
-            fs::copy(&program, &path).expect("the device is writable");
-            let native = ["reg", "add", r"HKCU\Software\Wine\DllOverrides", "/v", tool, "/d", "native", "/f"];
-            assert!(device.run(&native).status.success(), "{tool} is taken from the device");
+            put_program(device, &program, tool);
         }
         Some(Self)
+    }
+}
+
+/// Puts a program of ours into the device's Windows folder, in place of Wine's own.
+fn put_program(device: &WineDevice, program: &Path, name: &str) {
+    let path = device.file("windows/system32").join(name);
+    // Wine's own is a link into its library, or one file with all other devices.
+    let _ = fs::remove_file(&path);
+    fs::copy(program, &path).expect("the device is writable");
+    let native = ["reg", "add", r"HKCU\Software\Wine\DllOverrides", "/v", name, "/d", "native", "/f"];
+    assert!(device.run(&native).status.success(), "{name} is taken from the device");
+}
+
+/// A write filter on a device that restarts through SSH (`tests/peers/filter.sh`, `filter.c`): on from the beginning, and what is
+/// written while it is on is gone with the next restart.
+#[derive(Debug)]
+pub struct Filter {
+    state: PathBuf,
+}
+
+impl Filter {
+    /// `kind` is "ewf" or "fbwf"; `None` where the compiler is missing.
+    ///
+    /// # Panics
+    /// When the device can't be prepared.
+    #[must_use]
+    pub fn install(device: &WineDevice, kind: &str) -> Option<Self> {
+        let program = compiled("filter.c", "filter", &[])?;
+        put_program(device, &program, &format!("{kind}mgr.exe"));
+        let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{}", kind.to_uppercase());
+        let driver = ["reg", "add", &key, "/v", "Start", "/t", "REG_DWORD", "/d", "0", "/f"];
+        assert!(device.run(&driver).status.success(), "the filter's driver is there");
+        let state = device.root().join("rig/filter");
+        let named = format!("Z:{}\r\n", state.display().to_string().replace('/', r"\"));
+        fs::write(device.file("windows/filter.txt"), named).expect("the device is writable");
+        let begun = Command::new(peer_file("filter.sh")).arg(device.root()).arg("install").status();
+        assert!(begun.is_ok_and(|status| status.success()), "filter.sh prepares the device");
+        Some(Self { state })
+    }
+
+    /// Whether it protects the device now.
+    ///
+    /// # Panics
+    /// When its state can't be read.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        fs::read_to_string(self.state.join("now")).expect("it is there").trim() == "on"
+    }
+
+    /// How often the device restarted.
+    ///
+    /// # Panics
+    /// When that can't be read.
+    #[must_use]
+    pub fn restarts(&self) -> usize {
+        fs::read_to_string(self.state.join("restarts")).expect("it is there").lines().count()
     }
 }
 

@@ -70,13 +70,17 @@ fn a_device_without_what_the_patch_requires_is_skipped() {
 fn a_device_that_may_not_be_touched_is_deferred_with_the_reason() {
     let base = || ready("ct-01");
     let requires = |there| vec![("KB1111111".parse().unwrap(), there)];
-    let cases: [(&str, PreflightFound); 7] = [
+    let cases: [(&str, PreflightFound); 11] = [
         ("detection", PreflightFound { prerequisites: requires(unknown()), ..base() }),
         ("unreachable", PreflightFound { unreachable: Some("off".into()), before: unknown(), ..base() }),
         ("detection", PreflightFound { before: unknown(), ..base() }),
         ("in_use", PreflightFound { in_use: Some("scan running".into()), ..base() }),
         ("disk", PreflightFound { free_bytes: Some(10), ..base() }),
+        ("disk", PreflightFound { free_bytes: Some(2_999), ..base() }),
+        ("disk", PreflightFound { free_bytes: None, ..base() }),
         ("reboot_pending", PreflightFound { reboot_pending: Some(true), ..base() }),
+        ("reboot_pending", PreflightFound { reboot_pending: None, ..base() }),
+        ("write_filter", PreflightFound { write_filter: Some("EWF is on".into()), ..base() }),
         ("clinical_system", PreflightFound { probes: vec![super::rig::answer("lab", false)], ..ready("lab-01") }),
     ];
     for (code, found) in cases {

@@ -2,7 +2,7 @@
 
 use wardround_rollout_plans::model::{DeploymentState as S, Detected, DurationMs, GoalAction, Scope};
 
-use super::rig::{Rig, checked, device, fault, goal, present, uninstalled, unknown, word};
+use super::rig::{Rig, answer, checked, device, fault, goal, present, uninstalled, unknown, word};
 use crate::machine::{FaultKind, Found};
 
 fn ordered(rig: &mut Rig, attempt: u32) {
@@ -28,6 +28,42 @@ fn a_rolled_back_device_is_as_it_was() {
     rig.done("ct-01", Found::Cleaned);
     rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
     assert_eq!((rig.verb("ct-01"), rig.installs("ct-01")), ("nothing", 1), "never installed again in this attempt");
+}
+
+#[test]
+fn a_rollback_is_over_when_the_clinical_systems_are_as_healthy_as_before() {
+    let taken_off = || {
+        let mut rig = soaking();
+        ordered(&mut rig, 1);
+        rig.done("ct-01", uninstalled(false));
+        rig
+    };
+    let ill = || checked(Detected::Absent, vec![answer("pacs", false)]);
+    let mut rig = taken_off();
+    rig.done("ct-01", ill());
+    assert_eq!(rig.shown("ct-01"), S::RollingBack, "it is waited for");
+    rig.pass(DurationMs::from_secs(60));
+    rig.done("ct-01", checked(Detected::Absent, vec![answer("pacs", true)]));
+    assert_eq!((rig.shown("ct-01"), rig.alarms().len()), (S::RolledBack, 0));
+
+    let mut rig = taken_off();
+    while rig.shown("ct-01") == S::RollingBack {
+        rig.done("ct-01", ill());
+        rig.pass(DurationMs::from_secs(60));
+    }
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::RollbackFailed, "clinical_system"));
+    assert_eq!(rig.alarms(), ["rollback_failed"]);
+}
+
+#[test]
+fn what_nothing_takes_off_goes_to_a_person_at_once() {
+    let mut rig = soaking();
+    ordered(&mut rig, 1);
+    rig.done("ct-01", fault(FaultKind::Refused));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::RollbackFailed, "no_way_back"));
+    assert!(rig.alarms().contains(&"rollback_failed".to_owned()), "{:?}", rig.alarms());
+    rig.pass(DurationMs::from_secs(86_400));
+    assert_eq!(rig.given.iter().filter(|a| word(&a.verb) == "uninstall").count(), 1);
 }
 
 #[test]

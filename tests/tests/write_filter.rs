@@ -1,0 +1,79 @@
+//! Write filters of embedded Windows: what is written while one is on is gone with the next restart. The filters are simulated
+//! (`tests/peers/filter.sh`, `filter.c`) on Wine devices behind a real sshd; installer and registry are real.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{path::Path, time::Duration};
+
+use wardround_node::{config::parse_site_file, device::DeviceHandle};
+use wardround_rollout_plans::model::Detected;
+use wardround_tests::rig::{Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion};
+
+const LONG: Duration = Duration::from_secs(240);
+const XP: WineVersion = WineVersion::XpX64;
+
+fn handle(work: &Path, transport: &str, filter: &str) -> DeviceHandle {
+    let yaml = format!(
+        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{}\"\n    transport: {transport}\n    {filter}\nsystems: []\n",
+        XP.platform()
+    );
+    let site = parse_site_file(&yaml, "site.yaml").unwrap();
+    let (id, config) = site.devices.first_key_value().unwrap();
+    DeviceHandle::new(id, config, work)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_turning_it_off_a_patch_is_gone_with_the_restart() {
+    let Some(device) = WineDevice::create(XP) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let Some(msi) = Msi::build(work.path(), "AcmePump", 31, "1.0.0") else { return };
+    let Some(ssh) = SshDevice::windows(&device, SshOptions::default()) else { return };
+    let Some(filter) = Filter::install(&device, "ewf") else { return };
+    let variant = msi.variant(XP.platform());
+    let blind = handle(work.path(), &ssh.transport(), "");
+    let why = blind.preflight(&variant, false).await.write_filter.unwrap();
+    assert!(why.contains("write_filter: { kind: ewf }"), "{why}");
+    blind.stage("a", &msi.path, &variant.payload).await.unwrap();
+    assert_eq!(blind.install("a", &variant, LONG).await.unwrap().exit_code, 0);
+    assert!(matches!(blind.detect("a", &variant).await, Detected::Present { .. }));
+    blind.reboot(LONG).await.unwrap();
+    assert_eq!(blind.detect("a", &variant).await, Detected::Absent, "the overlay is gone");
+    assert!(filter.is_on());
+    let wrong = handle(work.path(), &ssh.transport(), "write_filter: { kind: fbwf }");
+    let why = wrong.preflight(&variant, false).await.write_filter.unwrap();
+    assert!(why.contains("the device has none"), "{why}");
+}
+
+/// Off, restart, patch, restart, on, restart: then it is there for good.
+async fn stays(kind: &str) {
+    let Some(device) = WineDevice::create(XP) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let Some(hotfix) = Hotfix::build("KB4500331") else { return };
+    let Some(ssh) = SshDevice::windows(&device, SshOptions::default()) else { return };
+    let Some(filter) = Filter::install(&device, kind) else { return };
+    let variant = hotfix.variant(XP.platform(), &[]);
+    let handle = handle(work.path(), &ssh.transport(), &format!("write_filter: {{ kind: {kind} }}"));
+    let before = handle.preflight(&variant, false).await;
+    assert_eq!((before.write_filter, before.platform), (None, None));
+    handle.stage("a", &hotfix.path, &variant.payload).await.unwrap();
+    assert!(handle.unlock(LONG).await.unwrap(), "it restarted");
+    assert!(!filter.is_on() && !handle.unlock(LONG).await.unwrap(), "once");
+    assert!(!device.file("wardround/a").exists(), "what was staged lay in the overlay");
+    handle.stage("a", &hotfix.path, &variant.payload).await.unwrap();
+    assert_eq!(handle.install("a", &variant, LONG).await.unwrap().exit_code, 3010);
+    handle.reboot(LONG).await.unwrap();
+    assert!(handle.lock(LONG).await.unwrap() && filter.is_on());
+    handle.reboot(LONG).await.unwrap();
+    assert!(matches!(handle.detect("b", &variant).await, Detected::Present { .. }), "it outlives the restarts");
+    assert_eq!(filter.restarts(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_stays_below_an_enhanced_write_filter() {
+    stays("ewf").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_stays_below_a_file_based_write_filter() {
+    stays("fbwf").await;
+}
