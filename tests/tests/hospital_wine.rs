@@ -65,13 +65,14 @@ fn plan(soak: &str, scope: &str) -> String {
     )
 }
 
-fn manifest(world: &World, id: &str, payload: &Path, installer: &str) -> std::path::PathBuf {
+const ALL: [WineVersion; 3] = [WineVersion::XpX64, WineVersion::Server2003, WineVersion::Seven];
+
+fn manifest(world: &World, id: &str, payload: &Path, installer: &str, versions: &[WineVersion]) -> std::path::PathBuf {
     let folder = world.dir().join("packages");
     std::fs::create_dir_all(&folder).unwrap();
     let name = payload.file_name().unwrap().to_str().unwrap();
     std::fs::copy(payload, folder.join(name)).unwrap();
-    let platforms: Vec<&str> =
-        [WineVersion::XpX64, WineVersion::Server2003, WineVersion::Seven].map(WineVersion::platform).to_vec();
+    let platforms: Vec<&str> = versions.iter().map(|version| version.platform()).collect();
     let text = format!(
         "id: {id}\ntitle: {id} for the imaging department\nseverity: critical\ncves: [CVE-2017-0144]\nvariants:\n  \
          - id: x64\n    platforms: {}\n    payload: {{ file: {name} }}\n    installer: {installer}\n",
@@ -90,7 +91,7 @@ fn a_package_goes_through_the_waves_and_comes_back_when_the_archive_dies() {
     hospital.open(&mut world);
     let installer =
         format!("{{ technology: msi, product_code: \"{}\", display_version: \"{}\" }}", msi.product_code, msi.version);
-    world.patch_by(PATCH, &manifest(&world, PATCH, &msi.path, &installer));
+    world.patch_by(PATCH, &manifest(&world, PATCH, &msi.path, &installer, &ALL));
     let version = |device: &WineDevice| device.registry(&msi.uninstall_key(), "DisplayVersion");
     assert!([&hospital.xp, &hospital.server, &hospital.seven].iter().all(|d| version(d).is_none()));
 
@@ -119,10 +120,12 @@ fn a_hotfix_that_wants_a_reboot_gets_it() {
     let mut world = World::new(PROGRAM);
     hospital.open(&mut world);
     let installer = format!("{{ technology: hotfix, kb: {FIX} }}");
-    world.patch_by(FIX, &manifest(&world, FIX, &hotfix.path, &installer));
-    world.start("r1", FIX, &plan("1s", "wave"));
+    world.patch_by(FIX, &manifest(&world, FIX, &hotfix.path, &installer, &ALL[..2]));
+    // Windows 7 has no packages of this kind: the last wave would be empty.
+    let plan = plan("1s", "wave");
+    world.start("r1", FIX, plan.split("  - name: full").next().unwrap());
     world.wait_state(240, "r1", "completed");
-    let devices = [(&hospital.xp, "rx1/ct-1"), (&hospital.server, "rx2/pacs-1"), (&hospital.seven, "rx2/us-1")];
+    let devices = [(&hospital.xp, "rx1/ct-1"), (&hospital.server, "rx2/pacs-1")];
     for (device, id) in devices {
         assert!(device.registry(&hotfix.key(), "Installed").is_some(), "{id}");
         let evidence = world.deployment("r1", id).unwrap().evidence_json;

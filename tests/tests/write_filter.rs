@@ -3,11 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use wardround_node::{config::parse_site_file, device::DeviceHandle};
 use wardround_rollout_plans::model::Detected;
-use wardround_tests::rig::{Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion};
+use wardround_tests::{
+    rig::{Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion},
+    world::World,
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 
 const LONG: Duration = Duration::from_secs(240);
 const XP: WineVersion = WineVersion::XpX64;
@@ -44,15 +49,15 @@ async fn without_turning_it_off_a_patch_is_gone_with_the_restart() {
     assert!(why.contains("the device has none"), "{why}");
 }
 
-/// Off, restart, patch, restart, on, restart: then it is there for good.
-async fn stays(kind: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_stays_below_an_enhanced_write_filter() {
     let Some(device) = WineDevice::create(XP) else { return };
     let work = tempfile::tempdir().unwrap();
     let Some(hotfix) = Hotfix::build("KB4500331") else { return };
     let Some(ssh) = SshDevice::windows(&device, SshOptions::default()) else { return };
-    let Some(filter) = Filter::install(&device, kind) else { return };
+    let Some(filter) = Filter::install(&device, "ewf") else { return };
     let variant = hotfix.variant(XP.platform(), &[]);
-    let handle = handle(work.path(), &ssh.transport(), &format!("write_filter: {{ kind: {kind} }}"));
+    let handle = handle(work.path(), &ssh.transport(), "write_filter: { kind: ewf, volume: \"C:\" }");
     let before = handle.preflight(&variant, false).await;
     assert_eq!((before.write_filter, before.platform), (None, None));
     handle.stage("a", &hotfix.path, &variant.payload).await.unwrap();
@@ -68,12 +73,40 @@ async fn stays(kind: &str) {
     assert_eq!(filter.restarts(), 4);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_patch_stays_below_an_enhanced_write_filter() {
-    stays("ewf").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_patch_stays_below_a_file_based_write_filter() {
-    stays("fbwf").await;
+/// The whole way, by a node: off, restart, patch, restart, on, restart, watched; and back in the same way.
+#[test]
+fn a_node_brings_a_patch_below_a_write_filter_and_takes_it_off_again() {
+    let Some(device) = WineDevice::create(XP) else { return };
+    let Some(hotfix) = Hotfix::build("KB4500331") else { return };
+    let Some(ssh) = SshDevice::windows(&device, SshOptions::default()) else { return };
+    let Some(filter) = Filter::install(&device, "fbwf") else { return };
+    let mut world = World::new(PROGRAM);
+    let site = format!(
+        "site: rx1\ndevices:\n  - name: ct-1\n    platform: \"{}\"\n    write_filter: {{ kind: fbwf }}\n    transport: {}\n",
+        XP.platform(),
+        ssh.transport()
+    );
+    world.add_declared_site("rx1", &site, 1);
+    let folder = world.dir().join("packages");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(&hotfix.path, folder.join("k.exe")).unwrap();
+    let manifest = folder.join("patch.yaml");
+    let text = format!(
+        "id: KB4500331\ntitle: t\nseverity: critical\nvariants:\n  - id: x64\n    platforms: [\"{}\"]\n    \
+         payload: {{ file: k.exe }}\n    installer: {{ technology: hotfix, kb: KB4500331 }}\n",
+        XP.platform()
+    );
+    fs::write(&manifest, text).unwrap();
+    world.patch_by("KB4500331", &manifest);
+    let plan = "name: embedded\ntiming: { install_timeout: 3m, reboot_timeout: 2m, retry_after: 1s, defer_max: 5m }\nwaves:\n  \
+                - name: all\n    select: { remaining: true }\n    soak: 1s\n";
+    world.start("r1", "KB4500331", plan);
+    world.wait_state(240, "r1", "completed");
+    assert!(filter.is_on());
+    assert_eq!(filter.restarts(), 3, "off, the patch's own, on");
+    assert!(device.registry(&hotfix.key(), "Installed").is_some());
+    world.run_by(&["cy", "ben"], &["rollout", "rollback", "r1", "--all", "--reason", "drill", "--yes"]).ok();
+    world.wait_state(240, "r1", "rolled_back");
+    assert!(filter.is_on() && device.registry(&hotfix.key(), "Installed").is_none());
+    assert_eq!(filter.restarts(), 6);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod alarms;
 pub(crate) mod audit;
 pub(crate) mod completions;
+mod confirm;
 pub(crate) mod controller;
 pub(crate) mod exit_codes;
 pub(crate) mod init;

@@ -181,3 +181,44 @@ fn a_file_that_is_missing_or_too_large_says_so() {
     let TransportConfig::Local { root, .. } = &ct.transport else { panic!() };
     assert_eq!(*root, dir.path().join("dev/ct-01"), "relative to the file");
 }
+
+#[test]
+fn what_a_device_asks_of_whoever_patches_it_is_read_or_refused() {
+    let with = |line: &str| {
+        let yaml = format!(
+            "site: rx1\ndevices:\n  - name: a\n    platform: 'cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:x86:*'\n    \
+             transport: {{ kind: local, root: /a, shell: wine }}\n    {line}\n"
+        );
+        parse(&yaml, "site.yaml", Path::new("/etc/wr"))
+            .map(|site| site.devices.into_values().next().unwrap())
+    };
+    let device =
+        with("in_use: { logged_on: true, processes: [ctviewer.exe], connections: [104], confirm: true }").unwrap();
+    let in_use = device.in_use.unwrap();
+    assert!(in_use.asks_device() && in_use.confirm && in_use.command.is_none());
+    let device = with("write_filter: { kind: fbwf, volume: 'd:' }").unwrap();
+    assert_eq!(device.write_filter, Some(WriteFilter { kind: FilterKind::Fbwf, volume: 'D' }));
+    let device = with("rollback: { restore_point: true, snapshot: { take: [bin/vm, take], restore: [vm] } }").unwrap();
+    let snapshot = device.rollback.snapshot.unwrap();
+    assert_eq!((snapshot.take[0].as_str(), snapshot.fresh_for), ("/etc/wr/bin/vm", SNAPSHOT_FRESH_DEFAULT));
+    assert!(device.rollback.restore_point);
+    for (line, field, words) in [
+        ("in_use: { processes: ['a & b'] }", "devices[0].in_use.processes[0]", "no plain name"),
+        ("in_use: { connections: [0] }", "devices[0].in_use.connections[0]", "no port"),
+        ("write_filter: { kind: uwf }", "devices[0].write_filter.kind", "no write filter"),
+        ("write_filter: { kind: ewf, volume: 'C:\\x' }", "devices[0].write_filter.volume", "no drive"),
+        (
+            "rollback: { snapshot: { take: [a], restore: [b], fresh_for: 48h } }",
+            "devices[0].rollback.snapshot.fresh_for",
+            "longer than 24h",
+        ),
+        (
+            "rollback: { snapshot: { take: [], restore: [b] } }",
+            "devices[0].rollback.snapshot.take",
+            "a program is missing",
+        ),
+    ] {
+        let error = with(line).unwrap_err();
+        assert_eq!((error.field.as_str(), error.message.contains(words)), (field, true), "{error:?}");
+    }
+}

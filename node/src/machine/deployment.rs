@@ -316,10 +316,14 @@ impl Deployment {
         let text = format!("{} in rollout {}: {}", env.device, env.rollout, cause.reason);
         let code = if state == DeploymentState::RollbackFailed { "rollback_failed" } else { "needs_person" };
         self.end(env, state, cause, evidence);
-        env.outbox.push(
-            env.now,
-            ReportBody::Alarm { code: code.to_owned(), text: clip(&text), device: Some(env.device.clone()) },
-        );
+        self.alarm(env, code, &text);
+    }
+
+    /// Calls a person.
+    #[expect(clippy::unused_self, reason = "an alarm is about this deployment, which the environment names")]
+    pub(crate) fn alarm(&self, env: &mut Env<'_>, code: &str, text: &str) {
+        let body = ReportBody::Alarm { code: code.to_owned(), text: clip(text), device: Some(env.device.clone()) };
+        env.outbox.push(env.now, body);
     }
 
     /// Not now: tried again later, and handed to a person when that went on for too long.

@@ -33,6 +33,14 @@ fn lacking(found: &PreflightFound) -> Option<Cause> {
     missing.map(|(patch, _)| Cause::new("prerequisite", format!("{patch} is not there, which the patch requires")))
 }
 
+/// What a rollback did for the clinical systems.
+enum Cure {
+    /// They are as healthy as before.
+    Whole,
+    /// This one is not.
+    Ill(SystemId),
+}
+
 /// What the preflight must know of a system.
 struct Standing {
     critical: bool,
@@ -385,17 +393,24 @@ impl Deployment {
         if found.detected.same_as(&before) {
             let now_healthy = verdicts(&found.probes);
             let worse = self.baseline.iter().find(|(id, healthy)| **healthy && now_healthy.get(*id) == Some(&false));
-            if let Some((system, _)) = worse {
-                if env.now.since(self.phase_since) < env.policy.reboot_timeout {
-                    return self.again(env.now);
-                }
-                let text = format!("the patch is off, but clinical system {system} is not as healthy as before");
-                let cause = Cause::new("clinical_system", text);
-                return self.give_up(env, DeploymentState::RollbackFailed, cause, evidence);
+            let cured = worse.map_or(Cure::Whole, |(system, _)| Cure::Ill(system.clone()));
+            let health = &env.policy.health;
+            // As long as a failure would take to be blamed.
+            let patience = health.grace.0.saturating_add(health.interval.0.saturating_mul(health.failures.into()));
+            if matches!(cured, Cure::Ill(_)) && env.now.since(self.phase_since).0 < patience {
+                return self.again(env.now);
             }
             self.left = false;
             let cause = self.take_back.clone().unwrap_or_default();
-            return self.end(env, DeploymentState::RolledBack, cause, evidence);
+            self.end(env, DeploymentState::RolledBack, cause, evidence);
+            if let Cure::Ill(system) = cured {
+                let text = format!(
+                    "the patch is off {} in rollout {}, but clinical system {system}, which was healthy before it, is not",
+                    env.device, env.rollout
+                );
+                self.alarm(env, "rollback_no_cure", &text);
+            }
+            return;
         }
         match &found.detected {
             Detected::Unknown { why } if env.now.since(self.phase_since) >= env.policy.reboot_timeout => {

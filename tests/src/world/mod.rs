@@ -314,6 +314,16 @@ impl World {
         self.run(&["patch", "import", &file.display().to_string()]).ok();
     }
 
+    /// As [`World::patch`], with a line more in its variant: `irreversible: …`.
+    pub fn patch_with(&self, id: &str, line: &str) {
+        let folder = self.dir.path().join("patches");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{id}.sh")), payload(id, 0)).unwrap();
+        let file = folder.join(format!("{id}.yaml"));
+        fs::write(&file, format!("{}    {line}\n", patch_file(id))).unwrap();
+        self.patch_by(id, &file);
+    }
+
     /// Imports a patch by a manifest that a test wrote itself, and has it signed by both roles.
     pub fn patch_by(&self, id: &str, manifest: &Path) {
         self.run(&["patch", "import", &manifest.display().to_string()]).ok();

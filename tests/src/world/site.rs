@@ -180,6 +180,14 @@ impl Site {
         self.edit(|declared| put_hours(declared, hours));
     }
 
+    /// Adds fields to a device's entry.
+    pub fn declare(&self, name: &str, fields: &Value) {
+        self.edit(|declared| {
+            let entry = declared["devices"].as_array_mut().unwrap().iter_mut().find(|entry| entry["name"] == name);
+            entry.unwrap().as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        });
+    }
+
     /// Changes the site file; the node reads it within seconds.
     fn edit(&self, change: impl FnOnce(&mut Value)) {
         let mut declared: Value = serde_json::from_slice(&std::fs::read(&self.file).unwrap()).unwrap();

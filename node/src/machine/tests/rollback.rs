@@ -51,8 +51,8 @@ fn a_rollback_is_over_when_the_clinical_systems_are_as_healthy_as_before() {
         rig.done("ct-01", ill());
         rig.pass(DurationMs::from_secs(60));
     }
-    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::RollbackFailed, "clinical_system"));
-    assert_eq!(rig.alarms(), ["rollback_failed"]);
+    assert_eq!(rig.shown("ct-01"), S::RolledBack, "the device is as it was");
+    assert_eq!(rig.alarms(), ["rollback_no_cure"], "the system is not: a person must look");
 }
 
 #[test]
