@@ -189,8 +189,7 @@ fn what_a_device_asks_of_whoever_patches_it_is_read_or_refused() {
             "site: rx1\ndevices:\n  - name: a\n    platform: 'cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:x86:*'\n    \
              transport: {{ kind: local, root: /a, shell: wine }}\n    {line}\n"
         );
-        parse(&yaml, "site.yaml", Path::new("/etc/wr"))
-            .map(|site| site.devices.into_values().next().unwrap())
+        parse(&yaml, "site.yaml", Path::new("/etc/wr")).map(|site| site.devices.into_values().next().unwrap())
     };
     let device =
         with("in_use: { logged_on: true, processes: [ctviewer.exe], connections: [104], confirm: true }").unwrap();
