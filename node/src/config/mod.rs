@@ -7,8 +7,10 @@ mod hours;
 mod probe;
 mod raw;
 mod read;
+mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod validate;
 
@@ -17,10 +19,14 @@ use std::collections::BTreeMap;
 use wardround_rollout_plans::model::{DeviceId, Platform, SiteInventory, SystemId};
 
 pub use error::ConfigError;
-pub use probe::{Check, PROBE_TIMEOUT_DEFAULT, PROBE_TIMEOUT_MAX, ProbeSpec};
+pub use probe::{
+    CERTIFICATE_LEFT_DEFAULT, Check, Endpoint, HL7_MESSAGE_BYTES_MAX, Hl7Message, PROBE_TIMEOUT_DEFAULT,
+    PROBE_TIMEOUT_MAX, ProbeSpec, ServiceState,
+};
 #[cfg(test)]
 use read::parse;
 pub use read::{SITE_FILE_BYTES_MAX, parse_site_file, read_site_file};
+pub use tls::TlsSettings;
 pub use transport::{LegacyAlgorithms, LocalShell, RemoteShell, SshConfig, TransportConfig};
 
 /// Devices that a node works on at once, when the file does not say.

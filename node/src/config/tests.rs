@@ -123,8 +123,8 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("timeout: 2s", "timeout: 2h", &["up to 60s"]),
         ("called_ae: PACS", "called_ae: MUCH_TOO_LONG_A_TITLE", &["probes[0].called_ae", "1 to 16"]),
         ("called_ae: PACS, ", "", &["probes[0].called_ae", "needs called_ae"]),
-        ("http://127", "https://127", &["probes[2].url", "command probe"]),
-        ("kind: tcp", "kind: icmp", &["probes[1].kind", "tcp, http, dicom_echo or command"]),
+        ("http://127", "ftp://127", &["probes[2].url", "no HTTP address", "https://host/path"]),
+        ("kind: tcp", "kind: icmp", &["probes[1].kind", "tcp, http, fhir,", "or command"]),
         ("argv: [/bin/true]", "argv: []", &["probes[3].argv", "a program is missing"]),
         (
             "Europe/London",

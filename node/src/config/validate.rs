@@ -15,6 +15,7 @@ use wardround_rollout_plans::model::{
 use super::{
     CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, InUse, SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile,
     SystemConfig,
+    probe::Around,
     raw::{RawDevice, RawSite, RawSystem, Text},
 };
 
@@ -251,11 +252,12 @@ impl Validator<'_> {
             let message = format!("a system has at most {SYSTEM_PROBES_MAX} probes");
             return self.fail(&raw.name, &field("probes"), message, "split the system");
         }
+        let around = Around { site, needs: &needs };
         let probes = raw
             .probes
             .iter()
             .enumerate()
-            .map(|(n, probe)| self.probe(probe, &field(&format!("probes[{n}]"))))
+            .map(|(n, probe)| self.probe(probe, &field(&format!("probes[{n}]")), &around))
             .collect::<Checked<Vec<_>>>()?;
         let told = ClinicalSystem {
             id,

@@ -141,7 +141,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         done: None,
     };
     essential.spawn("the check-ins", run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));
-    let monitor = monitor::run(monitored_receiver, site_receiver.clone(), owner.clone(), stop.clone());
+    let work_dir = options.state_dir.join("devices");
+    let monitor = monitor::run(monitored_receiver, site_receiver.clone(), work_dir, owner.clone(), stop.clone());
     essential.spawn("the health monitor", monitor);
     let follow = site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone());
     essential.spawn("the look at the site file", follow);

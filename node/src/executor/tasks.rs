@@ -17,7 +17,7 @@ use crate::{
     machine::{
         Action, CheckFound, Fault, FaultKind, Found, InstallFound, InstallOutcome, PreflightFound, UninstallFound, Verb,
     },
-    probes::probe_system,
+    probes::{Means, probe_system},
     sync::{Controller, FetchError},
     trust::{Documents, Genuine},
 };
@@ -149,10 +149,11 @@ impl Tasks {
 
     async fn probe(&self, systems: &[SystemId]) -> Vec<ProbeAnswer> {
         let site = Arc::clone(&self.site.borrow());
+        let means = Means { devices: &site.file.devices, work_dir: &self.work_dir };
         let mut answers = Vec::new();
         for system in systems {
             if let Some(config) = site.file.systems.get(system) {
-                answers.extend(probe_system(system, &config.probes, &|| now().0).await);
+                answers.extend(probe_system(system, &config.probes, means, &|| now().0).await);
             }
         }
         answers
