@@ -16,7 +16,7 @@ mod validate;
 
 use std::collections::BTreeMap;
 
-use wardround_rollout_plans::model::{DeviceId, Platform, SiteInventory, SystemId};
+use wardround_rollout_plans::model::{DeviceId, DurationMs, Platform, SiteInventory, SystemId};
 
 pub use error::ConfigError;
 pub use probe::{
@@ -37,6 +37,10 @@ pub const CONCURRENCY_MAX: u32 = 64;
 pub const SYSTEMS_MAX: usize = 1_000;
 /// Most probes of one clinical system: they run in parallel, each with a socket or process of its own.
 pub const SYSTEM_PROBES_MAX: usize = 16;
+/// Between two looks at a system: no load for anyone, and yet no older than a person's look at the console.
+pub const SYSTEM_INTERVAL: (DurationMs, DurationMs) = (DurationMs::from_secs(1), DurationMs::from_secs(15 * 60));
+/// Most answers in a row that a change of a system's health may need.
+pub const SYSTEM_COUNT_MAX: u32 = 20;
 
 /// A whole site file, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,4 +79,10 @@ pub struct InUse {
 pub struct SystemConfig {
     /// At most [`SYSTEM_PROBES_MAX`].
     pub probes: Vec<ProbeSpec>,
+    /// Between two looks while no plan says otherwise, within [`SYSTEM_INTERVAL`].
+    pub interval: Option<DurationMs>,
+    /// Failures in a row that make it unhealthy while no plan says otherwise, 1 to [`SYSTEM_COUNT_MAX`].
+    pub failures: Option<u32>,
+    /// Good answers in a row that make it healthy again, 1 to [`SYSTEM_COUNT_MAX`].
+    pub successes: Option<u32>,
 }

@@ -112,6 +112,9 @@ pub(super) struct RawSystem {
     pub(super) devices: Vec<Text>,
     #[serde(default)]
     pub(super) probes: Vec<Spanned<RawProbe>>,
+    pub(super) interval: Option<Text>,
+    pub(super) failures: Option<Spanned<u32>>,
+    pub(super) successes: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,8 +13,8 @@ use wardround_rollout_plans::model::{
 };
 
 use super::{
-    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, InUse, SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile,
-    SystemConfig,
+    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, InUse, SYSTEM_COUNT_MAX, SYSTEM_INTERVAL,
+    SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile, SystemConfig,
     probe::Around,
     raw::{RawDevice, RawSite, RawSystem, Text},
 };
@@ -266,6 +266,26 @@ impl Validator<'_> {
             probes: Some(u32::try_from(probes.len()).unwrap_or(u32::MAX)),
             devices: needs.into_iter().collect(),
         };
-        Ok((told, SystemConfig { probes }))
+        let count = |raw: &Option<Spanned<u32>>, name: &str| match raw {
+            Some(n) if !(1..=SYSTEM_COUNT_MAX).contains(&n.value) => {
+                let message = format!("{} is not from 1 to {SYSTEM_COUNT_MAX}", n.value);
+                self.fail(n, &field(name), message, "")
+            }
+            raw => Ok(raw.as_ref().map(|n| n.value)),
+        };
+        let (failures, successes) = (count(&raw.failures, "failures")?, count(&raw.successes, "successes")?);
+        let interval = match &raw.interval {
+            None => None,
+            Some(text) => {
+                let interval = self.duration(text, &field("interval"))?;
+                let (least, most) = SYSTEM_INTERVAL;
+                if interval < least || interval > most {
+                    let message = format!("{} is not from {least} to {most}", text.value);
+                    return self.fail(text, &field("interval"), message, "");
+                }
+                Some(interval)
+            }
+        };
+        Ok((told, SystemConfig { probes, interval, failures, successes }))
     }
 }
