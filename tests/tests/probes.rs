@@ -6,8 +6,8 @@ use std::{
 };
 
 use wardround_tests::rig::{
-    Authority, Orthanc, POSTGRES_PASSWORD, PROBE_TIME_MS, Postgres, QueryRetrieve, Scripted, SecureServer, Storescp,
-    probe, probe_at, told,
+    Authority, Orthanc, POSTGRES_PASSWORD, PROBE_TIME_MS, Postgres, QueryRetrieve, Scripted, SecureServer, SshDevice,
+    SshOptions, Storescp, WineDevice, WineVersion, probe, probe_at, probe_device, told,
 };
 
 fn path(path: &Path) -> String {
@@ -231,4 +231,68 @@ async fn a_command_that_hangs_or_floods_is_ended() {
     let flood = probe(&within("1s", "yes flood")).await;
     assert!(!flood.ok && flood.answer.len() <= 2_000, "{}", flood.answer.len());
     told(&probe("{ kind: command, argv: [/nowhere/probe] }").await, false, "could not be run");
+}
+
+/// `sc` and `wmic` as Wine has them; it has no `tasklist` that lists anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_and_programs_of_a_wine_device_are_asked_for() {
+    let Some(device) = WineDevice::create(WineVersion::Seven) else { return };
+    let work = tempfile::tempdir().unwrap();
+    let transport = format!("{{ kind: local, root: '{}', shell: wine }}", device.root().display());
+    for (probe, ok, words) in [
+        ("windows_service, service: PlugPlay", true, "state 4 (running)"),
+        ("windows_service, service: MSIServer, state: stopped", true, "state 1 (stopped)"),
+        ("windows_service, service: MSIServer", false, "state 1 (stopped) instead of running"),
+        ("windows_service, service: NoSuch", false, "the answer of sc was not understood: nothing was printed"),
+        ("windows_process, process: Services.exe", true, "Services.exe runs, 1 of it"),
+        ("windows_process, process: acme.exe", false, "acme.exe does not run"),
+    ] {
+        let text = format!("{{ kind: {probe}, device: dev, timeout: 60s }}");
+        told(&probe_device(&text, &transport, work.path()).await, ok, words);
+    }
+    std::fs::rename(device.root(), work.path().join("gone")).unwrap();
+    let gone = "{ kind: windows_service, service: PlugPlay, device: dev, timeout: 60s }";
+    told(&probe_device(gone, &transport, work.path()).await, false, "does not answer");
+    std::fs::rename(work.path().join("gone"), device.root()).unwrap();
+}
+
+/// What Windows prints and Wine does not, played by scripts behind a real sshd: other languages, errors, tasklist, silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn services_behind_ssh_are_read_by_number_in_any_language() {
+    let dir = tempfile::tempdir().unwrap();
+    let programs = dir.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let script = |name: &str, text: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = programs.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script(
+        "sc",
+        "case $2 in\n\
+         'MSSQL$LIS') printf 'SERVICE_NAME: MSSQL$LIS\\r\\n        TYP                : 10  WIN32_OWN_PROCESS\\r\\n\
+         \x20       STATUS             : 4  RUNNING\\r\\n' ;;\n\
+         Secret) printf '[SC] OpenService FEHLER 5:\\r\\n\\r\\nZugriff verweigert\\r\\n' ;;\n\
+         Slow) exec sleep 5 ;;\n\
+         Flood) yes 'SERVICE_NAME: x' ;;\n\
+         *) printf '[SC] EnumQueryServicesStatus:OpenService FEHLER 1060:\\r\\n\\r\\nNicht da\\r\\n' ;;\nesac",
+    );
+    script("tasklist", "printf '\"Acme.exe\",\"44\",\"Console\",\"0\",\"3.012 K\"\\r\\n'");
+    let Some(device) = SshDevice::posix(dir.path(), SshOptions { programs: Some(programs), ..SshOptions::default() })
+    else {
+        return;
+    };
+    for (probe, timeout, ok, words) in [
+        ("windows_service, service: \"MSSQL$LIS\"", "60s", true, "state 4 (running)"),
+        ("windows_service, service: Gone", "60s", false, "the device has no service Gone (error 1060)"),
+        ("windows_service, service: Secret", "60s", false, "may not ask for the service (error 5)"),
+        ("windows_service, service: Slow", "1s", false, "1000ms"),
+        ("windows_service, service: Flood", "2s", false, ""),
+        ("windows_process, process: acme.exe", "60s", true, "acme.exe runs, 1 of it"),
+        ("windows_process, process: other.exe", "60s", false, "other.exe does not run; 1 other"),
+    ] {
+        let text = format!("{{ kind: {probe}, device: dev, timeout: {timeout} }}");
+        told(&probe_device(&text, &device.transport(), dir.path()).await, ok, words);
+    }
 }

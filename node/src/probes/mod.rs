@@ -9,6 +9,7 @@ mod dicom;
 mod fhir;
 mod hl7;
 mod http;
+mod site;
 mod sql;
 mod tcp;
 mod tls;
@@ -18,6 +19,7 @@ mod wire;
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
 pub(crate) use hl7::fault as hl7_fault;
+pub use site::{Looked, probe_site};
 use tokio::task::JoinSet;
 use wardround_rollout_plans::model::{DeviceId, EVIDENCE_TEXT_MAX, ProbeAnswer, SystemId, Timestamp};
 use wire::Trace;

@@ -43,12 +43,24 @@ pub(super) async fn service(
 pub(super) async fn process(device: &Transport, name: &str, timeout: Duration, trace: &Trace) -> Finding {
     trace.awaits("tasklist on the device");
     let printed = device.run_line("tasklist /nh /fo csv", timeout).await.map_err(|error| error.to_string())?;
-    let programs: Vec<&str> = printed.lines().filter_map(program_of).collect();
-    let found = programs.iter().filter(|program| program.eq_ignore_ascii_case(name)).count();
-    match (found, programs.len()) {
-        (_, 0) => Err(format!("the answer of tasklist was not understood: {}", shown(&printed))),
-        (0, all) => Err(format!("{name} does not run; {all} other programs do")),
-        (found, _) => Ok(format!("{found} of {name} run")),
+    let listed: Vec<&str> = printed.lines().filter_map(program_of).collect();
+    if !listed.is_empty() {
+        return judge(&listed, name);
+    }
+    // Home editions of XP have no tasklist; there is wmic wherever there is tasklist, and in some places where there is none.
+    trace.awaits("wmic on the device");
+    let named = device.run_line("wmic process get name", timeout).await.map_err(|error| error.to_string())?;
+    let named: Vec<&str> = named.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    match named.as_slice() {
+        [head, programs @ ..] if head.eq_ignore_ascii_case("name") && !programs.is_empty() => judge(programs, name),
+        _ => Err(format!("neither tasklist nor wmic gave a list of programs: {} {}", shown(&printed), named.join(" "))),
+    }
+}
+
+fn judge(programs: &[&str], name: &str) -> Finding {
+    match programs.iter().filter(|program| program.eq_ignore_ascii_case(name)).count() {
+        0 => Err(format!("{name} does not run; {} other programs do", programs.len())),
+        found => Ok(format!("{name} runs, {found} of it")),
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
 pub use dicom::{Orthanc, QueryRetrieve, Storescp};
 pub use packages::{Hotfix, Msi, variant};
 pub use postgres::{POSTGRES_PASSWORD, Postgres};
-pub use probes::{PROBE_TIME_MS, probe, probe_at, told};
+pub use probes::{PROBE_TIME_MS, probe, probe_at, probe_device, told};
 pub use scripted::Scripted;
 pub use ssh::{SshDevice, SshOptions};
 pub use tls::{Authority, Keys, SecureServer};
