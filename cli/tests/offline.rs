@@ -20,6 +20,7 @@ fn help_names_every_command_with_an_example() {
         &["controller", "run"],
         &["node", "enrol"],
         &["node", "run"],
+        &["node", "probe"],
         &["node", "reanchor"],
         &["key", "create"],
         &["key", "show"],
@@ -234,4 +235,29 @@ fn a_damaged_node_is_reanchored_by_a_person() {
     assert!(state.join("trust-damaged-1/floor/floor-a.json").is_file());
     let again = bench.run(&reanchor);
     assert!(again.contains("what it has seen still holds"), "{again}");
+}
+
+#[test]
+fn the_probes_of_a_site_file_are_run_once_and_shown() {
+    let bench = Bench::new();
+    let good = "site: rx1\nsystems:\n  - name: lab\n    probes: [{ kind: command, argv: [echo, queue empty] }]\n";
+    bench.write(
+        "site.yaml",
+        &format!("{good}  - name: pacs\n    probes: [{{ kind: tcp, host: 127.0.0.1, port: 1 }}]\n"),
+    );
+    let all = bench.run(&["node", "probe", "--site", "site.yaml"]);
+    for part in ["rx1/lab", "queue empty", "rx1/pacs", "connection refused by 127.0.0.1:1", "\nexit 1\n"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    for name in ["lab", "rx1/lab"] {
+        let one = bench.run(&["node", "probe", "--site", "site.yaml", name]);
+        assert!(one.contains("queue empty") && !one.contains("pacs") && one.contains("\nexit 0\n"), "{one}");
+    }
+    let json = bench.run(&["node", "probe", "--site", "site.yaml", "--output", "json"]);
+    assert!(json.contains(r#""healthy":false"#) && json.contains(r#""health":"healthy""#), "{json}");
+    let none = bench.run(&["node", "probe", "--site", "site.yaml", "ris"]);
+    assert!(none.contains("hint: it has rx1/lab, rx1/pacs") && none.contains("\nexit 4\n"), "{none}");
+    bench.write("site.yaml", &good.replace("argv", "argw"));
+    let wrong = bench.run(&["node", "probe", "--site", "site.yaml"]);
+    assert!(wrong.contains("site.yaml:4:") && wrong.contains("\nexit 1\n"), "{wrong}");
 }

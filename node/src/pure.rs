@@ -7,7 +7,7 @@ pub use crate::{
     machine::{
         Action, CheckFound, Fault, FaultKind, Found, GoalWish, HoldMark, Input, InstallFound, InstallOutcome,
         Monitored, NodeState, OrderMark, Outbox, PreflightFound, ReleaseMark, RolloutPolicy, RolloutWish, SiteView,
-        UninstallFound, Verb, Version, WavePolicy, Wishes,
+        UninstallFound, Verb, Version, WatchRules, WavePolicy, Wishes,
     },
     trust::{
         Floor, Genuine, Listed, Paper, Papers, Reader, Refusal, admit, agreement, expired, halt, judge, open, paper,

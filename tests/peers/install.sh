@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs the real peers that the tests talk to: legacy Windows (Wine), SSH servers, DICOM services, python-tuf.
+# Installs the real peers that the tests talk to: legacy Windows (Wine), SSH servers, DICOM and HL7 services, PostgreSQL,
+# python-tuf.
 # Debian 12 or later, as root; run it as often as you like. Without a peer its tests say "skipped"; with
 # WARDROUND_REQUIRE_PEERS=1 they fail.
 set -eu
@@ -10,7 +11,9 @@ wixl msitools                # builds real MSI packages
 gcc-mingw-w64-x86-64         # builds the stand-in for update.exe
 openssh-server openssh-client
 dcmtk                        # DICOM services
-openssl                      # reads and writes keys beside ours
+orthanc                      # a PACS
+postgresql                   # the database of a laboratory system
+openssl                      # reads and writes keys beside ours; TLS servers
 rpm                          # packages of old Linux
 e2fsprogs                    # file systems for the power-cut tests
 softhsm2                     # a PKCS#11 token for people's keys
@@ -34,22 +37,28 @@ fi
 # sshd wants it even in the foreground; /run is empty after each start of the machine.
 [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
 
+# python_peer NAME PACKAGE…: an environment of its own with pinned packages, as the program wardround-NAME-python. Not a link:
+# an interpreter finds its environment by the path that it is called by.
+python_peer() {
+    name=$1
+    shift
+    peer=/opt/wardround-peers/$name
+    if [ "$(cat "$peer/installed" 2>/dev/null)" != "$*" ]; then
+        python3 -m venv --clear "$peer"
+        "$peer/bin/pip" install -q --disable-pip-version-check "$@"
+        printf '%s\n' "$*" > "$peer/installed"
+    fi
+    rm -f "/usr/local/bin/wardround-$name-python"
+    printf '#!/bin/sh\nexec %s "$@"\n' "$peer/bin/python3" > "/usr/local/bin/wardround-$name-python"
+    chmod 755 "/usr/local/bin/wardround-$name-python"
+}
 # python-tuf, the other implementation of TUF. Pinned: the tests say what this version does.
-tuf_peer=/opt/wardround-peers/tuf
-tuf_wanted='tuf==7.0.1 securesystemslib==1.6.0 cryptography==50.0.2'
-if [ "$(cat "$tuf_peer/installed" 2>/dev/null)" != "$tuf_wanted" ]; then
-    python3 -m venv --clear "$tuf_peer"
-    # shellcheck disable=SC2086 # a list of words
-    "$tuf_peer/bin/pip" install -q --disable-pip-version-check $tuf_wanted
-    printf '%s\n' "$tuf_wanted" > "$tuf_peer/installed"
-fi
-# Not a link: an interpreter finds its environment by the path that it is called by.
-rm -f /usr/local/bin/wardround-tuf-python
-printf '#!/bin/sh\nexec %s "$@"\n' "$tuf_peer/bin/python3" > /usr/local/bin/wardround-tuf-python
-chmod 755 /usr/local/bin/wardround-tuf-python
+python_peer tuf tuf==7.0.1 securesystemslib==1.6.0 cryptography==50.0.2
+# DICOM and HL7 as others speak them.
+python_peer probes pynetdicom==3.0.4 pydicom==3.0.2 hl7==0.4.5
 
-for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
-    mkfs.ext4 mount python3 rpm rpmbuild dpkg-deb wardround-tuf-python; do
+for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp \
+    Orthanc /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb python3 wardround-tuf-python wardround-probes-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"

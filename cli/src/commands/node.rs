@@ -1,5 +1,7 @@
 //! `wardround node`: the agent of one site.
 
+mod probe;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -27,6 +29,7 @@ pub(crate) struct Node {
 enum NodeCommand {
     Enrol(Enrol),
     Run(Run),
+    Probe(probe::Probe),
     Reanchor(Reanchor),
     Witness(Witness),
     Confirm(Confirm),
@@ -146,6 +149,7 @@ impl Node {
         match &self.command {
             NodeCommand::Enrol(enrol) => enrol.run(session).await,
             NodeCommand::Run(run) => run.run().await,
+            NodeCommand::Probe(probe) => probe.run(session).await,
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
             NodeCommand::Witness(witness) => witness.run(session).await,
             NodeCommand::Confirm(confirm) => confirm.run(session),

@@ -8,21 +8,27 @@ mod hours;
 mod probe;
 mod raw;
 mod read;
+mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod validate;
 
 use std::collections::BTreeMap;
 
-use wardround_rollout_plans::model::{DeviceId, Platform, SiteInventory, SystemId};
+use wardround_rollout_plans::model::{DeviceId, DurationMs, Platform, SiteInventory, SystemId};
 
 pub use care::{FilterKind, InUse, RollbackMeans, SNAPSHOT_FRESH_DEFAULT, SNAPSHOT_FRESH_MAX, Snapshot, WriteFilter};
 pub use error::ConfigError;
-pub use probe::{Check, PROBE_TIMEOUT_DEFAULT, PROBE_TIMEOUT_MAX, ProbeSpec};
+pub use probe::{
+    CERTIFICATE_LEFT_DEFAULT, Check, Endpoint, HL7_MESSAGE_BYTES_MAX, Hl7Message, PROBE_TIMEOUT_DEFAULT,
+    PROBE_TIMEOUT_MAX, ProbeSpec, ServiceState,
+};
 #[cfg(test)]
 use read::parse;
 pub use read::{SITE_FILE_BYTES_MAX, parse_site_file, read_site_file};
+pub use tls::TlsSettings;
 pub use transport::{LegacyAlgorithms, LocalShell, RemoteShell, SshConfig, TransportConfig};
 
 /// Devices that a node works on at once, when the file does not say.
@@ -33,6 +39,10 @@ pub const CONCURRENCY_MAX: u32 = 64;
 pub const SYSTEMS_MAX: usize = 1_000;
 /// Most probes of one clinical system: they run in parallel, each with a socket or process of its own.
 pub const SYSTEM_PROBES_MAX: usize = 16;
+/// Between two looks at a system: no load for anyone, and yet no older than a person's look at the console.
+pub const SYSTEM_INTERVAL: (DurationMs, DurationMs) = (DurationMs::from_secs(1), DurationMs::from_secs(15 * 60));
+/// Most answers in a row that a change of a system's health may need.
+pub const SYSTEM_COUNT_MAX: u32 = 20;
 
 /// A whole site file, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,4 +77,10 @@ pub struct DeviceConfig {
 pub struct SystemConfig {
     /// At most [`SYSTEM_PROBES_MAX`].
     pub probes: Vec<ProbeSpec>,
+    /// Between two looks while no plan says otherwise, within [`SYSTEM_INTERVAL`].
+    pub interval: Option<DurationMs>,
+    /// Failures in a row that make it unhealthy while no plan says otherwise, 1 to [`SYSTEM_COUNT_MAX`].
+    pub failures: Option<u32>,
+    /// Good answers in a row that make it healthy again, 1 to [`SYSTEM_COUNT_MAX`].
+    pub successes: Option<u32>,
 }

@@ -146,6 +146,9 @@ pub(super) struct RawSystem {
     pub(super) devices: Vec<Text>,
     #[serde(default)]
     pub(super) probes: Vec<Spanned<RawProbe>>,
+    pub(super) interval: Option<Text>,
+    pub(super) failures: Option<Spanned<u32>>,
+    pub(super) successes: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -161,4 +164,33 @@ pub(super) struct RawProbe {
     pub(super) contains: Option<Text>,
     pub(super) argv: Option<Spanned<Vec<String>>>,
     pub(super) timeout: Option<Text>,
+    pub(super) tls: Option<Spanned<RawTls>>,
+    pub(super) message: Option<Text>,
+    pub(super) message_file: Option<Text>,
+    pub(super) version: Option<Text>,
+    pub(super) at_least: Option<Text>,
+    pub(super) database: Option<Text>,
+    pub(super) user: Option<Text>,
+    pub(super) password: Option<Spanned<RawSecret>>,
+    pub(super) device: Option<Text>,
+    pub(super) service: Option<Text>,
+    pub(super) state: Option<Text>,
+    pub(super) process: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    pub(super) ca: Option<Text>,
+    pub(super) server_name: Option<Text>,
+    pub(super) cert: Option<Text>,
+    pub(super) key: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSecret {
+    pub(super) file: Option<Text>,
+    pub(super) env: Option<Text>,
+    pub(super) command: Option<Spanned<Vec<String>>>,
 }

@@ -1,9 +1,6 @@
 //! What a site file may hold, and how each mistake is told.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use super::*;
 
@@ -92,7 +89,7 @@ fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
     assert_eq!(hours.time_zone.as_ref().map(|z| z.as_str()), Some("Europe/London"));
     assert_eq!((hours.windows.len(), hours.windows[0].days.len(), hours.freezes.len()), (1, 2, 1));
     assert!(site.inventory.devices.iter().all(|d| d.windows.is_empty()));
-    assert_eq!((probes[0].timeout, probes[1].timeout), (Duration::from_secs(2), PROBE_TIMEOUT_DEFAULT));
+    assert_eq!((probes[0].timeout, probes[1].timeout), (std::time::Duration::from_secs(2), PROBE_TIMEOUT_DEFAULT));
 }
 
 /// Replaces `from` in the good file, and gives the complaint with its hint.
@@ -127,8 +124,8 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("timeout: 2s", "timeout: 2h", &["up to 60s"]),
         ("called_ae: PACS", "called_ae: MUCH_TOO_LONG_A_TITLE", &["probes[0].called_ae", "1 to 16"]),
         ("called_ae: PACS, ", "", &["probes[0].called_ae", "needs called_ae"]),
-        ("http://127", "https://127", &["probes[2].url", "command probe"]),
-        ("kind: tcp", "kind: icmp", &["probes[1].kind", "tcp, http, dicom_echo or command"]),
+        ("http://127", "ftp://127", &["probes[2].url", "no HTTP address", "https://host/path"]),
+        ("kind: tcp", "kind: icmp", &["probes[1].kind", "tcp, http, fhir,", "or command"]),
         ("argv: [/bin/true]", "argv: []", &["probes[3].argv", "a program is missing"]),
         (
             "Europe/London",
@@ -155,6 +152,10 @@ fn every_mistake_names_its_place_and_a_way_out() {
             &["site.yaml:14:36: devices[0].windows[0].to:"],
         ),
         ("port: 104", "port: 70000", &["site.yaml:35:"]),
+        ("critical: true", "interval: 500ms", &["systems[0].interval", "from 1s to 15m"]),
+        ("critical: true", "interval: 1h", &["systems[0].interval", "from 1s to 15m"]),
+        ("critical: true", "failures: 0", &["systems[0].failures", "from 1 to 20"]),
+        ("critical: true", "successes: 21", &["systems[0].successes", "from 1 to 20"]),
         ("concurrency_max: 8", "concurrency_max: 0", &["concurrency_max", "1 to 64"]),
         ("site: rx1\n", "site: rx1\nsite: rx1\n", &["site.yaml:2:"]),
         ("labels: { ring: canary }", "labels: &l { ring: canary }", &["site.yaml:"]),

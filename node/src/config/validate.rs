@@ -13,8 +13,9 @@ use wardround_rollout_plans::model::{
 };
 
 use super::{
-    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, RollbackMeans, SYSTEM_PROBES_MAX, SYSTEMS_MAX,
-    SiteFile, SystemConfig,
+    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, RollbackMeans, SYSTEM_COUNT_MAX, SYSTEM_INTERVAL,
+    SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile, SystemConfig,
+    probe::Around,
     raw::{RawDevice, RawSite, RawSystem, Text},
 };
 
@@ -259,11 +260,12 @@ impl Validator<'_> {
             let message = format!("a system has at most {SYSTEM_PROBES_MAX} probes");
             return self.fail(&raw.name, &field("probes"), message, "split the system");
         }
+        let around = Around { site, needs: &needs };
         let probes = raw
             .probes
             .iter()
             .enumerate()
-            .map(|(n, probe)| self.probe(probe, &field(&format!("probes[{n}]"))))
+            .map(|(n, probe)| self.probe(probe, &field(&format!("probes[{n}]")), &around))
             .collect::<Checked<Vec<_>>>()?;
         let told = ClinicalSystem {
             id,
@@ -272,6 +274,26 @@ impl Validator<'_> {
             probes: Some(u32::try_from(probes.len()).unwrap_or(u32::MAX)),
             devices: needs.into_iter().collect(),
         };
-        Ok((told, SystemConfig { probes }))
+        let count = |raw: &Option<Spanned<u32>>, name: &str| match raw {
+            Some(n) if !(1..=SYSTEM_COUNT_MAX).contains(&n.value) => {
+                let message = format!("{} is not from 1 to {SYSTEM_COUNT_MAX}", n.value);
+                self.fail(n, &field(name), message, "")
+            }
+            raw => Ok(raw.as_ref().map(|n| n.value)),
+        };
+        let (failures, successes) = (count(&raw.failures, "failures")?, count(&raw.successes, "successes")?);
+        let interval = match &raw.interval {
+            None => None,
+            Some(text) => {
+                let interval = self.duration(text, &field("interval"))?;
+                let (least, most) = SYSTEM_INTERVAL;
+                if interval < least || interval > most {
+                    let message = format!("{} is not from {least} to {most}", text.value);
+                    return self.fail(text, &field("interval"), message, "");
+                }
+                Some(interval)
+            }
+        };
+        Ok((told, SystemConfig { probes, interval, failures, successes }))
     }
 }

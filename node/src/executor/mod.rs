@@ -6,7 +6,6 @@
 mod confirm;
 mod essential;
 mod group;
-mod means;
 mod monitor;
 mod owner;
 pub mod record;
@@ -15,6 +14,7 @@ mod steps;
 mod store;
 mod tasks;
 mod turns;
+mod ways_back;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -124,7 +124,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         site: site_receiver.clone(),
         work_dir: options.state_dir.join("devices"),
         state_dir: options.state_dir.clone(),
-        means: means::Means::new(&options.state_dir),
+        ways_back: ways_back::WaysBack::new(&options.state_dir),
         stop: stop.clone(),
         turns: turns::Turns::default(),
     };
@@ -147,7 +147,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         done: None,
     };
     essential.spawn("the check-ins", run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));
-    let monitor = monitor::run(monitored_receiver, site_receiver.clone(), owner.clone(), stop.clone());
+    let work_dir = options.state_dir.join("devices");
+    let monitor = monitor::run(monitored_receiver, site_receiver.clone(), work_dir, owner.clone(), stop.clone());
     essential.spawn("the health monitor", monitor);
     let follow = site::follow(options.site_file.clone(), identity.site.clone(), site_sender, owner, stop.clone());
     essential.spawn("the look at the site file", follow);

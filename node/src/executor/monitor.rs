@@ -1,13 +1,16 @@
 //! The health monitor: probes every system at the interval that the machine wants.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use wardround_rollout_plans::model::{DurationMs, SystemId};
 
 use super::{Owner, Site, now};
-use crate::{machine::Monitored, probes::probe_system};
+use crate::{
+    machine::Monitored,
+    probes::{Means, probe_system},
+};
 
 /// Between the failure of a watch and its next beginning.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -16,6 +19,7 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     mut wanted: watch::Receiver<Monitored>,
     site: watch::Receiver<Arc<Site>>,
+    work_dir: PathBuf,
     owner: Owner,
     stop: CancellationToken,
 ) {
@@ -32,7 +36,8 @@ pub(super) async fn run(
                     let (sender, receiver) = watch::channel(interval);
                     let watch = {
                         let (system, site, owner) = (system.clone(), site.clone(), owner.clone());
-                        move || watch_system(system.clone(), receiver.clone(), site.clone(), owner.clone())
+                        let dir = work_dir.clone();
+                        move || watch_system(system.clone(), receiver.clone(), site.clone(), dir.clone(), owner.clone())
                     };
                     let alarm = {
                         let (system, owner) = (system.clone(), owner.clone());
@@ -75,13 +80,15 @@ async fn watch_system(
     system: SystemId,
     mut interval: watch::Receiver<DurationMs>,
     site: watch::Receiver<Arc<Site>>,
+    work_dir: PathBuf,
     owner: Owner,
 ) {
     loop {
         let begun = Instant::now();
-        let specs = site.borrow().file.systems.get(&system).map(|s| s.probes.clone()).unwrap_or_default();
-        if !specs.is_empty() {
-            let answers = probe_system(&system, &specs, &|| now().0).await;
+        let now_site = Arc::clone(&site.borrow());
+        if let Some(config) = now_site.file.systems.get(&system).filter(|config| !config.probes.is_empty()) {
+            let means = Means { devices: &now_site.file.devices, work_dir: &work_dir };
+            let answers = probe_system(&system, &config.probes, means, &|| now().0).await;
             owner.probed(system.clone(), answers).await;
         }
         loop {

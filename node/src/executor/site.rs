@@ -13,8 +13,8 @@ use wardround_rollout_plans::model::SiteId;
 use super::Owner;
 use crate::{
     NodeError,
-    config::{SiteFile, read_site_file},
-    machine::SiteView,
+    config::{SiteFile, SystemConfig, read_site_file},
+    machine::{SiteView, WatchRules},
 };
 
 /// How often the file is looked at.
@@ -50,7 +50,18 @@ impl Site {
 
     /// What the machine needs of it.
     pub(super) fn view(&self) -> SiteView {
-        SiteView { inventory: Some(self.file.inventory.clone()), concurrency_max: self.file.concurrency_max }
+        let rules = |config: &SystemConfig| WatchRules {
+            interval: config.interval,
+            failures: config.failures,
+            successes: config.successes,
+        };
+        let watch = self.file.systems.iter().map(|(id, config)| (id.clone(), rules(config)));
+        SiteView {
+            inventory: Some(self.file.inventory.clone()),
+            concurrency_max: self.file.concurrency_max,
+            watch: watch.filter(|(_, rules)| *rules != WatchRules::default()).collect(),
+            spares_disrupted: true,
+        }
     }
 }
 

@@ -9,9 +9,9 @@ use wardround_rollout_plans::{
 };
 
 use super::{
-    means::{self, Made},
     now,
     tasks::{Tasks, device_fault, other},
+    ways_back::{self, Made},
 };
 use crate::{
     device::{DeviceError, DeviceHandle, Ran},
@@ -77,19 +77,19 @@ impl Tasks {
     /// Makes sure of the way back before the first step. Without it nothing begins.
     async fn prepare(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<(), Fault> {
         let wanted = device.rollback_means();
-        let mut made = self.means.of(op);
+        let mut made = self.ways_back.of(op);
         if let Some(snapshot) = wanted.snapshot.as_ref().filter(|_| made.snapshot.is_none()) {
-            means::run(&snapshot.take, device.id(), op)
+            ways_back::run(&snapshot.take, device.id(), op)
                 .await
                 .map_err(|why| not_begun(&format!("no snapshot could be taken: {why}")))?;
             made.snapshot = Some(now());
-            self.means.keep(op, &made).map_err(|e| other(e.to_string()))?;
+            self.ways_back.keep(op, &made).map_err(|e| other(e.to_string()))?;
         }
         if wanted.restore_point && made.restore_point.is_none() {
             match device.make_restore_point(op).await {
                 Ok(point) => {
                     made.restore_point = Some(point);
-                    self.means.keep(op, &made).map_err(|e| other(e.to_string()))?;
+                    self.ways_back.keep(op, &made).map_err(|e| other(e.to_string()))?;
                 }
                 // It is a second way back where there is another one.
                 Err(error) if made.snapshot.is_some() || uninstalls(variant).is_ok() => {
@@ -112,7 +112,7 @@ impl Tasks {
         timeout: DurationMs,
     ) -> Result<Found, Fault> {
         let limit = Duration::from_millis(timeout.0);
-        let made = self.means.of(run);
+        let made = self.ways_back.of(run);
         let mut found = UninstallFound { exit_code: None, reboot_needed: false, output: String::new() };
         if self.put_back(device, run, &made, limit, &mut found).await? {
             return Ok(Found::Uninstalled(Box::new(found)));
@@ -173,11 +173,11 @@ impl Tasks {
     ) -> Result<bool, Fault> {
         let means = device.rollback_means();
         let (Some(snapshot), Some(taken)) = (&means.snapshot, made.snapshot) else { return Ok(false) };
-        if !means::is_fresh(snapshot, taken, now()) {
+        if !ways_back::is_fresh(snapshot, taken, now()) {
             tracing::info!(device = %device.id(), "its snapshot is too old to be put back without a person");
             return Ok(false);
         }
-        if let Err(why) = means::run(&snapshot.restore, device.id(), run).await {
+        if let Err(why) = ways_back::run(&snapshot.restore, device.id(), run).await {
             tracing::warn!(device = %device.id(), why, "its snapshot could not be put back");
             return Ok(false);
         }
@@ -197,11 +197,11 @@ impl Tasks {
         device.cleanup(op).await.map_err(device_fault)?;
         let means = device.rollback_means();
         if let (Some(_), Some(remove)) =
-            (self.means.of(op).snapshot, means.snapshot.as_ref().and_then(|s| s.remove.as_ref()))
+            (self.ways_back.of(op).snapshot, means.snapshot.as_ref().and_then(|s| s.remove.as_ref()))
         {
-            means::run(remove, device.id(), op).await.map_err(other)?;
+            ways_back::run(remove, device.id(), op).await.map_err(other)?;
         }
-        self.means.forget(op);
+        self.ways_back.forget(op);
         Ok(())
     }
 }

@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{Detected, Patch, Payload, ProbeAnswer, SystemId, Variant};
 use wardround_signing::Digest;
 
-use super::{Owner, Site, confirm, means::Means, now, steps, turns::Turns};
+use super::{Owner, Site, confirm, now, steps, turns::Turns, ways_back::WaysBack};
 use crate::{
     cache::{Cache, CacheError},
     device::{DeviceError, DeviceHandle, Withdrawal},
     installers::Refused,
     machine::{Action, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
-    probes::probe_system,
+    probes::{Means, probe_system},
     sync::{Controller, FetchError},
     trust::{Documents, Genuine},
 };
@@ -28,7 +28,7 @@ pub(super) struct Tasks {
     pub(super) site: watch::Receiver<Arc<Site>>,
     pub(super) work_dir: PathBuf,
     pub(super) state_dir: PathBuf,
-    pub(super) means: Means,
+    pub(super) ways_back: WaysBack,
     pub(super) stop: CancellationToken,
     pub(super) turns: Turns,
 }
@@ -151,10 +151,11 @@ impl Tasks {
 
     async fn probe(&self, systems: &[SystemId]) -> Vec<ProbeAnswer> {
         let site = Arc::clone(&self.site.borrow());
+        let means = Means { devices: &site.file.devices, work_dir: &self.work_dir };
         let mut answers = Vec::new();
         for system in systems {
             if let Some(config) = site.file.systems.get(system) {
-                answers.extend(probe_system(system, &config.probes, &|| now().0).await);
+                answers.extend(probe_system(system, &config.probes, means, &|| now().0).await);
             }
         }
         answers

@@ -8,7 +8,7 @@ use wardround_rollout_plans::model::{
     WaveName,
 };
 
-use super::{Block, Cause, Deployment, NodeState, Phase, RolloutState, settle::verdicts};
+use super::{Block, Cause, Deployment, NodeState, Phase, RolloutState, WatchRules, settle::verdicts};
 
 /// Between two probes of a system of which no device is under watch: often enough for the console, no load for anyone.
 const IDLE_INTERVAL: DurationMs = DurationMs::from_secs(60);
@@ -26,6 +26,9 @@ pub(crate) struct SystemState {
     pub(super) health: Health,
     /// Consecutive failures.
     failures: u32,
+    /// Consecutive good answers of an unhealthy system.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    successes: u32,
     /// Since when it has failed, where it was healthy before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failing_since: Option<Timestamp>,
@@ -33,8 +36,13 @@ pub(crate) struct SystemState {
 
 impl Default for SystemState {
     fn default() -> Self {
-        Self { health: Health::Unknown, failures: 0, failing_since: None }
+        Self { health: Health::Unknown, failures: 0, successes: 0, failing_since: None }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Deployment {
@@ -57,10 +65,19 @@ impl NodeState {
                     .rollouts
                     .values()
                     .filter(|r| system.devices.iter().any(|d| r.deployments.get(d).is_some_and(|x| x.is_watched(r))));
-                let interval = watched.map(|r| r.policy.health.interval).chain(peers).min().unwrap_or(IDLE_INTERVAL);
-                (system.id.clone(), interval.clamp(INTERVAL_MIN, IDLE_INTERVAL))
+                let planned = watched.map(|r| r.policy.health.interval).chain(peers).min();
+                // The plan's own while a patch is under watch: its failures are counted at its pace.
+                let interval = match planned {
+                    Some(planned) => planned.clamp(INTERVAL_MIN, IDLE_INTERVAL),
+                    None => self.rules(&system.id).interval.unwrap_or(IDLE_INTERVAL).max(INTERVAL_MIN),
+                };
+                (system.id.clone(), interval)
             })
             .collect()
+    }
+
+    fn rules(&self, system: &SystemId) -> WatchRules {
+        self.site.watch.get(system).copied().unwrap_or_default()
     }
 
     /// Devices that a system needs.
@@ -101,7 +118,9 @@ impl NodeState {
             });
             return state.health != Health::Healthy || state.failures > 0 || counting;
         }
-        state.health != Health::Unhealthy || (!self.is_disturbed(system, now) && !self.blamable(system).is_empty())
+        state.health != Health::Unhealthy
+            || state.successes > 0
+            || (!self.is_disturbed(system, now) && !self.blamable(system).is_empty())
     }
 
     /// Probes that a preflight or check brought along.
@@ -125,9 +144,10 @@ impl NodeState {
             for (rollout, device) in &watched {
                 self.with(rollout, device, now, |d, _| d.failures.remove(system));
             }
-            return self.set_health(system, Health::Healthy, answers, now);
+            return self.count_success(system, answers, now);
         }
         let state = self.systems.entry(system.clone()).or_default();
+        state.successes = 0;
         if state.health == Health::Healthy {
             state.failing_since.get_or_insert(now);
         }
@@ -157,6 +177,7 @@ impl NodeState {
 
     fn set_health(&mut self, system: &SystemId, health: Health, answers: &[ProbeAnswer], now: Timestamp) {
         let state = self.systems.entry(system.clone()).or_default();
+        state.successes = 0;
         if health == Health::Healthy {
             state.failures = 0;
             state.failing_since = None;
@@ -174,13 +195,28 @@ impl NodeState {
         }
     }
 
+    /// A good answer. An unhealthy system needs as many in a row as its site says before it counts as healthy again.
+    fn count_success(&mut self, system: &SystemId, answers: &[ProbeAnswer], now: Timestamp) {
+        let wanted = self.rules(system).successes.unwrap_or(1);
+        let state = self.systems.entry(system.clone()).or_default();
+        state.successes = state.successes.saturating_add(1);
+        if state.health != Health::Unhealthy || state.successes >= wanted {
+            self.set_health(system, Health::Healthy, answers, now);
+        }
+    }
+
     /// A failure that no patch is blamed for (yet).
     fn count_failure(&mut self, system: &SystemId, answers: &[ProbeAnswer], watched: bool, now: Timestamp) {
         let disturbed = self.is_disturbed(system, now);
+        // What the planned disruption explains does not count, also not when it is over.
+        if disturbed && self.site.spares_disrupted {
+            return;
+        }
+        let most = self.rules(system).failures.unwrap_or(IDLE_FAILURES);
         let state = self.systems.entry(system.clone()).or_default();
         state.failures = state.failures.saturating_add(1);
         // While a patch is under watch its own count decides, so that health and blame are told together.
-        if state.failures >= IDLE_FAILURES && !disturbed && !watched {
+        if state.failures >= most && !disturbed && !watched {
             self.set_health(system, Health::Unhealthy, answers, now);
         }
     }

@@ -73,6 +73,27 @@ pub struct SiteView {
     pub inventory: Option<SiteInventory>,
     /// Most devices that the node works on at once; 0 before the first site file was read.
     pub concurrency_max: u32,
+    /// How systems are watched where the site says so; the others are watched by the machine's own numbers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub watch: BTreeMap<SystemId, WatchRules>,
+    /// Failures that a planned disruption explains are not counted at all. False in journals of programs that counted them:
+    /// what they wrote must lead to what they decided.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spares_disrupted: bool,
+}
+
+/// How a clinical system is watched while no plan says otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchRules {
+    /// Between two looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<DurationMs>,
+    /// Failures in a row that make it unhealthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<u32>,
+    /// Good answers in a row that make an unhealthy one healthy again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successes: Option<u32>,
 }
 
 /// What a verified directive wants, reduced to what the machine decides on.

@@ -38,7 +38,7 @@ use holds::Holds;
 pub use holds::{HoldMark, ReleaseMark};
 pub use input::{
     CheckFound, Fault, FaultKind, Found, GoalWish, Input, InstallFound, InstallOutcome, OrderMark, PreflightFound,
-    RolloutPolicy, RolloutWish, SiteView, UninstallFound, WavePolicy, Wishes,
+    RolloutPolicy, RolloutWish, SiteView, UninstallFound, WatchRules, WavePolicy, Wishes,
 };
 pub use outbox::Outbox;
 pub(crate) use outbox::clip;

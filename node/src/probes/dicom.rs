@@ -1,4 +1,5 @@
-//! DICOM verification: one association (PS3.8), one C-ECHO (PS3.7 section 9.1.5), one release.
+//! DICOM verification: one association (PS3.8), one C-ECHO (PS3.7 section 9.1.5), one release; over TLS where the site says
+//! so (PS3.15 annex B, port 2762 by custom).
 //!
 //! A refused connection, a rejected association (a wrong AE title), an abort, an answer that is not DICOM and an echo
 //! with a bad status are different findings: each points at something else.
@@ -9,12 +10,12 @@ use dicom_ul::pdu::{
     AbortRQSource, AssociationRJResult, AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed,
     PresentationContextResultReason, UserVariableItem, read_pdu, write_pdu,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
-use super::{Finding, tcp};
+use super::{
+    Finding,
+    wire::{Trace, Wire, shown},
+};
+use crate::config::Endpoint;
 
 /// Verification SOP class (PS3.6 annex A).
 const VERIFICATION: &str = "1.2.840.10008.1.1";
@@ -30,6 +31,8 @@ const PDU_BYTES_MAX: u32 = 16_384;
 const CONTEXT: u8 = 1;
 /// How long the release may take, before the connection is dropped.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
+/// Most bytes that are read over all.
+const BYTES_MAX: u64 = 256 * 1024;
 /// PDUs that are looked at while one answer is awaited.
 const PDUS_MAX: usize = 8;
 /// C-ECHO-RQ and C-ECHO-RSP (PS3.7 table E.1-1).
@@ -37,8 +40,8 @@ const ECHO: (u16, u16) = (0x0030, 0x8030);
 /// No data set follows (PS3.7 table E.1-1, Command Data Set Type).
 const NO_DATA_SET: u16 = 0x0101;
 
-pub(super) async fn probe(host: &str, port: u16, called_ae: &str, calling_ae: &str) -> Finding {
-    let mut peer = Peer { stream: tcp::connect(host, port).await?, bytes: Vec::new() };
+pub(super) async fn probe(server: &Endpoint, called_ae: &str, calling_ae: &str, trace: &Trace) -> Finding {
+    let mut peer = Peer { wire: Wire::connect(server, BYTES_MAX, trace).await?, bytes: Vec::new() };
     peer.associate(called_ae, calling_ae).await?;
     let finding = peer.echo().await;
     if finding.is_ok() {
@@ -53,7 +56,7 @@ pub(super) async fn probe(host: &str, port: u16, called_ae: &str, calling_ae: &s
 }
 
 struct Peer {
-    stream: TcpStream,
+    wire: Wire,
     bytes: Vec<u8>,
 }
 
@@ -61,11 +64,12 @@ impl Peer {
     async fn send(&mut self, pdu: &Pdu) -> Result<(), String> {
         let mut bytes = Vec::new();
         write_pdu(&mut bytes, pdu).map_err(|error| format!("the request could not be written: {error}"))?;
-        self.stream.write_all(&bytes).await.map_err(|error| format!("the connection broke: {error}"))
+        self.wire.send(&bytes).await
     }
 
     /// The next PDU. Bytes that can't be one are a finding, and so is the end of the connection.
-    async fn receive(&mut self, awaited: &str) -> Result<Pdu, String> {
+    async fn receive(&mut self, awaited: &'static str) -> Result<Pdu, String> {
+        self.wire.awaits(awaited);
         loop {
             if let Some(&kind) = self.bytes.first()
                 && !(1..=7).contains(&kind)
@@ -86,11 +90,10 @@ impl Peer {
                     return Ok(pdu);
                 }
             }
-            let mut buffer = [0; 4096];
-            match self.stream.read(&mut buffer).await {
+            match self.wire.read(&mut self.bytes, usize::MAX).await {
                 Ok(0) => return Err(format!("the connection was closed instead of an answer to {awaited}")),
-                Ok(n) => self.bytes.extend_from_slice(&buffer[..n]),
-                Err(error) => return Err(format!("the connection broke while {awaited} was awaited: {error}")),
+                Ok(_) => {}
+                Err(why) => return Err(format!("no answer to {awaited}: {why}")),
             }
         }
     }
@@ -222,12 +225,6 @@ fn judge(command: &[u8]) -> Finding {
     }
 }
 
-/// The first bytes, for evidence.
-fn shown(bytes: &[u8]) -> String {
-    let first = &bytes[..bytes.len().min(48)];
-    format!("{:?} ({})", String::from_utf8_lossy(first), hex::encode(first))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,7 +252,7 @@ mod tests {
     /// A service that answers an association and an echo, and then says nothing more.
     async fn mute_at_the_end(listener: tokio::net::TcpListener) {
         let (stream, _) = listener.accept().await.unwrap();
-        let mut peer = Peer { stream, bytes: Vec::new() };
+        let mut peer = Peer { wire: Wire::of(stream), bytes: Vec::new() };
         let Pdu::AssociationRQ(asked) = peer.receive("nothing").await.unwrap() else { panic!("no association") };
         let accepted = dicom_ul::pdu::AssociationAC {
             protocol_version: 1,
@@ -286,7 +283,9 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(mute_at_the_end(listener));
-        let looked = tokio::time::timeout(Duration::from_secs(60), probe("127.0.0.1", port, "PACS", "NODE")).await;
+        let server = Endpoint { host: "127.0.0.1".to_owned(), port, tls: None };
+        let trace = Trace::default();
+        let looked = tokio::time::timeout(Duration::from_secs(60), probe(&server, "PACS", "NODE", &trace)).await;
         assert_eq!(looked.expect("the release is not waited for"), Ok("echo status 0x0000".to_owned()));
     }
 

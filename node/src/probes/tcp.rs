@@ -4,10 +4,12 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-use super::Finding;
+use super::{Finding, wire::Trace};
+use crate::config::Endpoint;
 
-pub(super) async fn probe(host: &str, port: u16) -> Finding {
-    connect(host, port).await.map(|_| "connected".to_owned())
+pub(super) async fn probe(server: &Endpoint, trace: &Trace) -> Finding {
+    trace.awaits("the connection attempt");
+    connect(&server.host, server.port).await.map(|_| "connected".to_owned())
 }
 
 /// A connection, or why there is none. The time limit is the caller's.

@@ -1,14 +1,16 @@
-//! DICOM services of dcmtk.
+//! DICOM services of dcmtk, and Orthanc.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::{Running, listens, require, wait_until};
+use super::{Keys, Running, listens, require, wait_until};
 use crate::ports::free_port;
 
 /// `storescp`: a PACS that answers C-ECHO, whatever AE title it is called by.
@@ -17,6 +19,7 @@ pub struct Storescp {
     server: Running,
     port: u16,
     dir: TempDir,
+    tls: Vec<OsString>,
 }
 
 impl Storescp {
@@ -26,9 +29,23 @@ impl Storescp {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(Vec::new())
+    }
+
+    /// As [`Storescp::start`], over TLS: it wants a certificate that `ca` vouches for.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_secured(keys: &Keys, ca: &Path) -> Option<Self> {
+        let words: [&OsStr; 5] = ["+tls".as_ref(), keys.key.as_ref(), keys.cert.as_ref(), "+cf".as_ref(), ca.as_ref()];
+        Self::start_with(words.map(OsStr::to_owned).to_vec())
+    }
+
+    fn start_with(tls: Vec<OsString>) -> Option<Self> {
         require("storescp")?;
         let dir = tempfile::tempdir().expect("a temporary directory is made");
-        let mut service = Self { server: Running(None), port: free_port(), dir };
+        let mut service = Self { server: Running(None), port: free_port(), dir, tls };
         service.restart();
         Some(service)
     }
@@ -51,7 +68,7 @@ impl Storescp {
     pub fn restart(&mut self) {
         let port = self.port;
         let mut command = Command::new("storescp");
-        command.args(["-aet", "PACS", "-od"]).arg(self.dir.path()).arg(port.to_string());
+        command.args(["-aet", "PACS", "-od"]).arg(self.dir.path()).args(&self.tls).arg(port.to_string());
         self.server = Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
         wait_until("storescp listens", Duration::from_secs(10), || listens(port));
     }
@@ -88,6 +105,54 @@ impl QueryRetrieve {
         command.arg("-c").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Running::start(&mut command);
         wait_until("dcmqrscp listens", Duration::from_secs(10), || listens(port));
+        Some(Self { _server: server, port, _dir: dir })
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Orthanc: a PACS that rejects an AE title that is not its own.
+#[derive(Debug)]
+pub struct Orthanc {
+    _server: Running,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Orthanc {
+    /// Starts one that is called `ORTHANC`; over TLS with a server's certificate and the authority of its clients. `None` where
+    /// it is missing.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(tls: Option<(&Keys, &Path)>) -> Option<Self> {
+        let program = require("Orthanc")?;
+        let dir = tempfile::tempdir().expect("a temporary directory is made");
+        let port = free_port();
+        let mut config = serde_json::json!({
+            "DicomAet": "ORTHANC",
+            "DicomPort": port,
+            "DicomCheckCalledAet": true,
+            "DicomAlwaysAllowEcho": true,
+            "HttpServerEnabled": false,
+            "StorageDirectory": dir.path().join("store"),
+            "IndexDirectory": dir.path().join("index"),
+        });
+        if let Some((keys, ca)) = tls {
+            config["DicomTlsEnabled"] = true.into();
+            config["DicomTlsCertificate"] = keys.cert.display().to_string().into();
+            config["DicomTlsPrivateKey"] = keys.key.display().to_string().into();
+            config["DicomTlsTrustedCertificates"] = ca.display().to_string().into();
+        }
+        let file = dir.path().join("orthanc.json");
+        fs::write(&file, config.to_string()).expect("it is ours");
+        let server = Running::start(Command::new(program).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()));
+        wait_until("Orthanc listens", Duration::from_secs(60), || listens(port));
         Some(Self { _server: server, port, _dir: dir })
     }
 

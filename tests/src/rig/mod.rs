@@ -3,7 +3,11 @@
 
 mod dicom;
 mod packages;
+mod postgres;
+mod probes;
+mod scripted;
 mod ssh;
+mod tls;
 mod wine;
 
 use std::{
@@ -13,9 +17,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use dicom::{QueryRetrieve, Storescp};
+pub use dicom::{Orthanc, QueryRetrieve, Storescp};
 pub use packages::{Filter, Hotfix, Msi, Servicing, variant};
+pub use postgres::{POSTGRES_PASSWORD, Postgres};
+pub use probes::{PROBE_TIME_MS, probe, probe_at, probe_device, told};
+pub use scripted::Scripted;
 pub use ssh::{SshDevice, SshOptions};
+pub use tls::{Authority, Keys, SecureServer};
 pub use wine::{WineDevice, WineVersion};
 
 /// The program's path, or `None` with a line that says which test peer is missing.
@@ -28,11 +36,19 @@ pub fn require(program: &str) -> Option<PathBuf> {
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin", "/usr/lib/wine"].map(PathBuf::from));
     let found = places.map(|dir| dir.join(program)).find(|path| path.is_file());
     if found.is_none() {
-        let line = format!("{program} is missing (tests/peers/install.sh installs it)");
-        assert!(std::env::var("WARDROUND_REQUIRE_PEERS").as_deref() != Ok("1"), "{line}");
-        println!("skipped: {line}");
+        missing(program);
     }
     found
+}
+
+/// Says that a peer is missing.
+///
+/// # Panics
+/// When `WARDROUND_REQUIRE_PEERS=1`.
+fn missing(peer: &str) {
+    let line = format!("{peer} is missing (tests/peers/install.sh installs it)");
+    assert!(std::env::var("WARDROUND_REQUIRE_PEERS").as_deref() != Ok("1"), "{line}");
+    println!("skipped: {line}");
 }
 
 /// `tests/peers/NAME` of the source tree.

@@ -179,7 +179,12 @@ impl Host {
     /// The site file as it is.
     #[must_use]
     pub fn site_input(&self) -> Input {
-        let view = SiteView { inventory: Some(self.inventory.clone()), concurrency_max: 4 };
+        let view = SiteView {
+            inventory: Some(self.inventory.clone()),
+            concurrency_max: 4,
+            spares_disrupted: true,
+            ..SiteView::default()
+        };
         Input::Site(Box::new(view))
     }
 

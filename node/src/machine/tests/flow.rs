@@ -422,7 +422,11 @@ fn the_limits_of_a_wave_and_of_the_node_hold_as_well() {
         waves.values_mut().for_each(|wave| wave.per_site = Some(1));
     });
     let node = ready_to_begin(&|rig| {
-        let view = crate::machine::SiteView { inventory: Some(super::rig::inventory()), concurrency_max: 1 };
+        let view = crate::machine::SiteView {
+            inventory: Some(super::rig::inventory()),
+            concurrency_max: 1,
+            ..crate::machine::SiteView::default()
+        };
         rig.feed(crate::machine::Input::Site(Box::new(view)));
     });
     for rig in [wave, node] {

@@ -1,9 +1,11 @@
 //! S5: a clinical system that was healthy before and is not after is blamed, and its devices are taken back.
 
-use wardround_rollout_plans::model::{DeploymentState as S, DurationMs, GoalAction, Mode, Scope};
+use wardround_rollout_plans::model::{
+    DeploymentState as S, Detected, DurationMs, GoalAction, Health, Mode, Report, ReportBody, Scope,
+};
 
-use super::rig::{FAILURES, Rig, answer, checked, device, goal, preflight, present, ready, system};
-use crate::machine::PreflightFound;
+use super::rig::{FAILURES, Rig, answer, checked, device, goal, installed, preflight, present, ready, system};
+use crate::machine::{InstallOutcome, PreflightFound};
 
 fn fail(rig: &mut Rig, name: &str, times: u32) {
     for _ in 0..times {
@@ -200,4 +202,83 @@ fn a_clock_that_is_set_back_delays_nothing_and_excuses_nothing() {
     assert_eq!((rig.shown("ct-01"), rig.verb("ct-01")), (S::Soaking, "nothing"), "and no earlier");
     rig.pass(super::rig::SOAK);
     assert_eq!(rig.verb("ct-01"), "check", "the soak ends");
+}
+
+/// The rig with numbers of the site's own for the PACS.
+fn with_rules(rig: &mut Rig, rules: crate::machine::WatchRules) {
+    let view = crate::machine::SiteView {
+        inventory: Some(super::rig::inventory()),
+        concurrency_max: 4,
+        watch: [(system("pacs"), rules)].into(),
+        spares_disrupted: true,
+    };
+    rig.feed(crate::machine::Input::Site(Box::new(view)));
+}
+
+/// What was told of the PACS, in order.
+fn told(rig: &Rig) -> Vec<Health> {
+    let health = |report: &Report| match &report.body {
+        ReportBody::Health { system: of, health, .. } if *of == system("pacs") => Some(*health),
+        _ => None,
+    };
+    rig.reports().filter_map(health).collect()
+}
+
+#[test]
+fn the_site_s_own_numbers_count_while_no_patch_is_under_watch() {
+    let mut rig = Rig::new(Scope::Device);
+    let rules = crate::machine::WatchRules {
+        interval: Some(DurationMs::from_secs(300)),
+        failures: Some(2),
+        successes: Some(3),
+    };
+    with_rules(&mut rig, rules);
+    assert_eq!(rig.state.monitored()[&system("pacs")], DurationMs::from_secs(300));
+    assert_eq!(rig.state.monitored()[&system("lab")], DurationMs::from_secs(60), "another has the node's own");
+    rig.probe("pacs", true);
+    fail(&mut rig, "pacs", 1);
+    assert_eq!(told(&rig), [Health::Healthy], "the first look of all counts at once");
+    fail(&mut rig, "pacs", 1);
+    assert_eq!(told(&rig), [Health::Healthy, Health::Unhealthy]);
+    rig.probe("pacs", true);
+    rig.probe("pacs", true);
+    fail(&mut rig, "pacs", 1);
+    rig.probe("pacs", true);
+    rig.crash();
+    rig.probe("pacs", true);
+    assert_eq!(told(&rig).len(), 2, "not three in a row");
+    rig.probe("pacs", true);
+    assert_eq!(told(&rig), [Health::Healthy, Health::Unhealthy, Health::Healthy]);
+}
+
+#[test]
+fn the_plan_s_numbers_count_while_a_patch_is_under_watch() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    let rules = crate::machine::WatchRules {
+        interval: Some(DurationMs::from_secs(300)),
+        failures: Some(20),
+        successes: Some(20),
+    };
+    with_rules(&mut rig, rules);
+    rig.soak("ct-01");
+    assert_eq!(rig.state.monitored()[&system("pacs")], DurationMs::from_secs(1));
+    fail(&mut rig, "pacs", FAILURES);
+    assert_eq!((rig.shown("ct-01"), rig.blamed().len()), (S::RollingBack, 1));
+}
+
+/// A device that reboots as planned takes its systems along: these failures are no beginning of a count.
+#[test]
+fn failures_of_the_planned_disruption_do_not_count_when_it_is_over() {
+    let mut rig = Rig::wanting(Scope::Device, &["ct-01"]);
+    with_rules(&mut rig, crate::machine::WatchRules::default());
+    rig.until("ct-01", "install");
+    fail(&mut rig, "pacs", 10);
+    let outcome = InstallOutcome::Failed { code: "exit".into(), reason: "it did not".into() };
+    rig.done("ct-01", installed(outcome, Detected::Absent));
+    rig.pass(DurationMs::from_secs(3_600));
+    let before = told(&rig);
+    fail(&mut rig, "pacs", 2);
+    assert_eq!(told(&rig), before, "two in a row are not three");
+    fail(&mut rig, "pacs", 1);
+    assert_eq!(told(&rig).last(), Some(&Health::Unhealthy));
 }

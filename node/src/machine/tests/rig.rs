@@ -208,7 +208,8 @@ impl Rig {
 
     /// The site file says this now.
     pub(super) fn declare(&mut self, inventory: SiteInventory) {
-        self.feed(Input::Site(Box::new(SiteView { inventory: Some(inventory), concurrency_max: 4 })));
+        let view = SiteView { inventory: Some(inventory), concurrency_max: 4, ..SiteView::default() };
+        self.feed(Input::Site(Box::new(view)));
     }
 
     /// With these devices to be installed.

@@ -37,13 +37,13 @@ pub(super) struct Made {
 
 /// The written-down means of all operations.
 #[derive(Debug, Clone)]
-pub(super) struct Means {
+pub(super) struct WaysBack {
     folder: PathBuf,
 }
 
-impl Means {
+impl WaysBack {
     pub(super) fn new(work_dir: &Path) -> Self {
-        Self { folder: work_dir.join("means") }
+        Self { folder: work_dir.join("ways-back") }
     }
 
     fn path(&self, op: &str) -> PathBuf {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_was_made_is_found_again_and_an_old_snapshot_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let means = Means::new(dir.path());
+        let means = WaysBack::new(dir.path());
         assert_eq!(means.of("o"), Made::default());
         let made = Made { snapshot: Some(Timestamp(1_000)), restore_point: Some(7) };
         means.keep("o", &made).unwrap();
