@@ -10,6 +10,7 @@
 //! | `pure` | what decides, without the shell around it, for whoever runs it in another world |
 //! | `executor` | the one loop that owns the state, and the tasks that act |
 //! | `config`, `device`, `installers`, `transports`, `probes` | the site and the means to reach it |
+//! | `secret` | where the site keeps its passwords |
 //!
 //! **Invariant:** the node knows nothing of the controller's code; both know the `.proto` files and the signed documents.
 
@@ -25,6 +26,7 @@ pub mod installers;
 mod machine;
 pub mod probes;
 pub mod pure;
+pub mod secret;
 mod sync;
 pub mod transports;
 mod trust;

@@ -88,7 +88,7 @@ fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
     assert_eq!(hours.time_zone.as_ref().map(|z| z.as_str()), Some("Europe/London"));
     assert_eq!((hours.windows.len(), hours.windows[0].days.len(), hours.freezes.len()), (1, 2, 1));
     assert!(site.inventory.devices.iter().all(|d| d.windows.is_empty()));
-    assert_eq!((probes[0].timeout, probes[1].timeout), (Duration::from_secs(2), PROBE_TIMEOUT_DEFAULT));
+    assert_eq!((probes[0].timeout, probes[1].timeout), (std::time::Duration::from_secs(2), PROBE_TIMEOUT_DEFAULT));
 }
 
 /// Replaces `from` in the good file, and gives the complaint with its hint.
