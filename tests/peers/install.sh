@@ -15,6 +15,7 @@ e2fsprogs                    # file systems for the power-cut tests
 softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
 python3 python3-venv
+jq                           # the example adapter in sh
 python3-jsonschema           # judges plans by the published schema
 "
 wanted=$(printf '%s\n' "$packages" | sed 's/#.*//' | tr -s ' \n' ' ')
@@ -48,7 +49,7 @@ printf '#!/bin/sh\nexec %s "$@"\n' "$tuf_peer/bin/python3" > /usr/local/bin/ward
 chmod 755 /usr/local/bin/wardround-tuf-python
 
 for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
-    mkfs.ext4 mount python3 wardround-tuf-python; do
+    mkfs.ext4 mount python3 jq wardround-tuf-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"

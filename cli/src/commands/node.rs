@@ -10,7 +10,7 @@ use wardround_rollout_plans::model::DurationMs;
 use wardround_signing::tuf::RoleName;
 
 use crate::{
-    commands::stop_signal,
+    commands::{adapter::Adapter, stop_signal},
     failure::{Exit, Failure, chain},
     output,
     session::Session,
@@ -29,6 +29,7 @@ enum NodeCommand {
     Run(Run),
     Reanchor(Reanchor),
     Witness(Witness),
+    Adapter(Adapter),
 }
 
 /// Turn a single-use token into this node's identity
@@ -147,6 +148,7 @@ impl Node {
             NodeCommand::Run(run) => run.run().await,
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
             NodeCommand::Witness(witness) => witness.run(session).await,
+            NodeCommand::Adapter(adapter) => adapter.run(session).await,
         }
     }
 }

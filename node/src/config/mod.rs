@@ -21,7 +21,7 @@ pub use probe::{Check, PROBE_TIMEOUT_DEFAULT, PROBE_TIMEOUT_MAX, ProbeSpec};
 #[cfg(test)]
 use read::parse;
 pub use read::{SITE_FILE_BYTES_MAX, parse_site_file, read_site_file};
-pub use transport::{LegacyAlgorithms, LocalShell, RemoteShell, SshConfig, TransportConfig};
+pub use transport::{AdapterConfig, LegacyAlgorithms, LocalShell, RemoteShell, SshConfig, TransportConfig};
 
 /// Devices that a node works on at once, when the file does not say.
 pub const CONCURRENCY_DEFAULT: u32 = 4;
