@@ -16,6 +16,7 @@ softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
 python3 python3-venv
 jq                           # the example adapter in sh
+samba                        # the SMB side of a Windows device
 python3-jsonschema           # judges plans by the published schema
 "
 wanted=$(printf '%s\n' "$packages" | sed 's/#.*//' | tr -s ' \n' ' ')
@@ -48,8 +49,20 @@ rm -f /usr/local/bin/wardround-tuf-python
 printf '#!/bin/sh\nexec %s "$@"\n' "$tuf_peer/bin/python3" > /usr/local/bin/wardround-tuf-python
 chmod 755 /usr/local/bin/wardround-tuf-python
 
+# impacket, for the adapter that drives Windows over SMB and WMI.
+impacket=/opt/wardround-peers/impacket
+impacket_wanted='impacket==0.13.1'
+if [ "$(cat "$impacket/installed" 2>/dev/null)" != "$impacket_wanted" ]; then
+    python3 -m venv --clear "$impacket"
+    "$impacket/bin/pip" install -q --disable-pip-version-check "$impacket_wanted"
+    printf '%s\n' "$impacket_wanted" > "$impacket/installed"
+fi
+rm -f /usr/local/bin/wardround-impacket-python
+printf '#!/bin/sh\nexec %s "$@"\n' "$impacket/bin/python3" > /usr/local/bin/wardround-impacket-python
+chmod 755 /usr/local/bin/wardround-impacket-python
+
 for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp openssl \
-    mkfs.ext4 mount python3 jq wardround-tuf-python; do
+    mkfs.ext4 mount python3 jq wardround-tuf-python wardround-impacket-python /usr/sbin/smbd; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"

@@ -15,13 +15,13 @@ use std::{
 use tempfile::TempDir;
 use wardround_node::{
     config::{RemoteShell, parse_site_file},
-    device::{DeviceHandle, Withdrawal},
+    device::{DeviceError, DeviceHandle, Withdrawal},
     installers::ExitClass,
     secret::Secret,
     transports::adapter::{Conformance, ConformanceOptions, Verdict, check_conformance},
 };
 use wardround_rollout_plans::model::{Detected, Installer, Interpreter};
-use wardround_tests::rig::{Hotfix, WineDevice, WineVersion, require, variant, wait_until};
+use wardround_tests::rig::{Dialects, Hotfix, SmbDevice, WineDevice, WineVersion, require, variant, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const LONG: Duration = Duration::from_secs(240);
@@ -114,6 +114,51 @@ async fn the_wine_adapter_keeps_the_protocol() {
     all_hold(&found);
     let codes = found.checks.iter().find(|one| one.check == "exit codes").unwrap();
     assert_eq!(codes.detail, "3010, 2149842967, 1605");
+}
+
+/// Everything but WMI itself: the rig's device starts commands in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_smb_adapter_keeps_the_protocol_over_old_and_new_smb() {
+    for (dialects, smb) in [(Dialects::One, "1"), (Dialects::TwoAndThree, "any")] {
+        let Some(device) = WineDevice::create(WineVersion::XpX64) else { return };
+        let Some(server) = SmbDevice::start(&device, dialects) else { return };
+        let options = |smb: &str, password: PathBuf, only: &[&str]| ConformanceOptions {
+            program: vec!["wardround-impacket-python".to_owned(), shipped("impacket-wmi").display().to_string()],
+            shell: None,
+            device_dir: None,
+            options: [
+                ("address", server.address().to_string()),
+                ("user", "root".into()),
+                ("smb", smb.into()),
+                ("exec", "agent".into()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+            credentials: BTreeMap::from([("password".to_owned(), Secret::File(password))]),
+            reboot: false,
+            only: only.iter().map(|check| (*check).to_owned()).collect(),
+        };
+        // All of it where it is hardest; of the newer dialects what differs.
+        let (only, least) = match dialects {
+            Dialects::One => (&[][..], 17),
+            Dialects::TwoAndThree => (&["put and get", "get at most", "exit codes", "launcher", "remove"][..], 7),
+        };
+        let found = check_conformance(&options(smb, server.password_file(), only)).await;
+        assert!(found.holds() && found.count(Verdict::Passed) >= least, "{smb}: {found:#?}");
+        let codes = found.checks.iter().find(|one| one.check == "exit codes").unwrap();
+        assert_eq!(codes.detail, "3010, 2149842967, 1605");
+
+        // A server that has only the other dialects, and another password: said in words, with nothing of the secret.
+        let other = if smb == "1" { "2.1" } else { "1" };
+        let found = check_conformance(&options(other, server.password_file(), &["ping"])).await;
+        assert_eq!(verdict(&found, "ping"), Verdict::Failed, "{found:#?}");
+        let wrong = device.file("wrong");
+        fs::write(&wrong, "not-the-password").unwrap();
+        let found = check_conformance(&options(smb, wrong, &["ping"])).await;
+        let ping = found.checks.iter().find(|one| one.check == "ping").unwrap();
+        assert!(ping.detail.contains("refuses the credentials"), "{found:#?}");
+        assert_eq!(verdict(&found, "secrets"), Verdict::Passed, "{found:#?}");
+    }
 }
 
 /// Each break, and the check that finds it. Whatever else fails with it does not matter.
@@ -283,6 +328,36 @@ async fn windows_behind_an_adapter_is_patched_over_kills_and_rebooted() {
     assert_eq!(ran.exit_code, 3010, "{}", ran.output);
     second.reboot(LONG).await.unwrap();
     assert_eq!(second.detect("down", &variant).await, Detected::Absent);
+}
+
+/// Somebody restarts the device in the middle of an install: that is told from one that works, and detection decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_in_the_middle_is_seen_through_an_adapter() {
+    let Some(device) = WineDevice::create(WineVersion::Server2003) else { return };
+    let Some(hotfix) = Hotfix::build(KB) else { return };
+    if require("python3").is_none() {
+        return;
+    }
+    let work = tempfile::tempdir().unwrap();
+    let platform = WineVersion::Server2003.platform();
+    let transport = format!(
+        "{{ kind: adapter, program: ['{}'], shell: cmd, device_dir: 'C:\\wardround', options: {{ prefix: '{}' }} }}",
+        shipped("wine").display(),
+        device.root().display()
+    );
+    let variant = hotfix.variant(platform, &["/hold"]);
+    let node = handle(work.path(), platform, &transport);
+    node.stage("op", &hotfix.path, &variant).await.unwrap();
+    let log = device.file(&format!("windows/{KB}.log"));
+    let restart = tokio::task::spawn_blocking(move || {
+        wait_until("the install begins", LONG, || fs::read_to_string(&log).is_ok_and(|text| text.contains("begun")));
+        device.run(&["wineboot", "-k", "-f"]);
+        device
+    });
+    let (ran, device) = tokio::join!(node.install("op", &variant, LONG), restart);
+    assert!(matches!(ran, Err(DeviceError::Interrupted { .. })), "{ran:?}");
+    assert_eq!(node.detect("op", &variant).await, Detected::Absent);
+    drop(device);
 }
 
 /// An adapter that dies, hangs, or talks nonsense in the middle of an install: it goes on, and its result is found.

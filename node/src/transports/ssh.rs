@@ -7,6 +7,7 @@ use std::{
     fmt::Write as _,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,10 @@ use crate::config::{RemoteShell, SshConfig};
 const CONTROL_PATH_MAX: usize = 90;
 /// How often a directory that is still in use is tried.
 const REMOVE_TRIES: usize = 5;
+/// How long the shared connection's keeper, a program on this machine, may take to say that it is there.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long it is believed then.
+const CONTROL_FOR: Duration = Duration::from_secs(5);
 /// The status that the client gives its own failures (ssh(1), EXIT STATUS).
 const CLIENT_FAILED: i32 = 255;
 /// Slowest upload that is waited for, bytes per second: half of the slowest link in the design (2 Mbit/s).
@@ -38,6 +43,8 @@ pub(crate) struct SshLink {
     alias: String,
     known_hosts: PathBuf,
     control: Option<PathBuf>,
+    /// When the keeper of the shared connection was last seen to be there.
+    checked: Mutex<Option<Instant>>,
     ready: OnceCell<()>,
 }
 
@@ -50,6 +57,7 @@ impl SshLink {
             known_hosts: work_dir.join(format!("{alias}.known_hosts")),
             control: control_path(&work_dir, &alias, config),
             alias,
+            checked: Mutex::new(None),
             ready: OnceCell::new(),
         }
     }
@@ -138,6 +146,7 @@ impl SshLink {
         timeout: Duration,
     ) -> Result<Finished, DeviceError> {
         self.prepare().await?;
+        self.check_control().await;
         let mut command = Command::new(program);
         command.args(["-F", "/dev/null"]).args(self.options()).args(rest).env_remove("SSH_AUTH_SOCK");
         let what = format!("{program} to {}", self.config.host);
@@ -152,6 +161,28 @@ impl SshLink {
             return Err(DeviceError::Timeout { what, after: timeout });
         }
         Ok(done)
+    }
+
+    /// Looks whether the keeper of the shared connection answers. One that hangs would hold every call until its time is up,
+    /// and that of an upload is hours.
+    async fn check_control(&self) {
+        let Some(control) = self.control.as_ref().filter(|path| path.exists()) else { return };
+        let is_fresh = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < CONTROL_FOR);
+        if self.checked.lock().is_ok_and(|at| is_fresh(&at)) {
+            return;
+        }
+        let mut command = Command::new("ssh");
+        command.args(["-F", "/dev/null", "-O", "check", "-o", &format!("ControlPath={}", option_path(control))]);
+        command.args(["--", &self.config.host]).env_remove("SSH_AUTH_SOCK");
+        let there = process::run(command, None, CONTROL_TIMEOUT, 1024).await;
+        if there.is_ok_and(|done| done.code == Some(0) && !done.timed_out) {
+            if let Ok(mut at) = self.checked.lock() {
+                *at = Some(Instant::now());
+            }
+        } else {
+            tracing::debug!(device = self.alias, "the shared connection is given up");
+            self.hang_up();
+        }
     }
 
     /// Runs one line. What the remote command's status is does not matter: it has lost three of its four bytes.
@@ -398,5 +429,8 @@ mod tests {
         assert_ne!(path(&config("10.0.0.1")), path(&config("10.0.0.2")));
         let repinned = SshConfig { host_key: "ssh-ed25519 BBBB".to_owned(), ..config("10.0.0.1") };
         assert_ne!(path(&config("10.0.0.1")), path(&repinned));
+        // Two nodes on one machine share no connection to one device.
+        let other = control_path(Path::new("/var/lib/wardround-2/devices"), "rx1.ct-01", &config("10.0.0.1")).unwrap();
+        assert_ne!(path(&config("10.0.0.1")), other);
     }
 }

@@ -3,6 +3,7 @@
 
 mod dicom;
 mod packages;
+mod smb;
 mod ssh;
 mod wine;
 
@@ -15,6 +16,7 @@ use std::{
 
 pub use dicom::{QueryRetrieve, Storescp};
 pub use packages::{Hotfix, Msi, variant};
+pub use smb::{Dialects, SmbDevice};
 pub use ssh::{SshDevice, SshOptions};
 pub use wine::{WineDevice, WineVersion};
 
