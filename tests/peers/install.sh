@@ -19,6 +19,8 @@ e2fsprogs                    # file systems for the power-cut tests
 softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
 python3 python3-venv
+jq                           # the example adapter in sh
+samba                        # the SMB side of a Windows device
 python3-jsonschema           # judges plans by the published schema
 "
 wanted=$(printf '%s\n' "$packages" | sed 's/#.*//' | tr -s ' \n' ' ')
@@ -57,8 +59,12 @@ python_peer tuf tuf==7.0.1 securesystemslib==1.6.0 cryptography==50.0.2
 # DICOM and HL7 as others speak them.
 python_peer probes pynetdicom==3.0.4 pydicom==3.0.2 hl7==0.4.5
 
-for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp \
-    Orthanc /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb python3 wardround-tuf-python wardround-probes-python; do
+# impacket, for the adapter that drives Windows over SMB and WMI.
+python_peer impacket impacket==0.13.1
+
+for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp Orthanc \
+    /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb python3 jq /usr/sbin/smbd wardround-tuf-python \
+    wardround-probes-python wardround-impacket-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done
 echo "all peers are there"

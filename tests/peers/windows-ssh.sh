@@ -20,18 +20,21 @@ if [[ $line == 'cmd /v:on /c "'*'"' ]]; then
     line=${line#'cmd /v:on /c "'}
     line=${line%'"'}
 fi
-if [[ $line == *'wmic os get LastBootUpTime /value'* ]]; then
-    [ -e wardround-boot.txt ] || date +LastBootUpTime=%Y%m%d%H%M%S.%N > wardround-boot.txt
-    line=${line/'wmic os get LastBootUpTime /value'/'type C:\wardround-boot.txt'}
+times='wmic os get LastBootUpTime,LocalDateTime /value'
+cim=%Y%m%d%H%M%S.%6N+000
+if [[ $line == *"$times"* ]]; then
+    # It has been up for an hour when it is first asked.
+    [ -e wardround-boot.txt ] || date -u -d '1 hour ago' "+LastBootUpTime=$cim" > wardround-boot.txt
+    line=${line/"$times"/"type C:\\wardround-boot.txt& echo $(date -u "+LocalDateTime=$cim")"}
 fi
 if [[ $line == *'shutdown -r -t 0'* ]]; then
     line=${line/'shutdown -r -t 0'/'echo restarting'}
     : > "$state/down"
     setsid bash -c '
-        if [ -d "$1/filter" ]; then "$2" "${1%/rig}" restart; else "$0" wineboot -r; fi
-        date +LastBootUpTime=%Y%m%d%H%M%S.%N > wardround-boot.txt
+        if [ -d "$1/filter" ]; then "$3" "${1%/rig}" restart; else "$0" wineboot -r; fi
+        date -u "+LastBootUpTime=$2" > wardround-boot.txt
         rm -f "$1/down"
-    ' "$wine" "$state" "${0%/*}/filter.sh" < /dev/null > /dev/null 2>&1 &
+    ' "$wine" "$state" "$cim" "${0%/*}/filter.sh" < /dev/null > /dev/null 2>&1 &
 fi
 # A launcher that is late: it begins when the test removes the file.
 if [[ $line == *'start /b cmd /c '* && -e $state/hold ]]; then

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, its example, its `run`.
 
+pub(crate) mod adapter;
 pub(crate) mod alarms;
 pub(crate) mod audit;
 pub(crate) mod completions;

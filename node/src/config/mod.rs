@@ -29,7 +29,7 @@ pub use probe::{
 use read::parse;
 pub use read::{SITE_FILE_BYTES_MAX, parse_site_file, read_site_file};
 pub use tls::TlsSettings;
-pub use transport::{LegacyAlgorithms, LocalShell, RemoteShell, SshConfig, TransportConfig};
+pub use transport::{AdapterConfig, LegacyAlgorithms, LocalShell, RemoteShell, SshConfig, TransportConfig};
 
 /// Devices that a node works on at once, when the file does not say.
 pub const CONCURRENCY_DEFAULT: u32 = 4;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_saphyr::Spanned;
 
 pub(super) type Text = Spanned<String>;
@@ -119,6 +119,24 @@ pub(super) struct RawTransport {
     pub(super) upload_dir: Option<Text>,
     pub(super) device_dir: Option<Text>,
     pub(super) legacy: Option<RawLegacy>,
+    pub(super) program: Option<Spanned<Vec<String>>>,
+    pub(super) options: Option<BTreeMap<String, Text>>,
+    pub(super) credentials: Option<BTreeMap<String, Spanned<RawCredential>>>,
+}
+
+/// Where a credential is kept. Anything else is read too, so that it can be refused in words.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawCredential {
+    Place(BTreeMap<String, RawPlace>),
+    Else(IgnoredAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawPlace {
+    Text(String),
+    List(Vec<String>),
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::secret::Secret;
 
 const GOOD: &str = r#"site: rx1
 display_name: Royal Example Hospital
@@ -92,6 +93,49 @@ fn a_site_file_becomes_an_inventory_and_ways_to_reach_it() {
     assert_eq!((probes[0].timeout, probes[1].timeout), (std::time::Duration::from_secs(2), PROBE_TIMEOUT_DEFAULT));
 }
 
+const ADAPTER: &str = r#"{ kind: adapter, program: [adapters/x, --fast], shell: cmd, device_dir: 'C:\wardround', options: { address: 10.1.2.3, port: "445" }, credentials: { password: { file: keys/pw }, hash: { env: CT_HASH }, token: { command: [pass, show, ct] } } }"#;
+
+#[test]
+fn an_adapter_is_told_its_options_and_where_secrets_are_kept() {
+    let with = |adapter: &str| {
+        let file = GOOD.replacen("{ kind: local, root: dev/ct-01, shell: wine }", adapter, 1);
+        parse(&file, "site.yaml", Path::new("/etc/wr"))
+    };
+    let site = with(ADAPTER).unwrap();
+    let TransportConfig::Adapter(found) = &site.devices[&DeviceId::new("rx1/ct-01").unwrap()].transport else {
+        panic!("an adapter was declared")
+    };
+    assert_eq!(found.program, ["/etc/wr/adapters/x", "--fast"]);
+    assert_eq!((found.shell, found.device_dir.as_str()), (RemoteShell::Cmd, r"C:\wardround"));
+    assert_eq!((found.options["address"].as_str(), found.options["port"].as_str()), ("10.1.2.3", "445"));
+    assert_eq!(found.credentials["password"], Secret::File(PathBuf::from("/etc/wr/keys/pw")));
+    assert_eq!(found.credentials["hash"], Secret::Env("CT_HASH".into()));
+    assert_eq!(found.credentials["token"], Secret::Command(["pass", "show", "ct"].map(str::to_owned).to_vec()));
+    for (from, to, wanted) in [
+        (
+            "{ file: keys/pw }",
+            "hunter2",
+            &["credentials.password", "not written into the site file", "{ file: /path }"][..],
+        ),
+        ("{ file: keys/pw }", "{ text: hunter2 }", &["credentials.password", "no place of a secret"]),
+        ("{ file: keys/pw }", "{ file: a, env: B }", &["credentials.password", "exactly one place"]),
+        ("[pass, show, ct]", "pass show ct", &["credentials.token", "no place of a secret"]),
+        ("{ env: CT_HASH }", "{ env: \"A=hunter2\" }", &["credentials.hash", "no place"]),
+        ("program: [adapters/x, --fast], ", "", &["transport.program", "needs program"]),
+        ("shell: cmd", "shell: wine", &["transport.shell", "sh or cmd"]),
+        ("C:\\wardround", "/opt/wardround", &["transport.device_dir", "shell is cmd"]),
+        ("kind: adapter,", "kind: adapter, host: x,", &["transport.host", "has no field \"host\""]),
+        ("port:", "\"a b\":", &["options.a b", "plain name"]),
+    ] {
+        let error = with(&ADAPTER.replacen(from, to, 1)).expect_err(to);
+        let text = format!("{error} | {}", error.hint);
+        for part in wanted {
+            assert!(text.contains(part), "{from:?} -> {to:?}: {text}");
+        }
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
 /// Replaces `from` in the good file, and gives the complaint with its hint.
 fn complaint(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
@@ -110,7 +154,7 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("pacs: 1", "pacs: 0", &["site.yaml:5:17: groups.pacs"]),
         ("devices: [ct-01]", "devices: [ct-09]", &["site.yaml:32:15: systems[0].devices", "\"ct-09\" is not declared"]),
         ("platform: \"cpe:2.3:o:", "platform: \"cpe:2.2:o:", &["site.yaml:9:15: devices[0].platform", "CPE 2.3"]),
-        ("kind: local", "kind: smb", &["devices[0].transport.kind", "write local or ssh"]),
+        ("kind: local", "kind: smb", &["devices[0].transport.kind", "write local or ssh, or adapter"]),
         ("shell: wine", "shell: bash", &["devices[0].transport.shell", "sh or wine"]),
         (", shell: wine", "", &["devices[0].transport.shell", "needs shell"]),
         ("root: dev/ct-01,", "root: dev/ct-01, host: x,", &["transport.host", "has no field \"host\"", "root, shell"]),

@@ -1,14 +1,20 @@
 //! How a device is reached: the means, and the rules for what the site file says of them.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use base64::Engine as _;
 use serde_saphyr::Spanned;
 
 use super::{
-    raw::{RawLegacy, RawTransport, Text},
+    raw::{RawCredential, RawLegacy, RawPlace, RawTransport, Text},
     validate::{Checked, Validator},
 };
+use crate::secret::Secret;
+
+/// Most options, and most credentials, of one device.
+const OPTIONS_MAX: usize = 64;
+/// Longest value of an option, bytes.
+const OPTION_BYTES_MAX: usize = 4096;
 
 /// The means by which a device is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub enum TransportConfig {
     },
     /// A server reached with the OpenSSH client.
     Ssh(Box<SshConfig>),
+    /// A program that speaks the adapter protocol.
+    Adapter(Box<AdapterConfig>),
 }
 
 /// What runs the commands of a local device.
@@ -56,7 +64,22 @@ pub struct SshConfig {
     pub legacy: LegacyAlgorithms,
 }
 
-/// Login shell of an SSH device.
+/// A device behind an adapter program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterConfig {
+    /// Program and arguments; the verb follows them. Never passed to a shell.
+    pub program: Vec<String>,
+    /// What the adapter hands lines to on the device.
+    pub shell: RemoteShell,
+    /// wardround's directory as the device's shell names it.
+    pub device_dir: String,
+    /// What the adapter needs to know of the device: its address and the like. Its `describe` names them.
+    pub options: BTreeMap<String, String>,
+    /// Where the secrets are kept that the adapter is given on its standard input.
+    pub credentials: BTreeMap<String, Secret>,
+}
+
+/// Shell of a device that is not on this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteShell {
     /// POSIX `sh`.
@@ -92,6 +115,9 @@ impl Validator<'_> {
             ("upload_dir", raw.upload_dir.is_some()),
             ("device_dir", raw.device_dir.is_some()),
             ("legacy", raw.legacy.is_some()),
+            ("program", raw.program.is_some()),
+            ("options", raw.options.is_some()),
+            ("credentials", raw.credentials.is_some()),
         ];
         let kind = &raw.kind;
         match kind.value.as_str() {
@@ -110,11 +136,16 @@ impl Validator<'_> {
                 Ok(TransportConfig::Local { root, shell })
             }
             "ssh" => {
-                self.unwanted(kind, field, &given, &given.map(|(name, _)| name)[1..])?;
+                self.unwanted(kind, field, &given, &given.map(|(name, _)| name)[1..10])?;
                 self.ssh(raw, field).map(|ssh| TransportConfig::Ssh(Box::new(ssh)))
             }
+            "adapter" => {
+                self.unwanted(kind, field, &given, &["program", "shell", "device_dir", "options", "credentials"])?;
+                self.adapter(raw, field).map(|adapter| TransportConfig::Adapter(Box::new(adapter)))
+            }
             other => {
-                self.fail(kind, &format!("{field}.kind"), format!("{other:?} is no transport"), "write local or ssh")
+                let message = format!("{other:?} is no transport");
+                self.fail(kind, &format!("{field}.kind"), message, "write local or ssh, or adapter for everything else")
             }
         }
     }
@@ -135,47 +166,7 @@ impl Validator<'_> {
                 self.fail(text, &format!("{field}.{name}"), message, "letters, digits and . - _ : only")
             }
         };
-        let shell = self.needed(raw.shell.as_ref(), kind, field, "shell")?;
-        let remote = match shell.value.as_str() {
-            "sh" => RemoteShell::Sh,
-            "cmd" => RemoteShell::Cmd,
-            other => {
-                let message = format!("{other:?} is no remote shell");
-                return self.fail(shell, &format!("{field}.shell"), message, "write sh or cmd");
-            }
-        };
-        let directory = |text: &Text, name: &str| {
-            let ok = |c: char| c.is_ascii_alphanumeric() || "/\\:._-".contains(c);
-            if text.value.len() > 2 && text.value.len() <= 200 && text.value.chars().all(ok) {
-                Ok(text.value.trim_end_matches(['/', '\\']).to_owned())
-            } else {
-                let message = format!("{:?} is no plain directory", text.value);
-                self.fail(
-                    text,
-                    &format!("{field}.{name}"),
-                    message,
-                    "use letters, digits and / \\ : . _ - only, at most 200",
-                )
-            }
-        };
-        let whole = self.needed(raw.device_dir.as_ref(), kind, field, "device_dir")?;
-        let device_dir = directory(whole, "device_dir")?;
-        // What runs there begins in another directory than the session that started it.
-        let absolute = match remote {
-            RemoteShell::Sh => device_dir.starts_with('/'),
-            RemoteShell::Cmd => {
-                matches!(device_dir.as_bytes(), [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
-            }
-        };
-        if !absolute {
-            let message = format!("{device_dir:?} is no absolute directory of a device whose shell is {}", shell.value);
-            return self.fail(
-                whole,
-                &format!("{field}.device_dir"),
-                message,
-                r"write C:\wardround, or /opt/wardround for sh",
-            );
-        }
+        let (remote, device_dir) = self.shell_and_dir(raw, field)?;
         let identity = self.needed(raw.identity_file.as_ref(), kind, field, "identity_file")?;
         let host_key = self.needed(raw.host_key.as_ref(), kind, field, "host_key")?;
         Ok(SshConfig {
@@ -185,10 +176,110 @@ impl Validator<'_> {
             identity_file: self.path(&identity.value),
             host_key: self.host_key(host_key, &format!("{field}.host_key"))?,
             shell: remote,
-            upload_dir: directory(self.needed(raw.upload_dir.as_ref(), kind, field, "upload_dir")?, "upload_dir")?,
+            upload_dir: self.directory(
+                self.needed(raw.upload_dir.as_ref(), kind, field, "upload_dir")?,
+                &format!("{field}.upload_dir"),
+            )?,
             device_dir,
             legacy: self.legacy(raw.legacy.as_ref(), &format!("{field}.legacy"))?,
         })
+    }
+
+    /// What lines are written for, and wardround's directory there.
+    fn shell_and_dir(&self, raw: &RawTransport, field: &str) -> Checked<(RemoteShell, String)> {
+        let shell = self.needed(raw.shell.as_ref(), &raw.kind, field, "shell")?;
+        let remote = match shell.value.as_str() {
+            "sh" => RemoteShell::Sh,
+            "cmd" => RemoteShell::Cmd,
+            other => {
+                let message = format!("{other:?} is no remote shell");
+                return self.fail(shell, &format!("{field}.shell"), message, "write sh or cmd");
+            }
+        };
+        let whole = self.needed(raw.device_dir.as_ref(), &raw.kind, field, "device_dir")?;
+        let device_dir = self.directory(whole, &format!("{field}.device_dir"))?;
+        // What runs there begins in another directory than the session that started it.
+        let absolute = match remote {
+            RemoteShell::Sh => device_dir.starts_with('/'),
+            RemoteShell::Cmd => {
+                matches!(device_dir.as_bytes(), [drive, b':', b'\\', ..] if drive.is_ascii_alphabetic())
+            }
+        };
+        if !absolute {
+            let message = format!("{device_dir:?} is no absolute directory of a device whose shell is {}", shell.value);
+            let hint = r"write C:\wardround, or /opt/wardround for sh";
+            return self.fail(whole, &format!("{field}.device_dir"), message, hint);
+        }
+        Ok((remote, device_dir))
+    }
+
+    fn directory(&self, text: &Text, field: &str) -> Checked<String> {
+        let ok = |c: char| c.is_ascii_alphanumeric() || "/\\:._-".contains(c);
+        if text.value.len() > 2 && text.value.len() <= 200 && text.value.chars().all(ok) {
+            return Ok(text.value.trim_end_matches(['/', '\\']).to_owned());
+        }
+        let message = format!("{:?} is no plain directory", text.value);
+        self.fail(text, field, message, "use letters, digits and / \\ : . _ - only, at most 200")
+    }
+
+    fn adapter(&self, raw: &RawTransport, field: &str) -> Checked<AdapterConfig> {
+        let program = self.needed(raw.program.as_ref(), &raw.kind, field, "program")?;
+        let program = self.argv(program, &format!("{field}.program"))?;
+        let (shell, device_dir) = self.shell_and_dir(raw, field)?;
+        let plain = |name: &str| {
+            !name.is_empty() && name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+        };
+        let mut options = BTreeMap::new();
+        for (name, text) in raw.options.iter().flatten() {
+            let field = format!("{field}.options.{name}");
+            if !plain(name) || text.value.len() > OPTION_BYTES_MAX || text.value.contains('\0') {
+                let message = format!("a plain name, and at most {OPTION_BYTES_MAX} bytes without NUL");
+                return self.fail(text, &field, message, "put it into a file, and give its path");
+            }
+            options.insert(name.clone(), text.value.clone());
+        }
+        let mut credentials = BTreeMap::new();
+        for (name, whole) in raw.credentials.iter().flatten() {
+            let field = format!("{field}.credentials.{name}");
+            if !plain(name) {
+                return self.fail(
+                    whole,
+                    &field,
+                    format!("{name:?} is no plain name"),
+                    "letters, digits and _ - . only",
+                );
+            }
+            credentials.insert(name.clone(), self.credential(whole, &field)?);
+        }
+        if options.len() > OPTIONS_MAX || credentials.len() > OPTIONS_MAX {
+            let message = format!("at most {OPTIONS_MAX} options and as many credentials");
+            return self.fail(&raw.kind, field, message, "give the adapter a file");
+        }
+        Ok(AdapterConfig { program, shell, device_dir, options, credentials })
+    }
+
+    /// Where a secret is kept; never the secret itself, which must not be repeated in the complaint either.
+    fn credential(&self, whole: &Spanned<RawCredential>, field: &str) -> Checked<Secret> {
+        const HINT: &str = "write { file: /path }, { env: NAME } or { command: [program, argument] }";
+        let RawCredential::Place(places) = &whole.value else {
+            let message = "a secret is not written into the site file, only where it is kept";
+            return self.fail(whole, field, message, HINT);
+        };
+        let mut places = places.iter();
+        let (Some((kind, place)), None) = (places.next(), places.next()) else {
+            return self.fail(whole, field, "exactly one place is wanted", HINT);
+        };
+        match (kind.as_str(), place) {
+            ("file", RawPlace::Text(path)) if !path.is_empty() => Ok(Secret::File(self.path(path))),
+            ("env", RawPlace::Text(name)) if !name.is_empty() && !name.contains(['=', '\0']) => {
+                Ok(Secret::Env(name.clone()))
+            }
+            ("command", RawPlace::List(argv)) => {
+                let argv = Spanned::new(argv.clone(), whole.referenced, whole.defined);
+                self.argv(&argv, field).map(Secret::Command)
+            }
+            _ => self.fail(whole, field, "that is no place of a secret", HINT),
+        }
     }
 
     /// "type base64", with an optional comment that is dropped.

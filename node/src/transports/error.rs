@@ -83,6 +83,49 @@ pub enum DeviceError {
         /// The answer (its end).
         text: String,
     },
+    /// It says nothing that changes with its start, so a restart could not be proved.
+    #[error("the device does not say when it was started, so a restart could not be proved; none was asked for")]
+    NoBootMark,
+    /// It answers, and does not accept the adapter's credentials.
+    #[error("the device refuses the credentials: {detail}")]
+    Refused {
+        /// What the adapter said.
+        detail: String,
+    },
+    /// A credential could not be read where the site file says that it is kept.
+    #[error("the credential {name} could not be had: {detail}")]
+    Credentials {
+        /// Its name in the site file.
+        name: String,
+        /// Why, without a part of it.
+        detail: String,
+    },
+    /// An adapter broke the protocol: what it did is not known.
+    #[error("the adapter broke its protocol at {verb}, and what it did is not known: {broken}{}", logged(log))]
+    Adapter {
+        /// The verb.
+        verb: String,
+        /// How.
+        broken: super::Broken,
+        /// The end of its log, without secrets.
+        log: String,
+    },
+    /// An adapter says that the device answered, and could not do it.
+    #[error("the adapter's {verb} failed on the device: {detail}")]
+    AdapterFailed {
+        /// The verb.
+        verb: &'static str,
+        /// Its words.
+        detail: String,
+    },
+    /// An adapter does not know the verb, or not these options.
+    #[error("the adapter refuses {verb}: {detail}")]
+    AdapterRefused {
+        /// The verb.
+        verb: &'static str,
+        /// Its words.
+        detail: String,
+    },
     /// A file of this machine.
     #[error("could not {what}")]
     Io {
@@ -91,6 +134,10 @@ pub enum DeviceError {
         /// Why not.
         source: std::io::Error,
     },
+}
+
+fn logged(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!("; it logged: {log}") }
 }
 
 impl DeviceError {
@@ -108,6 +155,12 @@ impl DeviceError {
             Self::BadName { .. } | Self::Installer(_) | Self::Unquotable(_) => "bad_variant",
             Self::Garbled { .. } => "garbled_answer",
             Self::WriteFilter { .. } => "write_filter",
+            Self::NoBootMark => "no_boot_mark",
+            Self::Refused { .. } => "login",
+            Self::Credentials { .. } => "credentials",
+            Self::Adapter { .. } => "adapter_broken",
+            Self::AdapterFailed { .. } => "adapter_failed",
+            Self::AdapterRefused { .. } => "adapter_refused",
             Self::Io { .. } => "node_io",
         }
     }
@@ -130,6 +183,16 @@ impl DeviceError {
             }
             Self::Garbled { .. } => "run the question on the device by hand",
             Self::WriteFilter { .. } => "run ewfmgr or fbwfmgr on the device by hand",
+            Self::NoBootMark => {
+                "restart it by hand, and give it something that says when it was started (docs/site-file.md)"
+            }
+            Self::Refused { .. } => "look whether account and password are still right, and may do it",
+            Self::Credentials { .. } => "correct the credential's place in the site file, or what is kept there",
+            Self::Adapter { .. } => {
+                "run `wardround node adapter test` on the adapter; docs/adapters.md has the protocol"
+            }
+            Self::AdapterFailed { .. } => "try it on the device by hand, as the adapter does it",
+            Self::AdapterRefused { .. } => "compare the device's options with what `PROGRAM describe` says",
             Self::Io { .. } => "look at the node's disk and permissions",
         }
     }
@@ -137,6 +200,14 @@ impl DeviceError {
     /// Whether the same call may do better later, with nothing changed by a person.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Timeout { .. } | Self::Garbled { .. } | Self::Io { .. })
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::Timeout { .. }
+                | Self::Garbled { .. }
+                | Self::Io { .. }
+                | Self::Adapter { .. }
+                | Self::AdapterFailed { .. }
+        )
     }
 }

@@ -3,15 +3,20 @@
 //! **Invariant:** a transport knows nothing of patches, and an installer nothing of transports. Exit codes come back as
 //! text, since a Unix status keeps 8 of a Windows code's 32 bits.
 
+pub mod adapter;
 mod error;
 mod process;
+mod reboot;
 mod sandbox;
 pub mod shell;
 mod ssh;
+mod windows_boot;
 mod wine;
 
 use std::{path::Path, time::Duration};
 
+use adapter::AdapterLink;
+pub use adapter::Broken;
 pub use error::DeviceError;
 pub(crate) use process::{Finished, decode, run as run_process, tail};
 use sandbox::Sandbox;
@@ -26,6 +31,8 @@ use crate::config::{DeviceConfig, LocalShell, TransportConfig};
 pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
 /// How long a short question to a device may take. A cold Wine prefix or an old Pentium needs seconds.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two looks at a device that restarts.
+const REBOOT_POLL: Duration = Duration::from_millis(500);
 
 /// One device's transport.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ pub(crate) enum Transport {
     Wine(WinePrefix),
     /// An SSH server.
     Ssh(Box<SshLink>),
+    /// An adapter program.
+    Adapter(Box<AdapterLink>),
 }
 
 impl Transport {
@@ -44,6 +53,7 @@ impl Transport {
             TransportConfig::Local { root, shell: LocalShell::Sh } => Self::Sandbox(Sandbox::new(root)),
             TransportConfig::Local { root, shell: LocalShell::Wine } => Self::Wine(WinePrefix::new(root)),
             TransportConfig::Ssh(ssh) => Self::Ssh(Box::new(SshLink::new(id, ssh, work_dir))),
+            TransportConfig::Adapter(adapter) => Self::Adapter(Box::new(AdapterLink::new(id, adapter))),
         }
     }
 
@@ -53,6 +63,7 @@ impl Transport {
             Self::Sandbox(_) => Shell::Sh,
             Self::Wine(_) => Shell::Cmd,
             Self::Ssh(ssh) => ssh.shell(),
+            Self::Adapter(adapter) => adapter.shell(),
         }
     }
 
@@ -62,6 +73,7 @@ impl Transport {
             Self::Sandbox(sandbox) => sandbox.op_dir(op).display().to_string(),
             Self::Wine(_) => format!(r"C:\wardround\{op}"),
             Self::Ssh(ssh) => ssh.op_dir(op),
+            Self::Adapter(adapter) => adapter.op_dir(op),
         }
     }
 
@@ -69,7 +81,7 @@ impl Transport {
     pub(crate) fn root(&self) -> Option<String> {
         match self {
             Self::Sandbox(sandbox) => Some(sandbox.root().display().to_string()),
-            Self::Wine(_) | Self::Ssh(_) => None,
+            Self::Wine(_) | Self::Ssh(_) | Self::Adapter(_) => None,
         }
     }
 
@@ -79,6 +91,7 @@ impl Transport {
             Self::Sandbox(sandbox) => sandbox.ping(),
             Self::Wine(wine) => wine.ping(),
             Self::Ssh(ssh) => ssh.ping().await,
+            Self::Adapter(adapter) => adapter.ping().await,
         }
     }
 
@@ -87,7 +100,7 @@ impl Transport {
         match self {
             Self::Sandbox(sandbox) => sandbox.ping(),
             Self::Wine(wine) => wine.ping(),
-            Self::Ssh(_) => Ok(()),
+            Self::Ssh(_) | Self::Adapter(_) => Ok(()),
         }
     }
 
@@ -97,6 +110,7 @@ impl Transport {
             Self::Sandbox(sandbox) => sandbox.op_dir(op),
             Self::Wine(wine) => wine.op_dir(op),
             Self::Ssh(ssh) => return ssh.put(op, files).await,
+            Self::Adapter(adapter) => return adapter.put(op, files).await,
         };
         for (name, source) in files {
             process::copy_into(&dir, name, source).await?;
@@ -124,6 +138,7 @@ impl Transport {
             Self::Sandbox(sandbox) => sandbox.run_line(line, timeout).await,
             Self::Wine(wine) => wine.run_line(line, timeout).await,
             Self::Ssh(ssh) => ssh.run_line(line, timeout).await,
+            Self::Adapter(adapter) => adapter.run_line(line, timeout).await,
         }
     }
 
@@ -133,6 +148,7 @@ impl Transport {
             Self::Sandbox(sandbox) => sandbox.start(op, name),
             Self::Wine(wine) => wine.start(op, name),
             Self::Ssh(ssh) => ssh.start(op, name).await,
+            Self::Adapter(adapter) => adapter.start(op, name).await,
         }
     }
 
@@ -142,15 +158,18 @@ impl Transport {
             Self::Sandbox(sandbox) => process::read_tail(&sandbox.op_dir(op).join(name), TEXT_BYTES_MAX),
             Self::Wine(wine) => process::read_tail(&wine.op_dir(op).join(name), TEXT_BYTES_MAX),
             Self::Ssh(ssh) => ssh.read_text(op, name).await,
+            Self::Adapter(adapter) => adapter.read_text(op, name).await,
         }
     }
 
-    /// Restarts the device and waits until it answers again as a device that has restarted.
+    /// Restarts the device and waits for the proof that it did: something that changes with its start has changed, and its
+    /// registry (or root) can be read.
     pub(crate) async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.reboot(timeout).await,
             Self::Wine(wine) => wine.reboot(timeout).await,
-            Self::Ssh(ssh) => ssh.reboot(timeout).await,
+            Self::Ssh(ssh) => reboot::restart(ssh.as_ref(), timeout, REBOOT_POLL).await,
+            Self::Adapter(adapter) => reboot::restart(adapter.as_ref(), timeout, REBOOT_POLL).await,
         }
     }
 
@@ -160,6 +179,7 @@ impl Transport {
             Self::Sandbox(sandbox) => process::remove_dir(&sandbox.op_dir(op)),
             Self::Wine(wine) => process::remove_dir(&wine.op_dir(op)),
             Self::Ssh(ssh) => ssh.remove(op).await,
+            Self::Adapter(adapter) => adapter.remove(op).await,
         }
     }
 
@@ -168,7 +188,7 @@ impl Transport {
         match self {
             Self::Sandbox(sandbox) => Some(sandbox.root()),
             Self::Wine(wine) => Some(wine.root()),
-            Self::Ssh(_) => None,
+            Self::Ssh(_) | Self::Adapter(_) => None,
         }
     }
 }

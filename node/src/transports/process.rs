@@ -1,6 +1,7 @@
 //! Programs and files on the node itself, with limits.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Seek, SeekFrom},
     path::Path,
     process::Stdio,
@@ -14,7 +15,7 @@ use std::{
 use nix::{sys::signal, unistd::Pid};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::Command,
+    process::{Child, Command},
     task::JoinHandle,
 };
 
@@ -39,8 +40,35 @@ pub(crate) struct Finished {
     pub(crate) stderr: Vec<u8>,
 }
 
+/// Variables of the node's own environment that hold secrets: no program that the node starts is given them.
+static SECRET_NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// From now on no program inherits this variable of the node's environment.
+pub(crate) fn keep_from_programs(name: &str) {
+    if let Ok(mut names) = SECRET_NAMES.lock() {
+        names.insert(name.to_owned());
+    }
+}
+
+/// The variables that no program inherits.
+pub(super) fn secret_names() -> Vec<String> {
+    SECRET_NAMES.lock().map(|names| names.iter().cloned().collect()).unwrap_or_default()
+}
+
 /// Kills the whole process group unless the program has ended: also when the caller is dropped.
-struct Group(Option<Pid>);
+pub(super) struct Group(Option<Pid>);
+
+impl Group {
+    /// That of a child that was started in a group of its own.
+    pub(super) fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
+    }
+
+    /// The program has ended by itself; what it left running runs on.
+    pub(super) fn ended(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -64,8 +92,11 @@ pub(crate) async fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0);
+    for name in secret_names() {
+        command.env_remove(name);
+    }
     let mut child = command.spawn()?;
-    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw));
+    let mut group = Group::of(&child);
     let stdout = Kept::start(child.stdout.take(), bytes_max);
     let stderr = Kept::start(child.stderr.take(), bytes_max);
     let stdin = child.stdin.take();
@@ -79,7 +110,7 @@ pub(crate) async fn run(
     .await;
     let (code, timed_out) = match ended {
         Ok(status) => {
-            group.0 = None;
+            group.ended();
             (status?.code(), false)
         }
         Err(_) => {
@@ -91,13 +122,13 @@ pub(crate) async fn run(
 }
 
 /// The first bytes of a stream, while it is being read to its end.
-struct Kept {
+pub(super) struct Kept {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
 }
 
 impl Kept {
-    fn start(stream: Option<impl AsyncRead + Unpin + Send + 'static>, bytes_max: usize) -> Self {
+    pub(super) fn start(stream: Option<impl AsyncRead + Unpin + Send + 'static>, bytes_max: usize) -> Self {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&bytes);
         let reader = tokio::spawn(async move {
@@ -113,7 +144,7 @@ impl Kept {
         Self { bytes, reader }
     }
 
-    async fn finish(mut self) -> Vec<u8> {
+    pub(super) async fn finish(mut self) -> Vec<u8> {
         let kept = |bytes: &Mutex<Vec<u8>>| bytes.lock().map_or(0, |bytes| bytes.len());
         let (mut before, mut looks) = (kept(&self.bytes), 0);
         while tokio::time::timeout(DRAIN, &mut self.reader).await.is_err() {

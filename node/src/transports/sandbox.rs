@@ -74,16 +74,29 @@ impl Sandbox {
         start_detached(command)
     }
 
-    /// Runs `reboot.sh` where the device has one; else a new `boot-id` is written and `reboot-pending` goes.
+    /// Runs `reboot.sh` where the device has one, which must write a new `boot-id` as a start does; else that is done here,
+    /// and `reboot-pending` goes.
     pub(super) async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
         self.ping()?;
         let script = self.root.join("reboot.sh");
         if script.is_file() {
+            let mark = || std::fs::read(self.root.join("boot-id")).ok();
+            let before = mark();
             let mut command = self.command("sh");
             command.arg(&script);
             let done = self.run(command, "the reboot", timeout).await?;
             return match done.code {
-                Some(0) => self.ping(),
+                Some(0) => {
+                    self.ping()?;
+                    let now = mark();
+                    if now.is_none() || now == before {
+                        let text = "reboot.sh ended with 0, and boot-id is what it was".to_owned();
+                        return Err(DeviceError::Garbled { what: "the reboot".into(), text });
+                    }
+                    std::fs::read_dir(&self.root)
+                        .map(drop)
+                        .map_err(|source| DeviceError::Io { what: format!("read {}", self.root.display()), source })
+                }
                 code => Err(DeviceError::Unreachable {
                     detail: format!("reboot.sh ended with {code:?}: {}", decode(&done.stderr).trim()),
                 }),
@@ -105,6 +118,9 @@ impl Sandbox {
 /// Starts a program that forks itself away and ends at once.
 pub(super) fn start_detached(mut command: std::process::Command) -> Result<(), DeviceError> {
     let io = |source| DeviceError::Io { what: "start the launcher".into(), source };
+    for name in process::secret_names() {
+        command.env_remove(name);
+    }
     let status = command.status().map_err(io)?;
     if status.success() {
         return Ok(());

@@ -7,6 +7,7 @@ use std::{
     fmt::Write as _,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -14,18 +15,21 @@ use tokio::{process::Command, sync::OnceCell};
 use wardround_rollout_plans::model::DeviceId;
 
 use super::{
-    DeviceError, Finished, QUESTION_TIMEOUT, TEXT_BYTES_MAX, decode, process,
+    DeviceError, Finished, QUESTION_TIMEOUT, REBOOT_POLL, TEXT_BYTES_MAX, decode, process,
+    reboot::{Boot, ROOT_READABLE, Restart},
     shell::{Shell, quote},
-    tail,
+    tail, windows_boot,
 };
 use crate::config::{RemoteShell, SshConfig};
 
 /// Longest path of a control socket: `sun_path` has 108 bytes (unix(7)), and the client appends 17 while it connects.
 const CONTROL_PATH_MAX: usize = 90;
-/// Between two looks at a device that restarts.
-const REBOOT_POLL: Duration = Duration::from_millis(500);
 /// How often a directory that is still in use is tried.
 const REMOVE_TRIES: usize = 5;
+/// How long the shared connection's keeper, a program on this machine, may take to say that it is there.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long it is believed then.
+const CONTROL_FOR: Duration = Duration::from_secs(5);
 /// The status that the client gives its own failures (ssh(1), EXIT STATUS).
 const CLIENT_FAILED: i32 = 255;
 /// Slowest upload that is waited for, bytes per second: half of the slowest link in the design (2 Mbit/s).
@@ -39,6 +43,8 @@ pub(crate) struct SshLink {
     alias: String,
     known_hosts: PathBuf,
     control: Option<PathBuf>,
+    /// When the keeper of the shared connection was last seen to be there.
+    checked: Mutex<Option<Instant>>,
     ready: OnceCell<()>,
 }
 
@@ -51,6 +57,7 @@ impl SshLink {
             known_hosts: work_dir.join(format!("{alias}.known_hosts")),
             control: control_path(&work_dir, &alias, config),
             alias,
+            checked: Mutex::new(None),
             ready: OnceCell::new(),
         }
     }
@@ -139,6 +146,7 @@ impl SshLink {
         timeout: Duration,
     ) -> Result<Finished, DeviceError> {
         self.prepare().await?;
+        self.check_control().await;
         let mut command = Command::new(program);
         command.args(["-F", "/dev/null"]).args(self.options()).args(rest).env_remove("SSH_AUTH_SOCK");
         let what = format!("{program} to {}", self.config.host);
@@ -153,6 +161,28 @@ impl SshLink {
             return Err(DeviceError::Timeout { what, after: timeout });
         }
         Ok(done)
+    }
+
+    /// Looks whether the keeper of the shared connection answers. One that hangs would hold every call until its time is up,
+    /// and that of an upload is hours.
+    async fn check_control(&self) {
+        let Some(control) = self.control.as_ref().filter(|path| path.exists()) else { return };
+        let is_fresh = |at: &Option<Instant>| at.is_some_and(|at| at.elapsed() < CONTROL_FOR);
+        if self.checked.lock().is_ok_and(|at| is_fresh(&at)) {
+            return;
+        }
+        let mut command = Command::new("ssh");
+        command.args(["-F", "/dev/null", "-O", "check", "-o", &format!("ControlPath={}", option_path(control))]);
+        command.args(["--", &self.config.host]).env_remove("SSH_AUTH_SOCK");
+        let there = process::run(command, None, CONTROL_TIMEOUT, 1024).await;
+        if there.is_ok_and(|done| done.code == Some(0) && !done.timed_out) {
+            if let Ok(mut at) = self.checked.lock() {
+                *at = Some(Instant::now());
+            }
+        } else {
+            tracing::debug!(device = self.alias, "the shared connection is given up");
+            self.hang_up();
+        }
     }
 
     /// Runs one line. What the remote command's status is does not matter: it has lost three of its four bytes.
@@ -265,48 +295,6 @@ impl SshLink {
         }
     }
 
-    /// Something that changes with each start of the device; `None` where it has nothing of the kind.
-    async fn boot_mark(&self) -> Result<Option<String>, DeviceError> {
-        let line = match self.config.shell {
-            RemoteShell::Sh => "cat /proc/sys/kernel/random/boot_id 2>/dev/null || who -b",
-            RemoteShell::Cmd => "wmic os get LastBootUpTime /value",
-        };
-        let answer = self.run_line(line, QUESTION_TIMEOUT).await?;
-        Ok(answer.lines().map(str::trim).find(|l| l.chars().any(|c| c.is_ascii_digit())).map(str::to_owned))
-    }
-
-    /// A restart is proved by another boot mark; a device without one must at least have gone away and come back.
-    pub(super) async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
-        let deadline = Instant::now() + timeout;
-        let before = self.boot_mark().await?;
-        let line = match self.config.shell {
-            RemoteShell::Sh => "(sleep 1; shutdown -r now || reboot) > /dev/null 2>&1 &",
-            RemoteShell::Cmd => "shutdown -r -t 0",
-        };
-        // The answer may be lost with the link.
-        if let Err(error) = self.run_line(line, QUESTION_TIMEOUT).await {
-            tracing::debug!(%error, device = self.alias, "the restart was asked for");
-        }
-        // Only what is seen afterwards counts: the question may as well have failed before it arrived.
-        let mut went_away = false;
-        self.hang_up();
-        loop {
-            if Instant::now() >= deadline {
-                return Err(DeviceError::Timeout { what: "the reboot".into(), after: timeout });
-            }
-            match self.boot_mark().await {
-                Ok(mark) if has_restarted(before.as_deref(), mark.as_deref(), went_away) => return Ok(()),
-                Ok(_) => {}
-                Err(error @ (DeviceError::HostKey { .. } | DeviceError::Login { .. })) => return Err(error),
-                Err(error) => {
-                    went_away |= is_away(&error);
-                    self.hang_up();
-                }
-            }
-            tokio::time::sleep(REBOOT_POLL).await;
-        }
-    }
-
     /// Windows removes nothing that a program still holds open, and a launcher ends a moment after its result.
     pub(super) async fn remove(&self, op: &str) -> Result<(), DeviceError> {
         let dir = self.op_dir(op);
@@ -322,6 +310,46 @@ impl SshLink {
         }
         Err(DeviceError::Garbled { what: format!("the removal of {dir}"), text: "it is still there".into() })
     }
+}
+
+impl Restart for SshLink {
+    async fn boot(&self) -> Result<Option<Boot>, DeviceError> {
+        match self.config.shell {
+            RemoteShell::Sh => {
+                // Both are written once in each start; the second is kept where there is no Linux.
+                let line = "cat /proc/sys/kernel/random/boot_id 2>/dev/null || who -b";
+                let answer = self.run_line(line, QUESTION_TIMEOUT).await?;
+                let mark = answer.lines().map(str::trim).find(|line| line.chars().any(|c| c.is_ascii_digit()));
+                Ok(mark.map(|mark| Boot::Mark(mark.to_owned())))
+            }
+            RemoteShell::Cmd => {
+                let times = self.run_line(&format!("{} 2>nul", windows_boot::WMI_TIMES), QUESTION_TIMEOUT).await?;
+                if let Some(times) = windows_boot::wmi_times(&times) {
+                    return Ok(Some(times));
+                }
+                let answer = self.run_line(&format!("{} 2>nul", windows_boot::SHUTDOWN_TIME), QUESTION_TIMEOUT).await?;
+                Ok(windows_boot::shutdown_time(&answer))
+            }
+        }
+    }
+
+    async fn readable(&self) -> Result<bool, DeviceError> {
+        match self.config.shell {
+            RemoteShell::Sh => Ok(self.run_line(ROOT_READABLE, QUESTION_TIMEOUT).await?.trim() == "READABLE"),
+            RemoteShell::Cmd => {
+                let answer = self.run_line(&format!("{} 2>nul", windows_boot::READABLE), QUESTION_TIMEOUT).await?;
+                Ok(windows_boot::is_readable(&answer))
+            }
+        }
+    }
+
+    async fn restart(&self, _before: &Boot) -> Result<(), DeviceError> {
+        let line = match self.config.shell {
+            RemoteShell::Sh => "(sleep 1; shutdown -r now || reboot) > /dev/null 2>&1 &",
+            RemoteShell::Cmd => "shutdown -r -t 0",
+        };
+        self.run_line(line, QUESTION_TIMEOUT).await.map(drop)
+    }
 
     /// Forgets the shared connection, so that the next call makes a new one. The old one ends by its own keep-alive.
     fn hang_up(&self) {
@@ -330,20 +358,6 @@ impl SshLink {
             let _ = std::fs::remove_file(control);
         }
     }
-}
-
-/// Another mark is the proof. No mark is none: a Windows that shuts down, or has just come up, can't be asked for it.
-fn has_restarted(before: Option<&str>, now: Option<&str>, went_away: bool) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => before != now,
-        (Some(_), None) => false,
-        (None, _) => went_away,
-    }
-}
-
-/// A device that answers, however strangely, has not gone away.
-fn is_away(error: &DeviceError) -> bool {
-    matches!(error, DeviceError::Unreachable { .. } | DeviceError::Timeout { .. })
 }
 
 /// sftp(1) takes what follows a colon for a path, unless the address stands in brackets; ssh(1) wants it without.
@@ -402,22 +416,6 @@ mod tests {
     }
 
     #[test]
-    fn only_another_boot_mark_proves_a_restart() {
-        assert!(has_restarted(Some("boot 1"), Some("boot 2"), false));
-        assert!(!has_restarted(Some("boot 1"), Some("boot 1"), true));
-        assert!(!has_restarted(Some("boot 1"), None, true), "it is going down, or has just come up");
-        assert!(!has_restarted(None, Some("boot 1"), false), "it could not say before");
-        assert!(!has_restarted(None, None, false) && has_restarted(None, None, true));
-    }
-
-    #[test]
-    fn only_silence_is_a_device_that_went_away() {
-        assert!(is_away(&DeviceError::Unreachable { detail: "connection refused".into() }));
-        assert!(is_away(&DeviceError::Timeout { what: "ssh".into(), after: Duration::from_secs(1) }));
-        assert!(!is_away(&DeviceError::Garbled { what: "a command".into(), text: "access denied".into() }));
-    }
-
-    #[test]
     fn addresses_reach_sftp_as_they_are_meant() {
         assert_eq!(sftp_host("fe80::1%eth0"), "[fe80::1%eth0]");
         assert_eq!((sftp_host("10.0.0.1"), sftp_host("[::1]")), ("10.0.0.1".to_owned(), "[::1]".to_owned()));
@@ -431,5 +429,8 @@ mod tests {
         assert_ne!(path(&config("10.0.0.1")), path(&config("10.0.0.2")));
         let repinned = SshConfig { host_key: "ssh-ed25519 BBBB".to_owned(), ..config("10.0.0.1") };
         assert_ne!(path(&config("10.0.0.1")), path(&repinned));
+        // Two nodes on one machine share no connection to one device.
+        let other = control_path(Path::new("/var/lib/wardround-2/devices"), "rx1.ct-01", &config("10.0.0.1")).unwrap();
+        assert_ne!(path(&config("10.0.0.1")), other);
     }
 }

@@ -3,15 +3,22 @@
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::process::Command;
 
-use super::{DeviceError, TEXT_BYTES_MAX, decode, process, sandbox::start_detached};
+use super::{
+    DeviceError, QUESTION_TIMEOUT, REBOOT_POLL, TEXT_BYTES_MAX, decode, process, sandbox::start_detached, windows_boot,
+};
 
 /// Where Debian and others put the loader. `/usr/bin/wine` comes last: where 32-bit Wine is missing it prints a banner.
 const LOADERS: [&str; 3] = ["/usr/lib/wine/wine64", "/usr/bin/wine64", "/usr/bin/wine"];
+
+/// What the device starts once, with its next start.
+const RUN_ONCE: &str = r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\RunOnce";
+/// What it then writes, on drive C.
+const BOOT_FILE: &str = "wardround-boot.txt";
 
 #[derive(Debug)]
 pub(crate) struct WinePrefix {
@@ -88,13 +95,34 @@ impl WinePrefix {
         start_detached(command)
     }
 
-    /// `wineboot -r` ends every program of the prefix, carries out pending file renames, and starts services again.
+    /// `wineboot -r` ends every program of the prefix, carries out pending file renames, and starts services again. The
+    /// proof is a file that the start itself writes, by an entry of `RunOnce`, and a registry that can be read.
     pub(super) async fn reboot(&self, timeout: Duration) -> Result<(), DeviceError> {
+        let deadline = Instant::now() + timeout;
+        let mut token = [0u8; 16];
+        getrandom::fill(&mut token)
+            .map_err(|error| DeviceError::Io { what: "make a mark".into(), source: std::io::Error::other(error) })?;
+        let token = hex::encode(token);
+        // The space keeps a last digit from being taken for the handle that is redirected.
+        let data = format!(r"cmd /c echo {token} > C:\{BOOT_FILE}");
+        let args = ["reg", "add", RUN_ONCE, "/v", "wardround-boot", "/d", &data, "/f"];
+        self.run(&args, timeout.min(QUESTION_TIMEOUT)).await?;
         self.run(&["wineboot", "-r"], timeout).await?;
-        let answer = self.run_line("ver", timeout).await?;
-        if answer.contains("Windows") {
-            return Ok(());
+        let file = self.root.join("drive_c").join(BOOT_FILE);
+        let mut last = "its start has left no mark";
+        loop {
+            let started = std::fs::read_to_string(&file).is_ok_and(|text| text.trim() == token);
+            if started {
+                let answer = self.run_line(windows_boot::READABLE, QUESTION_TIMEOUT).await?;
+                if windows_boot::is_readable(&answer) {
+                    return Ok(());
+                }
+                last = "its registry can't be read";
+            }
+            if Instant::now() >= deadline {
+                return Err(DeviceError::Timeout { what: format!("the reboot ({last})"), after: timeout });
+            }
+            tokio::time::sleep(REBOOT_POLL).await;
         }
-        Err(DeviceError::Garbled { what: "ver".into(), text: process::tail(&answer, 200).to_owned() })
     }
 }
