@@ -10,7 +10,12 @@ use crate::transports::{decode, run_process};
 /// Most output that is kept, bytes; evidence keeps the end of it.
 const OUTPUT_BYTES_MAX: usize = 16 * 1024;
 
+/// What is left of the time-out to end the program and read what it has printed, at most.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+
 pub(super) async fn probe(argv: &[String], timeout: Duration) -> Finding {
+    // Ended a little early, so that what it printed until then is evidence.
+    let timeout = timeout - (timeout / 10).min(GOODBYE_MAX);
     let Some((program, args)) = argv.split_first() else {
         return Err("no program is named".to_owned());
     };

@@ -113,7 +113,7 @@ async fn block(wire: &mut Wire) -> Result<Vec<u8>, String> {
     }
 }
 
-fn judge(block: &[u8], control_id: &str) -> Finding {
+pub(super) fn judge(block: &[u8], control_id: &str) -> Finding {
     let text = String::from_utf8_lossy(block).into_owned();
     let Some(header) = header(&text) else {
         return Err(format!("the answer is no HL7 message: {}", shown(block)));

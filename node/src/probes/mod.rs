@@ -120,3 +120,25 @@ async fn look(spec: &ProbeSpec, device: Option<&Transport>, now_ms: i64, trace: 
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '.' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{hl7, windows};
+
+    proptest! {
+        /// What a peer may send as a whole, taken apart: nothing panics, and nothing becomes healthy by chance.
+        #[test]
+        fn any_bytes_are_a_finding(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(hl7::judge(&bytes, "77").is_err());
+            let headed = [b"MSH|^~\\&|".as_slice(), &bytes].concat();
+            prop_assert!(hl7::judge(&headed, "77").is_err());
+            let _ = hl7::fault(&String::from_utf8_lossy(&headed));
+            let text = String::from_utf8_lossy(&bytes);
+            let _ = windows::state_of(&text, "Spooler");
+            let _ = windows::state_of(&format!("[SC] {text}"), "Spooler");
+            let _ = windows::state_of(&format!("SERVICE_NAME: Spooler\n{text}"), "Spooler");
+        }
+    }
+}

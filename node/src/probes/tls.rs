@@ -4,7 +4,7 @@
 //! that stands in the site's own file is trusted as it is, so that a self-signed one can be pinned; its dates and its name
 //! count all the same. TLS 1.2 and 1.3 only: older versions protect nothing.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -142,11 +142,13 @@ impl Verifier {
     ) -> Result<(), rustls::Error> {
         let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
         let second = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        if second < parsed.validity().not_before.timestamp() {
-            return Err(CertificateError::NotValidYet.into());
+        let (from, until) = (parsed.validity().not_before.timestamp(), parsed.validity().not_after.timestamp());
+        let unix = |second: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(second).unwrap_or(0)));
+        if second < from {
+            return Err(CertificateError::NotValidYetContext { time: now, not_before: unix(from) }.into());
         }
-        if second > parsed.validity().not_after.timestamp() {
-            return Err(CertificateError::Expired.into());
+        if second > until {
+            return Err(CertificateError::ExpiredContext { time: now, not_after: unix(until) }.into());
         }
         let has_names = parsed.subject_alternative_name().map_err(|_| CertificateError::BadEncoding)?.is_some();
         if has_names {
@@ -157,7 +159,8 @@ impl Verifier {
         if is_named.into_iter().any(|cn| cn.eq_ignore_ascii_case(&name.to_str())) {
             return Ok(());
         }
-        Err(CertificateError::NotValidForName.into())
+        let presented = vec![parsed.subject().to_string()];
+        Err(CertificateError::NotValidForNameContext { expected: name.to_owned(), presented }.into())
     }
 }
 
@@ -213,13 +216,20 @@ pub(super) fn words(error: &io::Error) -> Option<String> {
     })
 }
 
+fn date(at: UnixTime) -> String {
+    let second = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(second).map_or_else(|_| "a time that is no date".to_owned(), |at| at.to_string())
+}
+
 fn certificate_words(why: &CertificateError) -> String {
     match why {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the server's certificate has expired: {why}")
+        CertificateError::Expired => "the server's certificate has expired".to_owned(),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            format!("the server's certificate has expired: it was good until {}", date(*not_after))
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("the server's certificate is not valid yet: {why}")
+        CertificateError::NotValidYet => "the server's certificate is not valid yet".to_owned(),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            format!("the server's certificate is not valid yet: it is good from {}", date(*not_before))
         }
         CertificateError::UnknownIssuer => "nobody trusted vouches for the server's certificate".to_owned(),
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {

@@ -73,7 +73,7 @@ fn word(device: &Transport, name: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Is(ServiceState),
     /// Code of winerror.h.
     Error(u32),
@@ -82,7 +82,7 @@ enum State {
 
 /// What `sc query` printed: after the service's name come "label : number …" lines, TYPE first and STATE second. A failure is
 /// "[SC] function failed 1060:" in the device's language.
-fn state_of(printed: &str, name: &str) -> State {
+pub(super) fn state_of(printed: &str, name: &str) -> State {
     if let Some(code) = printed.lines().find(|line| line.trim_start().starts_with("[SC]")).and_then(error_of) {
         return State::Error(code);
     }
