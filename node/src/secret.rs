@@ -167,7 +167,12 @@ impl Secret {
         let program = argv.first().cloned().unwrap_or_default();
         let fail = |source| SecretError::Command { program: program.clone(), source };
         // What it says on standard error may hold anything, and is not kept.
-        let mut child = Command::new(&program)
+        let mut command = Command::new(&program);
+        // Another secret's variable is none of its business.
+        for name in crate::transports::secret_names() {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(argv.get(1..).unwrap_or_default())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -93,6 +93,13 @@ async fn the_examples_keep_the_protocol() {
         assert!(fs::read_dir(bench.root().join("wardround")).map_or(true, |mut left| left.next().is_none()));
     };
     tokio::join!(test("examples/sandbox.py"), test("examples/sandbox.sh"));
+    // Without `start` the node starts scripts by `run`.
+    let bench = Bench::new();
+    let bare = bench.broken("case $verb in describe) real | jq -c '.result.verbs -= [\"start\"]' ;; *) real ;; esac");
+    let mut options = bench.options(&bare);
+    options.only = vec!["launcher".to_owned()];
+    let found = check_conformance(&options).await;
+    assert_eq!(verdict(&found, "launcher"), Verdict::Passed, "{found:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ pub(crate) fn keep_from_programs(name: &str) {
 }
 
 /// The variables that no program inherits.
-pub(super) fn secret_names() -> Vec<String> {
+pub(crate) fn secret_names() -> Vec<String> {
     SECRET_NAMES.lock().map(|names| names.iter().cloned().collect()).unwrap_or_default()
 }
 

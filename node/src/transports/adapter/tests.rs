@@ -176,6 +176,9 @@ async fn no_program_inherits_a_variable_that_holds_a_secret() {
     assert!(names().await.lines().any(|line| line == name), "{name}");
     let _link = link("", &[("password", Secret::Env(name.clone()))]);
     assert!(!names().await.lines().any(|line| line == name), "{name}");
+    let kept = Secret::Command(["sh", "-c", "env | cut -d= -f1 | tr '\\n' ' '"].map(str::to_owned).to_vec());
+    let kept = kept.read().await.unwrap();
+    assert!(kept.expose().contains("PATH") && !kept.expose().split(' ').any(|word| word == name), "{name}");
 }
 
 #[tokio::test]
