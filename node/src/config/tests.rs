@@ -1,6 +1,9 @@
 //! What a site file may hold, and how each mistake is told.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::*;
 

@@ -11,7 +11,7 @@ use wardround_signing::Digest;
 
 use super::{Owner, Site, now, turns::Turns};
 use crate::{
-    cache::{Cache, CacheError},
+    cache::{Cache, CacheError, Claim},
     device::{DeviceError, DeviceHandle, Withdrawal},
     installers::{self, ExitClass},
     machine::{
@@ -69,12 +69,13 @@ impl Tasks {
     async fn perform(&self, action: &Action) -> Result<Found, Fault> {
         let patch = self.patch(&action.patch).await?;
         let patch = patch.document();
+        let claim = Claim { rollout: action.rollout.clone(), severity: patch.severity };
         let variant = patch.variant(&action.variant).ok_or_else(|| Fault {
             kind: FaultKind::Refused,
             text: format!("the patch has no variant {}", action.variant),
         })?;
         if matches!(action.verb, Verb::Fetch) {
-            self.cache.bring(&variant.payload, &self.controller).await.map_err(cache_fault)?;
+            self.bring(variant, &claim).await?;
             return Ok(Found::Fetched);
         }
         let device = self.device(action)?;
@@ -85,7 +86,7 @@ impl Tasks {
                 if let Some(gone) = gone {
                     device.cleanup(gone).await.map_err(device_fault)?;
                 }
-                self.stage(&device, op, variant).await?;
+                self.stage(&device, op, variant, &claim).await?;
                 Ok(Found::Staged)
             }
             Verb::Preflight { systems } => Ok(self.preflight(&device, op, patch, variant, systems).await),
@@ -105,7 +106,7 @@ impl Tasks {
             }
             Verb::Uninstall { timeout, install } => {
                 over(&device, install).await?;
-                self.uninstall(&device, op, variant, *timeout).await
+                self.uninstall(&device, op, variant, *timeout, &claim).await
             }
             Verb::Cleanup { ops } => {
                 for op in ops {
@@ -142,8 +143,12 @@ impl Tasks {
         Ok(DeviceHandle::new(&action.device, config, &self.work_dir))
     }
 
-    async fn stage(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<(), Fault> {
-        let payload = self.cache.bring(&variant.payload, &self.controller).await.map_err(cache_fault)?;
+    async fn bring(&self, variant: &Variant, claim: &Claim) -> Result<PathBuf, Fault> {
+        self.cache.bring(&variant.payload, &self.controller, claim).await.map_err(cache_fault)
+    }
+
+    async fn stage(&self, device: &DeviceHandle, op: &str, variant: &Variant, claim: &Claim) -> Result<(), Fault> {
+        let payload = self.bring(variant, claim).await?;
         device.stage(op, &payload, variant).await.map_err(device_fault)
     }
 
@@ -235,10 +240,11 @@ impl Tasks {
         op: &str,
         variant: &Variant,
         timeout: DurationMs,
+        claim: &Claim,
     ) -> Result<Found, Fault> {
         // A script uninstalls, and detects, with its payload.
         if matches!(variant.installer, Installer::Script { .. }) {
-            self.stage(device, op, variant).await?;
+            self.stage(device, op, variant, claim).await?;
         }
         let mut found = UninstallFound { exit_code: None, reboot_needed: false, output: String::new() };
         if device.detect(op, variant).await != Detected::Absent {
@@ -328,7 +334,8 @@ fn device_fault(error: DeviceError) -> Fault {
 fn cache_fault(error: CacheError) -> Fault {
     let kind = match &error {
         error if error.is_full() => FaultKind::Disk,
-        CacheError::Fetch(FetchError::Unreachable(_)) => FaultKind::Unreachable,
+        // Waited for, as long as it takes: the site's hours open again.
+        CacheError::Fetch(FetchError::Unreachable(_)) | CacheError::Closed { .. } => FaultKind::Unreachable,
         CacheError::Fetch(FetchError::Refused(_)) | CacheError::Corrupt(_) => FaultKind::Corrupt,
         CacheError::Full { .. } | CacheError::Io(_) => FaultKind::Other,
     };

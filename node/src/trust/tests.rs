@@ -91,6 +91,7 @@ impl Hospital {
             digest: Digest::of(b"payload"),
             length: CHUNK_BYTES.min(7),
             chunks: vec![Digest::of(b"payload")],
+            sizes: Vec::new(),
         };
         let variant = Variant {
             id: VariantId::new("xp").unwrap(),

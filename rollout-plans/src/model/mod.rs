@@ -39,8 +39,8 @@ pub use order::{
     SECOND_SIGNATURE_WITHIN, Signatory,
 };
 pub use patch::{
-    CHUNK_BYTES, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, Prerequisite, RebootNeed, Severity, Sign,
-    Variant,
+    CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNKS_MAX, Installer, Interpreter, PAYLOAD_BYTES_MAX, Patch, Payload, Prerequisite,
+    RebootNeed, Severity, Sign, Span, Variant,
 };
 pub use patience::{Deadline, Late, Offline, Retries, moment, moment_words};
 pub use plan::{

@@ -137,6 +137,7 @@ pub fn variant(path: &Path, installer: Installer, platform: &str) -> Variant {
             digest: Digest::of(&bytes),
             length: bytes.len() as u64,
             chunks: bytes.chunks(chunk).map(Digest::of).collect(),
+            sizes: Vec::new(),
         },
         installer,
         reboot: RebootNeed::WhenAsked,
