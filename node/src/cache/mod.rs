@@ -101,10 +101,12 @@ pub(crate) struct Cache {
     known: Arc<Mutex<Known>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Known {
     /// Payloads that some deployment still needs.
     needed: BTreeSet<Digest>,
+    /// Payloads that wait for the line or for the hour: the next try need not hash again what is there.
+    begun: HashMap<Digest, Arc<Part>>,
     /// Payloads of which a chunk came damaged: the controller is to look at its own first.
     suspect: BTreeSet<Digest>,
     /// Held while a payload is brought: the devices of a site share it, and the next one then finds it.
@@ -185,10 +187,17 @@ impl Cache {
         source: &S,
         claim: &Claim,
     ) -> Result<(), CacheError> {
-        let part = Arc::new(self.beside(turn, payload, Self::begin).await?);
-        let afresh = self.known().suspect.contains(&payload.digest);
+        let (begun, afresh) = {
+            let mut known = self.known();
+            (known.begun.remove(&payload.digest), known.suspect.contains(&payload.digest))
+        };
+        let part = self.beside(turn, payload, |cache, payload| cache.begin(payload, begun)).await?;
         let whole = Arc::clone(&part);
-        self.fetch(turn, part, source, claim, afresh).await?;
+        let fetched = self.fetch(turn, Arc::clone(&part), source, claim, afresh).await;
+        if let Err(CacheError::Fetch(FetchError::Unreachable(_)) | CacheError::Closed { .. }) = &fetched {
+            self.known().begun.insert(payload.digest, part);
+        }
+        fetched?;
         let finish = move |cache: &Self, payload: &Payload| {
             whole.finish(payload, &cache.payload(&payload.digest))?;
             if let Err(error) = cache.shelf.list(payload, whole.spans()) {
@@ -216,7 +225,11 @@ impl Cache {
     }
 
     /// What is there of it, with what the site has already.
-    fn begin(&self, payload: &Payload) -> Result<Part, CacheError> {
+    fn begin(&self, payload: &Payload, begun: Option<Arc<Part>>) -> Result<Arc<Part>, CacheError> {
+        if let Some(part) = begun.filter(|part| part.is_there()) {
+            self.room_for(payload, &part)?;
+            return Ok(part);
+        }
         let spans = payload.spans().map_err(CacheError::Corrupt)?;
         let part = Part::open(&self.parts.join(payload.digest.hex()), spans)?;
         self.room_for(payload, &part)?;
@@ -232,7 +245,7 @@ impl Cache {
             to_fetch = part.lacks(),
             "a payload is brought"
         );
-        Ok(part)
+        Ok(Arc::new(part))
     }
 
     /// Makes room: on the disk, and in what the site gives payloads.
@@ -270,8 +283,9 @@ impl Cache {
     pub(crate) fn tidy(&self) {
         let tidied = || -> io::Result<()> {
             // Held throughout: a payload that somebody begins to bring now waits for this.
-            let known = self.known();
+            let mut known = self.known();
             let kept = known.kept();
+            known.begun.retain(|digest, _| kept.contains(digest));
             for part in held(&self.parts)?.iter().filter(|part| !kept.contains(&part.digest)) {
                 self.shelf.remove(part);
             }

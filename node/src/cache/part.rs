@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -80,6 +80,12 @@ impl Part {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False when the file that this writes to has gone, or another has taken its place.
+    pub(super) fn is_there(&self) -> bool {
+        let same = || Ok::<_, io::Error>(fs::metadata(&self.path)?.ino() == self.file.metadata()?.ino());
+        same().unwrap_or(false)
     }
 
     pub(super) fn spans(&self) -> &[Span] {

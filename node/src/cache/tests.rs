@@ -179,6 +179,25 @@ async fn a_cut_line_and_a_restart_cost_only_what_is_missing() {
 }
 
 #[tokio::test]
+async fn what_waits_for_the_line_goes_on_where_it_was_unless_it_has_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cache, bytes) = (open(&dir), build(11));
+    let (wanted, shop) = (payload(&bytes), Shop::of(&[&bytes]));
+    for gone in [false, true] {
+        shop.state().left = Some(3);
+        assert!(cache.bring(&wanted, &shop, &claim()).await.is_err());
+        if gone {
+            fs::remove_file(dir.path().join("parts").join(wanted.digest.hex())).unwrap();
+        }
+    }
+    shop.take_asked();
+    shop.state().left = None;
+    brings(&cache, &wanted, &shop, &bytes).await;
+    assert_eq!(shop.take_asked().len(), wanted.chunks.len());
+    assert!(cache.known().begun.is_empty());
+}
+
+#[tokio::test]
 async fn nothing_that_was_not_signed_comes_in_whatever_the_controller_sends() {
     let bytes = build(4);
     let wanted = payload(&bytes);
@@ -330,11 +349,13 @@ async fn devices_that_want_the_same_share_one_fetch() {
     let dir = tempfile::tempdir().unwrap();
     let (cache, bytes) = (open(&dir), build(9));
     let (wanted, shop) = (payload(&bytes), Shop::of(&[&bytes]));
-    let claim = claim();
-    let all = (0..5).map(|_| cache.bring(&wanted, &shop, &claim));
-    let mut all: Vec<_> = all.map(Box::pin).collect();
-    for one in &mut all {
-        one.await.unwrap();
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (cache, wanted, shop) = (cache.clone(), wanted.clone(), shop.clone());
+        all.spawn(async move { cache.bring(&wanted, &shop, &claim()).await });
+    }
+    while let Some(brought) = all.join_next().await {
+        brought.unwrap().unwrap();
     }
     assert_eq!(shop.take_asked().len(), wanted.chunks.len());
 }
