@@ -110,13 +110,11 @@ fn missing(old: &Payload, new: &Payload) -> u64 {
 
 /// A state folder with the identity of the site's node, and nothing else.
 fn enrolled(world: &World, home: &Path, name: &str) -> PathBuf {
-    let state = home.join(name);
-    fs::create_dir_all(&state).unwrap();
-    for entry in fs::read_dir(world.site("rx1").state()).unwrap() {
+    let (state, identity) = (home.join(name), Path::new("identity"));
+    fs::create_dir_all(state.join(identity)).unwrap();
+    for entry in fs::read_dir(world.site("rx1").state().join(identity)).unwrap() {
         let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_file() {
-            fs::copy(entry.path(), state.join(entry.file_name())).unwrap();
-        }
+        fs::copy(entry.path(), state.join(identity).join(entry.file_name())).unwrap();
     }
     state
 }

@@ -1,5 +1,6 @@
 //! Payloads on their way from the controller to a site: what a newer build costs on the line, what a site's limit does, and how
 //! much memory it takes.
+#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use std::{
     collections::HashSet,

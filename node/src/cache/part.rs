@@ -128,10 +128,10 @@ impl Part {
                 ));
             }
             if came.packed {
-                if unpacker.is_none() {
-                    unpacker = Some(Unpacker::new()?);
-                }
-                let Some(unpacker) = unpacker.as_mut() else { continue };
+                let unpacker = match &mut unpacker {
+                    Some(unpacker) => unpacker,
+                    none => none.insert(Unpacker::new()?),
+                };
                 match unpacker.unpack(&came.data, span.bytes as usize) {
                     Ok(plain) => self.keep(&span, &plain)?,
                     Err(error) => return corrupt(format!("chunk {short} came packed, and {error}")),
