@@ -20,7 +20,7 @@ use crate::{
     images::{Repository, keep_timestamp_fresh},
     log::{self, AuditLog},
     operators,
-    payloads::Payloads,
+    payloads::{Payloads, keep_swept},
     setup::{self, DataFiles, InitError},
     silence::{self, SilenceRule},
 };
@@ -207,6 +207,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     helpers.spawn(keep_timestamp_fresh(images, api.shutdown.clone()));
     helpers.spawn(silence::watch(core.clone(), SilenceRule { check_in_every, silence_after }, api.shutdown.clone()));
     helpers.spawn(keep_fresh(ca, certificate, stored.names, api.shutdown.clone()));
+    helpers.spawn(keep_swept(core.clone(), api.payloads.clone(), api.shutdown.clone()));
     helpers.spawn(log::follow(growth, core.clone(), log, api.shutdown.clone()));
     let console_address = console.as_ref().map(|(_, address)| *address);
     if let Some((listener, _)) = console {

@@ -6,7 +6,8 @@
 //! | `trust` | the floor, and what a directive must prove before the machine hears of it |
 //! | `identity`, `enrol` | who the node is, and how a token made it so |
 //! | `sync` | everything that talks to the controller |
-//! | `cache` | payload chunks, content-addressed |
+//! | `cache` | payloads: shared, bounded, made of what is here already and of chunks that are fetched |
+//! | `prefetch` | a payload without a rollout |
 //! | `pure` | what decides, without the shell around it, for whoever runs it in another world |
 //! | `executor` | the one loop that owns the state, and the tasks that act |
 //! | `config`, `device`, `installers`, `transports`, `probes` | the site and the means to reach it |
@@ -24,6 +25,7 @@ mod files;
 mod identity;
 pub mod installers;
 mod machine;
+mod prefetch;
 pub mod probes;
 pub mod pure;
 pub mod secret;
@@ -34,4 +36,5 @@ mod trust;
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
 pub use executor::{Confirmed, RunOptions, accept_log, confirm, run};
+pub use prefetch::prefetch;
 pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, WitnessView, reanchor, witness_view};

@@ -15,6 +15,7 @@ fn payload(bytes: &[u8]) -> Payload {
         digest: Digest::of(bytes),
         length: bytes.len() as u64,
         chunks: bytes.chunks(CHUNK_BYTES as usize).map(Digest::of).collect(),
+        sizes: Vec::new(),
     }
 }
 
@@ -172,6 +173,15 @@ fn the_controller_refuses_what_the_manifest_could_not_say() {
         change(|p| p.variants[1].payload.length += CHUNK_BYTES),
         change(|p| p.variants[1].payload.chunks.truncate(2)),
         change(|p| p.variants[0].payload.chunks[0] = Digest::of(b"other")),
+        change(|p| p.variants[1].payload.sizes = vec![200_000, 200_000, 200_001]),
+        change(|p| p.variants[1].payload.sizes = vec![300_000, 300_000]),
+        change(|p| p.variants[1].payload.sizes = vec![300_000, 0, 300_000]),
+        change(|p| p.variants[1].payload.sizes = vec![u32::MAX, 1, 1]),
+        change(|p| {
+            p.variants[1].payload.chunks = vec![Digest::of(b"x"); 65_537];
+            p.variants[1].payload.length = 65_537;
+            p.variants[1].payload.sizes = vec![1; 65_537];
+        }),
         change(|p| p.variants = vec![p.variants[0].clone(); 65]),
         change(|p| {
             p.variants[0].installer = serde_json::from_value(serde_json::json!({
@@ -261,4 +271,37 @@ fn every_technology_has_its_rules() {
         lines.push(format!("{product} {technology}\n{}", told(product, file, &fields)));
     }
     insta::assert_snapshot!("every_technology", lines.join("\n\n"));
+}
+
+#[test]
+fn chunks_lie_side_by_side_with_and_without_sizes() {
+    let patch = example();
+    let places = |payload: &Payload| -> Vec<(u64, u32)> {
+        payload.spans().unwrap().iter().map(|span| (span.offset, span.bytes)).collect()
+    };
+    let mut payload = patch.variants[1].payload.clone();
+    assert_eq!(places(&payload), [(0, 262_144), (262_144, 262_144), (524_288, 75_712)]);
+    // As before: what has no sizes says nothing of them.
+    assert!(!serde_json::to_string(&payload).unwrap().contains("sizes"));
+    payload.sizes = vec![100_000, 400_000, 100_000];
+    assert_eq!(places(&payload), [(0, 100_000), (100_000, 400_000), (500_000, 100_000)]);
+    let read: Payload = serde_json::from_str(&serde_json::to_string(&payload).unwrap()).unwrap();
+    assert_eq!(read, payload);
+}
+
+#[test]
+fn the_largest_payload_fits_into_a_document() {
+    // As FastCDC cuts it on average, and as small as it may ever be listed.
+    for chunks in [30_000, 65_536_u32] {
+        let mut patch = example();
+        let length = 2 * 1024 * 1024 * 1024_u64;
+        let size = u32::try_from(length / u64::from(chunks)).unwrap();
+        let payload = &mut patch.variants[0].payload;
+        payload.chunks = (0..chunks).map(|n| Digest::of(&n.to_le_bytes())).collect();
+        payload.sizes = vec![size; payload.chunks.len()];
+        payload.length = u64::from(size) * u64::from(chunks);
+        assert_eq!(lint_patch(&patch), [] as [String; 0]);
+        let bytes = wardround_signing::document_bytes(&patch).unwrap().len();
+        assert!(bytes < 6 * 1024 * 1024, "{chunks} chunks take {bytes} bytes");
+    }
 }

@@ -2,7 +2,7 @@
 //! nothing is installed twice, no limit is exceeded.
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
-use wardround_tests::world::{Blueprint, Device, Pace, SmallDisk, World, installs_at_once, plan, wait_until};
+use wardround_tests::world::{Blueprint, Device, Pace, SmallDisk, World, installs_at_once, payload, plan, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const KB: &str = "KB4500331";
@@ -162,15 +162,24 @@ fn a_node_killed_in_each_step_goes_on_and_installs_once() {
     }
 }
 
+/// Bytes of a payload as its chunks travel.
+fn on_the_line(bytes: usize) -> u64 {
+    let payload = payload(KB, bytes);
+    let mut packer = wardround_chunks::Packer::new().unwrap();
+    let chunks = wardround_chunks::cut(payload.as_slice(), payload.len() as u64).map(Result::unwrap);
+    chunks.map(|chunk| packer.pack(&chunk).map_or(chunk.len(), |packed| packed.len()) as u64).sum()
+}
+
 #[test]
 fn a_cut_link_costs_only_the_chunks_that_were_under_way() {
-    const PAYLOAD: u64 = 6 * 1024 * 1024;
+    const PAYLOAD: usize = 12 * 1024 * 1024;
+    let line = on_the_line(PAYLOAD);
     let mut world = World::new(PROGRAM);
     world.add_site(&Blueprint::new("rx1").device("a", "full").linked());
-    world.patch(KB, usize::try_from(PAYLOAD).unwrap());
+    world.patch(KB, PAYLOAD);
     let before = {
         let link = world.site("rx1").link.as_ref().unwrap();
-        link.stall_after(PAYLOAD * 2 / 3);
+        link.stall_after(line * 2 / 3);
         link.bytes_down()
     };
     world.start("r1", KB, &plan::one_wave("300ms", "{ per_site: 1 }", "wave"));
@@ -183,28 +192,29 @@ fn a_cut_link_costs_only_the_chunks_that_were_under_way() {
     link.mend();
     world.wait_state(60, "r1", "completed");
     let moved = world.site("rx1").link.as_ref().unwrap().bytes_down() - before;
-    // Two MiB for what was in flight when the link broke, and for everything else that was said.
-    assert!(moved < PAYLOAD + 2 * 1024 * 1024, "{moved} bytes for a payload of {PAYLOAD}");
+    // One MiB for the chunks that were in flight when the link broke, and for everything else that was said.
+    assert!(moved < line + 1024 * 1024, "{moved} bytes for a payload that takes {line}");
     assert_eq!(world.device("rx1/a").installs(), 1);
 }
 
 #[test]
 fn the_devices_of_a_site_share_one_download() {
-    const PAYLOAD: u64 = 6 * 1024 * 1024;
+    const PAYLOAD: usize = 12 * 1024 * 1024;
+    let line = on_the_line(PAYLOAD);
     let names = ["a", "b", "c", "d"];
     let mut world = World::new(PROGRAM);
     world.add_site(&names.iter().fold(Blueprint::new("rx1"), |site, name| site.device(name, "full")).linked());
-    world.patch(KB, usize::try_from(PAYLOAD).unwrap());
+    world.patch(KB, PAYLOAD);
     let before = world.site("rx1").link.as_ref().unwrap().bytes_down();
     // All four want it while the first third is here.
-    world.site("rx1").link.as_ref().unwrap().stall_after(PAYLOAD / 3);
+    world.site("rx1").link.as_ref().unwrap().stall_after(line / 3);
     world.start("r1", KB, &plan::one_wave("300ms", "{ per_site: 4 }", "wave"));
     let link = world.site("rx1").link.as_ref().unwrap();
     wait_until(40, "a third to be here", || link.stalled());
     link.mend();
     world.wait_state(60, "r1", "completed");
     let moved = world.site("rx1").link.as_ref().unwrap().bytes_down() - before;
-    assert!(moved < PAYLOAD + 2 * 1024 * 1024, "{moved} bytes for a payload of {PAYLOAD}");
+    assert!(moved < line + 1024 * 1024, "{moved} bytes for a payload that takes {line}");
     for name in names {
         assert_eq!(world.device(&format!("rx1/{name}")).installs(), 1, "{name}: {}", world.describe("r1"));
     }

@@ -123,11 +123,15 @@ fn rooms_know_only_the_rooms_below_them() {
         ("wardround-proto", &[][..]),
         ("wardround-signing", &[]),
         ("wardround-journal", &[]),
+        ("wardround-chunks", &[]),
         ("wardround-rollout-plans", &["signing"]),
-        ("wardround-node", &["proto", "signing", "rollout-plans", "journal"]),
-        ("wardround-controller", &["proto", "signing", "rollout-plans", "journal"]),
-        ("wardround", &["proto", "signing", "rollout-plans", "node", "controller"]),
-        ("wardround-tests", &["proto", "signing", "rollout-plans", "journal", "node", "controller", "wardround"]),
+        ("wardround-node", &["proto", "signing", "chunks", "rollout-plans", "journal"]),
+        ("wardround-controller", &["proto", "signing", "chunks", "rollout-plans", "journal"]),
+        ("wardround", &["proto", "signing", "chunks", "rollout-plans", "node", "controller"]),
+        (
+            "wardround-tests",
+            &["proto", "signing", "chunks", "rollout-plans", "journal", "node", "controller", "wardround"],
+        ),
     ]);
     let members = members();
     assert_eq!(members.keys().map(String::as_str).collect::<BTreeSet<_>>(), allowed.keys().copied().collect());

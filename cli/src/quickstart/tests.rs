@@ -35,7 +35,13 @@ fn patch(written: &Written) -> wardround_rollout_plans::model::Patch {
     let payloads = file.variants.iter().map(|variant| {
         let bytes = std::fs::read(written.manifest.with_file_name(&variant.payload.file)).unwrap();
         let digest = Digest::of(&bytes);
-        Payload { file_name: String::new(), digest, length: bytes.len() as u64, chunks: vec![digest] }
+        Payload {
+            file_name: String::new(),
+            digest,
+            length: bytes.len() as u64,
+            chunks: vec![digest],
+            sizes: Vec::new(),
+        }
     });
     let payloads = payloads.collect();
     file.into_patch(payloads).unwrap()

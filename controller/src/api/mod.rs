@@ -6,6 +6,7 @@ mod audit;
 mod caller;
 mod calls;
 mod certificate;
+mod chunks;
 mod convert;
 mod enrolment;
 mod estate;

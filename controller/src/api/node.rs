@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Response, Status, codegen::Bytes};
+use tonic::{Code, Request, Response, Status};
 use wardround_proto::v1::{
     CheckInRequest, CheckInResponse, FetchChunksRequest, FetchChunksResponse, FetchDocumentRequest,
     FetchDocumentResponse, WatchRequest, WatchResponse, node_service_server::NodeService,
@@ -16,9 +16,13 @@ use wardround_rollout_plans::{
     engine::{Event, Refusal},
     model::{Report, SiteId},
 };
-use wardround_signing::{Digest, Envelope, KeyId, Policy, PublicKey, VerifyError, verify};
+use wardround_signing::{Envelope, KeyId, Policy, PublicKey, VerifyError, verify};
 
-use super::{Api, Service, blocking, certificate_end, convert, node, status};
+use super::{
+    Api, Service, blocking, certificate_end,
+    chunks::{self, Asked},
+    convert, node, status,
+};
 use crate::{
     clock,
     core::{Change, Facts, NodeStream, Nudge},
@@ -29,10 +33,6 @@ use crate::{
 const REPORTS_MAX: usize = 256;
 /// Digests of one fetch.
 const DIGESTS_MAX: usize = 4096;
-/// Chunks read ahead of a slow line, each up to 1 MiB.
-const CHUNKS_AHEAD: usize = 4;
-/// How long a node may take nothing of what it fetches: at 2 Mbit/s a chunk of 256 KiB is there after a second.
-const STALL_MAX: Duration = Duration::from_secs(60);
 /// How often one site's stream may be replaced before it looks like two nodes with one identity. A node on a bad line
 /// comes again while its old stream still seems open, but not again and again within [`REPLACED_WINDOW`].
 const REPLACED_MAX: u32 = 3;
@@ -111,15 +111,13 @@ impl NodeService for Service {
         &self,
         request: Request<FetchChunksRequest>,
     ) -> Result<Response<Self::FetchChunksStream>, Status> {
-        let api = Arc::clone(&self.0);
-        let digests = convert::digests("digests", &request.into_inner().digests, DIGESTS_MAX)?;
-        let unnamed = api.core.read(|facts| digests.iter().find(|d| !facts.registry.names_chunk(d)).copied());
+        let FetchChunksRequest { digests, takes_packed, afresh } = request.into_inner();
+        let digests = convert::digests("digests", &digests, DIGESTS_MAX)?;
+        let unnamed = self.0.core.read(|facts| digests.iter().find(|d| !facts.registry.names_chunk(d)).copied());
         if let Some(digest) = unnamed {
             return Err(status::not_found("chunk of any patch", &digest.to_string(), ""));
         }
-        let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-        tokio::spawn(async move { serve_chunks(&api, digests, &sender).await });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(chunks::serve(Arc::clone(&self.0), Asked { digests, takes_packed, afresh })))
     }
 
     async fn fetch_document(
@@ -146,31 +144,6 @@ fn jittered(period: Duration) -> u32 {
     let _ = getrandom::fill(&mut tenth);
     let share = 9_000 + u128::from(tenth[0]) * 2_000 / 255;
     u32::try_from(period.as_millis() * share / 10_000).unwrap_or(u32::MAX)
-}
-
-/// Sends chunks in the order asked. A thread is used only while a chunk is read, never while the line is waited for: many
-/// slow nodes would else take every thread, and the journal needs one to write a halt down.
-async fn serve_chunks(api: &Api, digests: Vec<Digest>, sender: &mpsc::Sender<Result<FetchChunksResponse, Status>>) {
-    for digest in digests {
-        let room = tokio::select! {
-            room = tokio::time::timeout(STALL_MAX, sender.reserve()) => room,
-            () = api.shutdown.cancelled() => return,
-        };
-        let Ok(Ok(room)) = room else { return };
-        let payloads = api.payloads.clone();
-        let read = match blocking(move || payloads.get(&digest)).await {
-            Ok(read) => read.map_err(|error| {
-                tracing::error!(%error, "a chunk could not be served");
-                status::payload(&error)
-            }),
-            Err(status) => Err(status),
-        };
-        let failed = read.is_err();
-        room.send(read.map(|d| FetchChunksResponse { digest: digest.as_bytes().to_vec(), data: Bytes::from(d) }));
-        if failed {
-            return;
-        }
-    }
 }
 
 /// Passes nudges on until the node goes, another stream comes, the certificate ends, or the controller stops.

@@ -14,12 +14,14 @@ use wardround_signing::{Digest, DigestWriter, read_document};
 
 use super::{Api, Service, blocking, convert, id, image, operator, page, signature::unsigned, status};
 use crate::{
-    payloads::{CHUNK_BYTES_MAX, Payloads},
+    payloads::{CHUNK_BYTES_MAX, Kept, PayloadError, Payloads},
     registry::{PatchRecord, RegistryEvent},
 };
 
-/// Digests of one question: 2 GiB in chunks of 256 KiB are 8192.
+/// Digests of one question: some 1 GiB of payload, which is read to answer it.
 const DIGESTS_MAX: usize = 16_384;
+/// Bytes of an upload that are written to disk, and synced, together.
+const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
 /// How long an upload may stall between two chunks, seconds.
 const STALL_MAX_S: u64 = 60;
 
@@ -32,12 +34,15 @@ impl PatchService for Service {
         let digests = convert::digests("digests", &request.into_inner().digests, DIGESTS_MAX)?;
         let payloads = self.0.payloads.clone();
         let missing = blocking(move || {
+            // From now on the import relies on those that are here.
+            payloads.hold(&digests)?;
             // Read, not only looked for: a damaged chunk must be sent again, or importing anew would mend nothing.
             let missing = digests.iter().filter(|d| payloads.get(d).is_err());
-            missing.map(|d| d.as_bytes().to_vec()).collect()
+            Ok(missing.map(|d| d.as_bytes().to_vec()).collect())
         })
-        .await?;
-        Ok(Response::new(FindMissingChunksResponse { digests: missing }))
+        .await?
+        .map_err(|e: PayloadError| status::payload(&e))?;
+        Ok(Response::new(FindMissingChunksResponse { digests: missing, takes_packed: true }))
     }
 
     async fn upload_chunks(
@@ -45,19 +50,23 @@ impl PatchService for Service {
         request: Request<Streaming<UploadChunksRequest>>,
     ) -> Result<Response<UploadChunksResponse>, Status> {
         let mut chunks = request.into_inner();
-        let mut stored = 0;
+        let (mut stored, mut waiting, mut bytes) = (0, Vec::new(), 0);
         loop {
-            let stall = std::time::Duration::from_secs(STALL_MAX_S);
-            let next = tokio::time::timeout(stall, chunks.message()).await.map_err(|_| {
-                Status::deadline_exceeded(format!("no chunk came for {STALL_MAX_S} s; {stored} new ones are stored"))
-            })?;
-            let Some(chunk) = next? else { return Ok(Response::new(UploadChunksResponse { stored })) };
-            if chunk.data.len() > CHUNK_BYTES_MAX {
-                return Err(status::invalid("data", format!("a chunk has at most {CHUNK_BYTES_MAX} bytes")));
+            let next = next_chunk(&mut chunks).await;
+            if let Ok(Some(chunk)) = &next {
+                bytes += chunk.data.len();
+                waiting.push(Kept { data: chunk.data.to_vec(), packed: chunk.packed });
+                if bytes < TOGETHER_BYTES {
+                    continue;
+                }
             }
-            let payloads = self.0.payloads.clone();
-            let (_, new) = blocking(move || payloads.put(&chunk.data)).await?.map_err(|e| status::payload(&e))?;
-            stored += u64::from(new);
+            // What came before a fault is kept: the import goes on from there.
+            bytes = 0;
+            let (payloads, together) = (self.0.payloads.clone(), std::mem::take(&mut waiting));
+            stored += blocking(move || payloads.put_all(together)).await?.map_err(|e| status::payload(&e))?;
+            if next?.is_none() {
+                return Ok(Response::new(UploadChunksResponse { stored }));
+            }
         }
     }
 
@@ -159,6 +168,19 @@ impl Api {
     }
 }
 
+async fn next_chunk(chunks: &mut Streaming<UploadChunksRequest>) -> Result<Option<UploadChunksRequest>, Status> {
+    let stall = std::time::Duration::from_secs(STALL_MAX_S);
+    let next = tokio::time::timeout(stall, chunks.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded(format!("no chunk came for {STALL_MAX_S} s")))??;
+    match &next {
+        Some(chunk) if chunk.data.len() > CHUNK_BYTES_MAX => {
+            Err(status::invalid("data", format!("a chunk has at most {CHUNK_BYTES_MAX} bytes")))
+        }
+        _ => Ok(next),
+    }
+}
+
 /// Every payload must be here, whole and as the document says, before anybody is asked to sign.
 fn check_payloads(payloads: &Payloads, patch: &Patch) -> Result<(), Status> {
     patch.variants.iter().flat_map(Variant::payloads).try_for_each(|payload| check_payload(payloads, payload))
@@ -166,15 +188,20 @@ fn check_payloads(payloads: &Payloads, patch: &Patch) -> Result<(), Status> {
 
 fn check_payload(payloads: &Payloads, payload: &Payload) -> Result<(), Status> {
     let subject = format!("payload {}", payload.file_name);
-    if let Some(missing) = payload.chunks.iter().find(|digest| !payloads.has(digest)) {
+    // Some may have been put there by a call that was never answered.
+    let absent = payloads.hold(&payload.chunks).map_err(|e| status::payload(&e))?;
+    if let Some(missing) = absent.first() {
         let text = format!("chunk {missing} of payload {} has not been uploaded", payload.file_name);
         return Err(status::precondition("CHUNK_MISSING", &subject, &text, "upload the missing chunks first"));
     }
-    // Some may have been put there by a call that was never answered.
-    payloads.settle(&payload.chunks).map_err(|e| status::payload(&e))?;
+    let spans = payload.spans().map_err(|e| status::invalid("document", e))?;
     let (mut whole, mut length) = (DigestWriter::new(), 0_u64);
-    for digest in &payload.chunks {
-        let data = payloads.get(digest).map_err(|e| status::payload(&e))?;
+    for span in spans {
+        let data = payloads.get(&span.digest).map_err(|e| status::payload(&e))?;
+        if data.len() != span.bytes as usize {
+            let text = format!("chunk {} of payload {} has {} bytes", span.digest, payload.file_name, data.len());
+            return Err(status::invalid("document", format!("{text}, not the {} that the document says", span.bytes)));
+        }
         length += data.len() as u64;
         whole.update(&data);
     }

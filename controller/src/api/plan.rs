@@ -193,7 +193,13 @@ fn warning(problem: &Problem) -> String {
 fn any_patch(plan: &Plan) -> Result<Patch, Status> {
     let wrong = |e: &dyn std::fmt::Display| Status::internal(e.to_string());
     let platform = Platform::new("cpe:2.3:*:*:*:*:*:*:*:*:*:*:*").map_err(|e| wrong(&e))?;
-    let payload = Payload { file_name: "any".to_owned(), digest: Digest::of(b""), length: 0, chunks: Vec::new() };
+    let payload = Payload {
+        file_name: "any".to_owned(),
+        digest: Digest::of(b""),
+        length: 0,
+        chunks: Vec::new(),
+        sizes: Vec::new(),
+    };
     let variant = Variant::new(
         VariantId::new("any").map_err(|e| wrong(&e))?,
         vec![platform],

@@ -195,6 +195,7 @@ pub(crate) fn payload(error: &PayloadError) -> Status {
         PayloadError::Damaged { .. } => {
             make(Code::DataLoss, "CHUNK_DAMAGED", &message, "import the patch again: its chunks are then stored anew")
         }
+        PayloadError::Packed(_) => make(Code::InvalidArgument, "CHUNK_PACKED", &message, "send it as it is"),
         PayloadError::Size(_) => make(Code::InvalidArgument, "CHUNK_SIZE", &message, ""),
         PayloadError::DiskFull { .. } => {
             make(Code::ResourceExhausted, "DISK_FULL", &message, "make room on the controller's disk and import again")

@@ -1,16 +1,29 @@
-//! Payload chunks on disk: `payloads/ab/abcd…`, named by their SHA-256, checked when written and when read.
+//! Payload chunks on disk, named by the SHA-256 of their plain bytes: `payloads/ab/abcd…` as they are,
+//! `payloads/ab/abcd….zst` packed. Checked when written, and when read for the first time since the start.
+
+mod disk;
+mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    collections::BTreeSet,
+    collections::HashSet,
     fs::{self, File},
-    io::{self, Write as _},
+    io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
+use wardround_chunks::Unpacker;
 use wardround_signing::Digest;
 
-/// Largest chunk, bytes: what one message may carry.
+use disk::sync_folder;
+pub(crate) use sweep::keep_swept;
+
+/// Largest chunk, bytes, plain or packed: what one message may carry.
 pub(crate) const CHUNK_BYTES_MAX: usize = 1024 * 1024;
+/// Chunks of which it is remembered that they were read and right: 8 MiB of digests, 16 GiB of payloads.
+const SOUND_MAX: usize = 256 * 1024;
 
 /// Why a chunk could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +42,9 @@ pub(crate) enum PayloadError {
     /// Over the limit, or empty.
     #[error("a chunk has 1 to {CHUNK_BYTES_MAX} bytes, not {0}")]
     Size(usize),
+    /// Nothing that becomes a chunk.
+    #[error("a packed chunk is no chunk: {0}")]
+    Packed(String),
     /// Too little space left.
     #[error("{free} bytes are free below {directory}; chunks are taken only while more than {floor} are free")]
     DiskFull {
@@ -50,97 +66,181 @@ pub(crate) enum PayloadError {
     },
 }
 
+/// A chunk as it lies on the disk, or travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Its bytes, or one zstd frame of them.
+    pub(crate) data: Vec<u8>,
+    /// Which of the two.
+    pub(crate) packed: bool,
+}
+
 /// The store.
 #[derive(Debug, Clone)]
 pub(crate) struct Payloads {
     directory: PathBuf,
     free_bytes_min: u64,
+    /// Chunks that were read and right since the start: a payload that thousands of sites fetch is hashed once. A node
+    /// compares anyway, and has a chunk read anew when it is not right.
+    sound: Arc<Mutex<HashSet<Digest>>>,
+    /// Whoever relies on chunks that are here reads; the sweep writes.
+    sweeping: Arc<RwLock<()>>,
+}
+
+/// The two names that a chunk may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Packed,
+    Plain,
+}
+
+impl Form {
+    const ALL: [Self; 2] = [Self::Packed, Self::Plain];
+
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Packed => ".zst",
+            Self::Plain => "",
+        }
+    }
 }
 
 impl Payloads {
     /// The store in `directory`; `free_bytes_min` stays free for the journal. Left-overs of interrupted writes are removed.
     pub(crate) fn open(directory: &Path, free_bytes_min: u64) -> Result<Self, PayloadError> {
-        let made = || -> io::Result<()> {
-            // All folders now, so that no chunk is ever acknowledged in one that a power cut could take away.
-            for folder in 0..=u8::MAX {
-                fs::create_dir_all(directory.join(format!("{folder:02x}")))?;
-            }
-            fs::create_dir_all(directory.join("tmp"))?;
-            for entry in fs::read_dir(directory.join("tmp"))? {
-                fs::remove_file(entry?.path())?;
-            }
-            sync_folder(directory)?;
-            // "" is what a relative path of one component has for a parent.
-            let parent = directory.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            sync_folder(parent)
-        };
-        made().map_err(io_error(format!("open the payload store {}", directory.display())))?;
-        Ok(Self { directory: directory.to_owned(), free_bytes_min })
+        disk::prepare(directory).map_err(io_error(format!("open the payload store {}", directory.display())))?;
+        Ok(Self { directory: directory.to_owned(), free_bytes_min, sound: Arc::default(), sweeping: Arc::default() })
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    fn path(&self, digest: &Digest, form: Form) -> PathBuf {
         let hex = digest.hex();
-        self.directory.join(&hex[..2]).join(hex)
+        self.directory.join(&hex[..2]).join(hex + form.ending())
     }
 
-    /// True when the chunk's file is there. Its content is checked when it is read.
-    pub(crate) fn has(&self, digest: &Digest) -> bool {
-        self.path(digest).is_file()
+    /// True when the chunk's file is there.
+    #[cfg(test)]
+    fn has(&self, digest: &Digest) -> bool {
+        Form::ALL.iter().any(|form| self.path(digest, *form).is_file())
     }
 
-    /// Stores a chunk durably under its SHA-256. `true` when it was new; a damaged one is replaced.
-    pub(crate) fn put(&self, data: &[u8]) -> Result<(Digest, bool), PayloadError> {
-        if data.is_empty() || data.len() > CHUNK_BYTES_MAX {
-            return Err(PayloadError::Size(data.len()));
+    /// A chunk's plain bytes, checked.
+    pub(crate) fn get(&self, digest: &Digest) -> Result<Vec<u8>, PayloadError> {
+        let kept = self.read(digest)?;
+        self.checked(digest, kept)
+    }
+
+    /// A chunk as it may be sent: packed only to those who take it so; checked when it was not yet, and when it is
+    /// demanded.
+    pub(crate) fn serve(&self, digest: &Digest, takes_packed: bool, afresh: bool) -> Result<Kept, PayloadError> {
+        let kept = self.read(digest)?;
+        let sound = !afresh && self.sound().contains(digest);
+        if sound && (takes_packed || !kept.packed) {
+            return Ok(kept);
         }
-        let digest = Digest::of(data);
-        if self.get(&digest).is_ok() {
-            // It may have been put there by another call a moment ago.
-            self.settle(std::slice::from_ref(&digest))?;
-            return Ok((digest, false));
+        if takes_packed && kept.packed {
+            self.checked(digest, kept.clone())?;
+            return Ok(kept);
         }
-        self.check_space()?;
-        let path = self.path(&digest);
-        let written = || -> io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(self.directory.join("tmp"))?;
-            file.write_all(data)?;
-            file.as_file().sync_all()?;
-            file.persist(&path).map_err(|e| e.error)?;
-            Ok(())
-        };
-        written().map_err(io_error(format!("write chunk {digest}")))?;
-        self.settle(std::slice::from_ref(&digest))?;
-        Ok((digest, true))
+        Ok(Kept { data: self.checked(digest, kept)?, packed: false })
+    }
+
+    fn sound(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+        self.sound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn found_sound(&self, digest: &Digest) {
+        let mut sound = self.sound();
+        if sound.len() >= SOUND_MAX {
+            sound.clear();
+        }
+        sound.insert(*digest);
+    }
+
+    fn read(&self, digest: &Digest) -> Result<Kept, PayloadError> {
+        for form in Form::ALL {
+            let path = self.path(digest, form);
+            let mut data = Vec::new();
+            // Never read a file into memory that can't be a chunk.
+            let read = File::open(&path).and_then(|file| file.take(CHUNK_BYTES_MAX as u64 + 1).read_to_end(&mut data));
+            match read {
+                Ok(_) if data.len() > CHUNK_BYTES_MAX => return Err(self.damaged(digest, form)),
+                Ok(_) => return Ok(Kept { data, packed: form == Form::Packed }),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(PayloadError::Io { what: format!("read chunk {digest}"), source }),
+            }
+        }
+        Err(PayloadError::NotFound(*digest))
+    }
+
+    /// The plain bytes, when they are those of the name.
+    fn checked(&self, digest: &Digest, kept: Kept) -> Result<Vec<u8>, PayloadError> {
+        let form = if kept.packed { Form::Packed } else { Form::Plain };
+        let plain = plain(kept).ok().filter(|plain| Digest::of(plain) == *digest);
+        match plain {
+            Some(plain) => {
+                self.found_sound(digest);
+                Ok(plain)
+            }
+            None => {
+                self.sound().remove(digest);
+                Err(self.damaged(digest, form))
+            }
+        }
+    }
+
+    fn damaged(&self, digest: &Digest, form: Form) -> PayloadError {
+        PayloadError::Damaged { digest: *digest, path: self.path(digest, form).display().to_string() }
+    }
+
+    /// Stores chunks durably, each under the SHA-256 of its plain bytes, and says how many were new. A damaged one is
+    /// replaced. The first fault ends it; what was stored until then stays.
+    pub(crate) fn put_all(&self, chunks: Vec<Kept>) -> Result<u64, PayloadError> {
+        let _held = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
+        let (stored, fault) = self.write_all(chunks);
+        // It may have been put there by another call a moment ago: that one counts for this call too.
+        self.settle(&stored.iter().map(|incoming| incoming.digest).collect::<Vec<_>>())?;
+        match fault {
+            None => Ok(stored.iter().filter(|incoming| incoming.new).count() as u64),
+            Some(fault) => Err(fault),
+        }
     }
 
     /// Makes chunks that are here survive a power cut. Their content is synced before they get their name; this syncs the
     /// names, also of those whose own call has not come that far.
-    pub(crate) fn settle(&self, digests: &[Digest]) -> Result<(), PayloadError> {
-        let folders: BTreeSet<PathBuf> =
-            digests.iter().filter_map(|digest| self.path(digest).parent().map(Path::to_owned)).collect();
+    fn settle(&self, digests: &[Digest]) -> Result<(), PayloadError> {
+        let folders: std::collections::BTreeSet<PathBuf> =
+            digests.iter().filter_map(|digest| self.path(digest, Form::Plain).parent().map(Path::to_owned)).collect();
         folders.iter().try_for_each(|folder| {
             sync_folder(folder).map_err(io_error(format!("sync the payload folder {}", folder.display())))
         })
     }
 
-    /// A chunk, checked.
-    pub(crate) fn get(&self, digest: &Digest) -> Result<Vec<u8>, PayloadError> {
-        let path = self.path(digest);
-        let damaged = || PayloadError::Damaged { digest: *digest, path: path.display().to_string() };
-        let data = match fs::metadata(&path) {
-            // Never read a file into memory that can't be a chunk.
-            Ok(meta) if meta.len() > CHUNK_BYTES_MAX as u64 => return Err(damaged()),
-            Ok(_) => fs::read(&path),
-            Err(error) => Err(error),
-        };
-        let data = data.map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => PayloadError::NotFound(*digest),
-            _ => PayloadError::Io { what: format!("read chunk {digest}"), source },
-        })?;
-        if Digest::of(&data) == *digest { Ok(data) } else { Err(damaged()) }
+    /// Keeps chunks from the sweep for as long as an import may take, and on the disk for good. Says which are not there.
+    pub(crate) fn hold(&self, digests: &[Digest]) -> Result<Vec<Digest>, PayloadError> {
+        let _held = self.sweeping.read().unwrap_or_else(PoisonError::into_inner);
+        let now = std::time::SystemTime::now();
+        let mut absent = Vec::new();
+        for digest in digests {
+            let mut there = false;
+            for form in Form::ALL {
+                match fs::OpenOptions::new().write(true).open(self.path(digest, form)) {
+                    Ok(file) => {
+                        there = true;
+                        file.set_modified(now).map_err(io_error(format!("keep chunk {digest}")))?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(source) => return Err(PayloadError::Io { what: format!("keep chunk {digest}"), source }),
+                }
+            }
+            if !there {
+                absent.push(*digest);
+            }
+        }
+        self.settle(digests)?;
+        Ok(absent)
     }
 
-    fn check_space(&self) -> Result<(), PayloadError> {
+    pub(super) fn check_space(&self) -> Result<(), PayloadError> {
         let stat = nix::sys::statvfs::statvfs(&self.directory)
             .map_err(|e| PayloadError::Io { what: "ask for the free space".to_owned(), source: e.into() })?;
         let free = stat.blocks_available().saturating_mul(stat.fragment_size());
@@ -155,56 +255,16 @@ impl Payloads {
     }
 }
 
-/// Makes the names in a folder survive a power cut.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+/// What a chunk's bytes become.
+fn plain(kept: Kept) -> Result<Vec<u8>, PayloadError> {
+    if !kept.packed {
+        return Ok(kept.data);
+    }
+    let packed = |why: String| PayloadError::Packed(why);
+    let mut unpacker = Unpacker::new().map_err(|error| packed(error.to_string()))?;
+    unpacker.unpack_at_most(&kept.data, CHUNK_BYTES_MAX).map_err(|error| packed(error.to_string()))
 }
 
 fn io_error(what: String) -> impl FnOnce(io::Error) -> PayloadError {
     move |source| PayloadError::Io { what, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chunk_goes_round_and_a_flipped_bit_is_found_and_mended() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Payloads::open(dir.path(), 0).unwrap();
-        let (digest, new) = store.put(b"payload").unwrap();
-        assert!(new && store.has(&digest));
-        assert!(!store.put(b"payload").unwrap().1);
-        assert_eq!(store.get(&digest).unwrap(), b"payload");
-        let path = store.path(&digest);
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[3] ^= 1;
-        fs::write(&path, bytes).unwrap();
-        let error = store.get(&digest).unwrap_err();
-        assert!(matches!(error, PayloadError::Damaged { .. }), "{error}");
-        assert!(store.put(b"payload").unwrap().1, "stored anew");
-        assert_eq!(store.get(&digest).unwrap(), b"payload");
-    }
-
-    #[test]
-    fn every_folder_is_there_from_the_beginning() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Payloads::open(&dir.path().join("payloads"), 0).unwrap();
-        for n in 0..64_u8 {
-            let digest = Digest::of(&[n]);
-            assert!(store.path(&digest).parent().unwrap().is_dir(), "{digest}");
-        }
-        store.settle(&[Digest::of(b"a"), Digest::of(b"b")]).unwrap();
-    }
-
-    #[test]
-    fn limits_hold() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Payloads::open(dir.path(), u64::MAX).unwrap();
-        assert!(matches!(store.put(b"x"), Err(PayloadError::DiskFull { .. })));
-        assert!(matches!(store.put(b""), Err(PayloadError::Size(0))));
-        assert!(matches!(store.put(&vec![0; CHUNK_BYTES_MAX + 1]), Err(PayloadError::Size(_))));
-        assert!(matches!(store.get(&Digest::of(b"absent")), Err(PayloadError::NotFound(_))));
-        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
-    }
 }

@@ -143,6 +143,9 @@ pub(crate) struct Registry {
     /// Chunks that some patch names; derived.
     #[serde(skip)]
     chunks: HashSet<Digest>,
+    /// Some patch's document can't be read: what it names is not known; derived.
+    #[serde(skip)]
+    unread: bool,
     /// What each patch replaces; derived.
     #[serde(skip)]
     replaced: BTreeMap<PatchId, Vec<PatchId>>,
@@ -182,6 +185,8 @@ impl Registry {
             );
             self.required.insert(id.clone(), patch.required());
             self.replaced.insert(id.clone(), patch.supersedes);
+        } else {
+            self.unread = true;
         }
         self.documents.insert(document.digest, DocumentId::Patch(id));
     }
@@ -257,6 +262,11 @@ impl Registry {
     /// True when some patch names this chunk: nothing else is served to nodes.
     pub(crate) fn names_chunk(&self, digest: &Digest) -> bool {
         self.chunks.contains(digest)
+    }
+
+    /// False when no patch names this chunk, for certain.
+    pub(crate) fn may_name_chunk(&self, digest: &Digest) -> bool {
+        self.unread || self.names_chunk(digest)
     }
 
     /// A document that both roles have signed for, by the SHA-256 of its bytes.

@@ -103,7 +103,12 @@ async fn a_flipped_bit_is_found_in_a_document_and_a_chunk() {
     assert_eq!(missing, [hex::decode(&name).unwrap()]);
     // A node that asks for it hears the same, and nothing of the damaged bytes.
     let digests = vec![hex::decode(&name).unwrap()];
-    let mut chunks = node.client().fetch_chunks(v1::FetchChunksRequest { digests }).await.unwrap().into_inner();
+    let mut chunks = node
+        .client()
+        .fetch_chunks(v1::FetchChunksRequest { digests, ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(chunks.message().await.unwrap_err().code(), Code::DataLoss);
     operator.upload().await;
     operator.patch("KB3", &[]).await.unwrap();
@@ -117,7 +122,7 @@ async fn nodes_get_named_chunks_and_signed_documents_only() {
     let chunk = patch("KB1").variants[0].payload.chunks[1].as_bytes().to_vec();
     let fetch = |digests: Vec<Vec<u8>>| {
         let mut client = node.client();
-        async move { client.fetch_chunks(v1::FetchChunksRequest { digests }).await }
+        async move { client.fetch_chunks(v1::FetchChunksRequest { digests, ..Default::default() }).await }
     };
     assert_eq!(fetch(vec![chunk.clone()]).await.unwrap_err().code(), Code::NotFound, "no patch names it yet");
     let draft = operator.patch("KB1", &[ANN]).await.unwrap();

@@ -3,6 +3,7 @@
 
 mod access;
 mod amend;
+mod chunks;
 mod console;
 mod documents;
 mod enrolment;

@@ -93,7 +93,7 @@ async fn downloads_on_stalled_lines_hold_up_no_halt() {
     // More than the controller has threads for file work; nothing of them is ever read.
     let mut stalled = Vec::new();
     for _ in 0..16 {
-        let request = v1::FetchChunksRequest { digests: vec![chunk.clone(); 100] };
+        let request = v1::FetchChunksRequest { digests: vec![chunk.clone(); 100], ..Default::default() };
         stalled.push(NodeServiceClient::new(line.clone()).fetch_chunks(request).await.unwrap());
     }
     let order = operator.order("r1", Command::Halt, CYD).await;

@@ -100,7 +100,7 @@ async fn a_full_disk_refuses_new_work_clearly_but_not_a_halt_nor_reports() {
     assert_eq!(tried.code(), Code::NotFound);
     let after = operator.audit().list_records(v1::ListRecordsRequest::default()).await.unwrap().into_inner();
     assert_eq!(after, before, "nothing was applied");
-    let data = vec![v1::UploadChunksRequest { data: b"new".to_vec().into() }];
+    let data = vec![v1::UploadChunksRequest { data: b"new".to_vec().into(), packed: false }];
     let upload = operator.patches().upload_chunks(tokio_stream::iter(data)).await.unwrap_err();
     assert_eq!(upload.code(), Code::ResourceExhausted);
 

@@ -283,6 +283,7 @@ pub(crate) fn patch(id: &str) -> Patch {
                 digest: Digest::of(&bytes),
                 length: bytes.len() as u64,
                 chunks,
+                sizes: Vec::new(),
             },
             Installer::Script { interpreter: Interpreter::Sh },
         )],
@@ -338,7 +339,7 @@ impl Operator {
     pub(crate) async fn upload(&self) {
         let chunks: Vec<v1::UploadChunksRequest> = payload()
             .chunks(usize::try_from(CHUNK_BYTES).unwrap())
-            .map(|c| v1::UploadChunksRequest { data: c.to_vec().into() })
+            .map(|c| v1::UploadChunksRequest { data: c.to_vec().into(), packed: false })
             .collect();
         self.patches().upload_chunks(tokio_stream::iter(chunks)).await.unwrap();
     }

@@ -53,6 +53,16 @@ impl Validator<'_> {
 
     fn window(&self, raw: &Spanned<RawWindow>, field: &str) -> Checked<Window> {
         let RawWindow { days, from, to } = &raw.value;
+        self.window_of(days.as_ref(), from, to, field)
+    }
+
+    pub(super) fn window_of(
+        &self,
+        days: Option<&Spanned<Vec<Text>>>,
+        from: &Text,
+        to: &Text,
+        field: &str,
+    ) -> Checked<Window> {
         let day = |text: &Text| match Day::ALL.iter().find(|(word, _)| *word == text.value) {
             Some((_, day)) => Ok(*day),
             None => {

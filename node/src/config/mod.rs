@@ -2,6 +2,7 @@
 //!
 //! `docs/site-file.md` documents every field. Names in the file carry no site prefix; ids here do.
 
+mod bandwidth;
 mod care;
 mod error;
 mod hours;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use wardround_rollout_plans::model::{DeviceId, DurationMs, Platform, SiteInventory, SystemId};
 
+pub use bandwidth::{Bandwidth, CACHE_BYTES_DEFAULT, Limit, Rate, RateHours};
 pub use care::{FilterKind, InUse, RollbackMeans, SNAPSHOT_FRESH_DEFAULT, SNAPSHOT_FRESH_MAX, Snapshot, WriteFilter};
 pub use error::ConfigError;
 pub use probe::{
@@ -55,6 +57,10 @@ pub struct SiteFile {
     pub systems: BTreeMap<SystemId, SystemConfig>,
     /// Devices that the node works on at once, 1 to [`CONCURRENCY_MAX`].
     pub concurrency_max: u32,
+    /// How fast the node may fetch payloads.
+    pub bandwidth: Bandwidth,
+    /// Bytes that payloads may take up on the node, but for those that are needed.
+    pub cache_bytes_max: u64,
 }
 
 /// How a node reaches and treats one device.

@@ -26,6 +26,8 @@ pub(super) struct RawSite {
     pub(super) time_zone: Option<Text>,
     pub(super) windows: Option<Spanned<Vec<Spanned<RawWindow>>>>,
     pub(super) freezes: Option<Spanned<Vec<Spanned<RawFreeze>>>>,
+    pub(super) bandwidth: Option<RawBandwidth>,
+    pub(super) cache: Option<RawCache>,
     #[serde(default)]
     pub(super) devices: Vec<RawDevice>,
     #[serde(default)]
@@ -65,6 +67,28 @@ pub(super) struct RawFreeze {
     pub(super) from: Text,
     pub(super) to: Text,
     pub(super) reason: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBandwidth {
+    pub(super) limit: Option<Text>,
+    pub(super) hours: Option<Spanned<Vec<Spanned<RawRateHours>>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRateHours {
+    pub(super) days: Option<Spanned<Vec<Text>>>,
+    pub(super) from: Text,
+    pub(super) to: Text,
+    pub(super) limit: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawCache {
+    pub(super) size_max: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -95,6 +95,8 @@ impl Validator<'_> {
             Some(text) => self.site_type(text)?,
         };
         let hours = self.hours(raw.time_zone.as_ref(), raw.windows.as_ref(), raw.freezes.as_ref())?;
+        let bandwidth = self.bandwidth(raw.bandwidth.as_ref())?;
+        let cache_bytes_max = self.cache_bytes_max(raw.cache.as_ref())?;
         let mut inventory = SiteInventory {
             site: site.clone(),
             display_name: raw.display_name,
@@ -118,7 +120,7 @@ impl Validator<'_> {
             systems.insert(told.id.clone(), kept);
             inventory.systems.push(told);
         }
-        Ok(SiteFile { inventory, devices, systems, concurrency_max })
+        Ok(SiteFile { inventory, devices, systems, concurrency_max, bandwidth, cache_bytes_max })
     }
 
     /// One short plain line: plans name it, and people read it before they sign.

@@ -30,7 +30,6 @@ pub use steps::install_outcome;
 
 use crate::{
     NodeError,
-    cache::Cache,
     identity::Identity,
     sync::{CheckIns, Controller, View, Wakers, run_check_ins, run_renewal, run_watch},
     trust::{Documents, Floor, TrustStore, WitnessFile, WitnessView},
@@ -101,16 +100,12 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let witness = WitnessFile::open(&options.state_dir, &identity)?;
     let controller = Controller::new(&identity)?;
     let documents = Arc::new(Documents::open(&options.state_dir.join("documents"))?);
-    let cache = Cache::open(&options.state_dir).map_err(|source| NodeError::File {
-        path: options.state_dir.clone(),
-        verb: "written",
-        source,
-    })?;
     tracing::info!(site = %identity.site, controller = identity.controller, devices = site.file.devices.len(), "the node runs");
 
     let stop = shutdown.child_token();
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let (site_sender, site_receiver) = watch::channel(Arc::new(site));
+    let cache = site::cache(&options.state_dir, site_receiver.clone())?;
     let (monitored_sender, monitored_receiver) = watch::channel(Default::default());
     let wakers = Arc::new(Wakers::default());
     let owner = Owner::new(sender);

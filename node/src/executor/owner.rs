@@ -13,7 +13,7 @@ use crate::{
     NodeError,
     cache::Cache,
     identity::Identity,
-    machine::{Found, Input, Monitored, NodeState, OrderMark, Phase, SiteView, Wishes},
+    machine::{Deployment, Found, Input, Monitored, NodeState, OrderMark, Phase, SiteView, Wishes},
     sync::Wakers,
     trust::{Documents, Refusal},
 };
@@ -169,6 +169,9 @@ impl Work {
         if appended {
             self.store.sync().await?;
         }
+        if appended {
+            self.cache.need(self.needed());
+        }
         for action in actions {
             self.tasks.begin(action);
         }
@@ -202,13 +205,14 @@ impl Work {
 
     fn collect_garbage(&self) {
         self.documents.retain(&self.state.documents());
-        // A soaked device may still have to be taken back, and some uninstall with a payload.
-        let wanted: BTreeSet<Digest> = self
-            .state
-            .deployments()
-            .filter(|(_, _, d)| d.phase != Phase::Done || d.state == DeploymentState::Succeeded)
-            .flat_map(|(_, _, d)| std::iter::once(d.payload).chain(d.previous))
-            .collect();
-        self.cache.retain(&wanted);
+        self.cache.need(self.needed());
+        self.cache.tidy();
+    }
+
+    /// Payloads that must stay. A soaked device may still have to be taken back, and some uninstall with a payload.
+    fn needed(&self) -> BTreeSet<Digest> {
+        let open = |d: &Deployment| d.phase != Phase::Done || d.state == DeploymentState::Succeeded;
+        let deployments = self.state.deployments().filter(|(_, _, d)| open(d));
+        deployments.flat_map(|(_, _, d)| std::iter::once(d.payload).chain(d.previous)).collect()
     }
 }

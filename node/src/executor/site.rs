@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::SiteId;
 
-use super::Owner;
+use super::{Owner, now};
 use crate::{
     NodeError,
+    cache::{Cache, Rules},
     config::{SiteFile, SystemConfig, read_site_file},
     machine::{SiteView, WatchRules},
 };
@@ -63,6 +64,17 @@ impl Site {
             spares_disrupted: true,
         }
     }
+}
+
+/// The cache, with what the site file says of it at each moment.
+pub(super) fn cache(state_dir: &Path, site: watch::Receiver<Arc<Site>>) -> Result<Cache, NodeError> {
+    let rules = move || {
+        let site = site.borrow();
+        let zone = site.file.inventory.hours.time_zone.as_ref();
+        Rules { size_max: site.file.cache_bytes_max, limit: site.file.bandwidth.at(zone, now()) }
+    };
+    let broken = |source| NodeError::File { path: state_dir.to_owned(), verb: "written", source };
+    Cache::open(state_dir, Arc::new(rules)).map_err(broken)
 }
 
 /// Follows the file until `stop`. A change with mistakes is logged, and the file as it was goes on being used.

@@ -14,6 +14,7 @@ use super::{
     ways_back::{self, Made},
 };
 use crate::{
+    cache::Claim,
     device::{DeviceError, DeviceHandle, Ran},
     installers::{self, ExitClass, Refused},
     machine::{Fault, FaultKind, Found, InstallFound, InstallOutcome, UninstallFound},
@@ -30,13 +31,14 @@ impl Tasks {
         variant: &Variant,
         timeout: DurationMs,
         before: &Detected,
+        claim: &Claim,
     ) -> Result<Found, Fault> {
         self.prepare(device, op, variant).await?;
         let begun = Instant::now();
         let limit = Duration::from_millis(timeout.0);
         if device.unlock(limit).await.map_err(device_fault)? {
             // What was staged lay in the overlay.
-            self.stage(device, op, &variant.payload).await?;
+            self.stage(device, op, &variant.payload, claim).await?;
         }
         let ran = match device.install(op, variant, limit).await {
             Ok(ran) => Some(ran),
@@ -110,6 +112,7 @@ impl Tasks {
         run: &str,
         variant: &Variant,
         timeout: DurationMs,
+        claim: &Claim,
     ) -> Result<Found, Fault> {
         let limit = Duration::from_millis(timeout.0);
         let made = self.ways_back.of(run);
@@ -123,7 +126,7 @@ impl Tasks {
         // The filter is turned on again with a restart, whatever the uninstaller says.
         found.reboot_needed |= device.has_write_filter();
         if let Some(payload) = DeviceHandle::needed_to_uninstall(variant) {
-            self.stage(device, op, payload).await?;
+            self.stage(device, op, payload, claim).await?;
         }
         if device.detect(op, variant).await != Detected::Absent {
             match device.uninstall(op, variant, limit).await {

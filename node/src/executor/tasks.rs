@@ -9,7 +9,7 @@ use wardround_signing::Digest;
 
 use super::{Owner, Site, confirm, now, steps, turns::Turns, ways_back::WaysBack};
 use crate::{
-    cache::{Cache, CacheError},
+    cache::{Cache, CacheError, Claim},
     device::{DeviceError, DeviceHandle, Withdrawal},
     installers::Refused,
     machine::{Action, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
@@ -67,6 +67,7 @@ impl Tasks {
     async fn perform(&self, action: &Action) -> Result<Found, Fault> {
         let patch = self.patch(&action.patch).await?;
         let patch = patch.document();
+        let claim = Claim { rollout: action.rollout.clone(), severity: patch.severity };
         let variant = patch.variant(&action.variant).ok_or_else(|| Fault {
             kind: FaultKind::Refused,
             text: format!("the patch has no variant {}", action.variant),
@@ -74,7 +75,7 @@ impl Tasks {
         if matches!(action.verb, Verb::Fetch) {
             // What takes the patch back comes along: nobody may be there to ask when it is needed.
             for payload in variant.payloads() {
-                self.cache.bring(payload, &self.controller).await.map_err(cache_fault)?;
+                self.bring(payload, &claim).await?;
             }
             return Ok(Found::Fetched);
         }
@@ -86,7 +87,7 @@ impl Tasks {
                 if let Some(gone) = gone {
                     device.cleanup(gone).await.map_err(device_fault)?;
                 }
-                self.stage(&device, op, &variant.payload).await?;
+                self.stage(&device, op, &variant.payload, &claim).await?;
                 Ok(Found::Staged)
             }
             Verb::Preflight { systems } => Ok(self.preflight(&device, op, patch, variant, systems).await),
@@ -96,7 +97,7 @@ impl Tasks {
                     let text = "the install had not begun, and it may not begin now".to_owned();
                     return Err(Fault { kind: FaultKind::NotBegun, text });
                 }
-                self.install(&device, op, variant, *timeout, before).await
+                self.install(&device, op, variant, *timeout, before, &claim).await
             }
             Verb::Reboot { timeout, again } => steps::reboot(&device, variant, *timeout, *again).await,
             Verb::Check { systems, install } => {
@@ -107,7 +108,7 @@ impl Tasks {
             }
             Verb::Uninstall { timeout, install } => {
                 over(&device, install).await?;
-                self.uninstall(&device, op, install, variant, *timeout).await
+                self.uninstall(&device, op, install, variant, *timeout, &claim).await
             }
             Verb::Cleanup { ops } => {
                 for op in ops {
@@ -144,8 +145,18 @@ impl Tasks {
         Ok(DeviceHandle::new(&action.device, config, &self.work_dir))
     }
 
-    pub(super) async fn stage(&self, device: &DeviceHandle, op: &str, payload: &Payload) -> Result<(), Fault> {
-        let file = self.cache.bring(payload, &self.controller).await.map_err(cache_fault)?;
+    async fn bring(&self, payload: &Payload, claim: &Claim) -> Result<PathBuf, Fault> {
+        self.cache.bring(payload, &self.controller, claim).await.map_err(cache_fault)
+    }
+
+    pub(super) async fn stage(
+        &self,
+        device: &DeviceHandle,
+        op: &str,
+        payload: &Payload,
+        claim: &Claim,
+    ) -> Result<(), Fault> {
+        let file = self.bring(payload, claim).await?;
         device.stage(op, &file, payload).await.map_err(device_fault)
     }
 
@@ -234,7 +245,8 @@ pub(super) fn device_fault(error: DeviceError) -> Fault {
 fn cache_fault(error: CacheError) -> Fault {
     let kind = match &error {
         error if error.is_full() => FaultKind::Disk,
-        CacheError::Fetch(FetchError::Unreachable(_)) => FaultKind::Unreachable,
+        // Waited for, as long as it takes: the site's hours open again.
+        CacheError::Fetch(FetchError::Unreachable(_)) | CacheError::Closed { .. } => FaultKind::Unreachable,
         CacheError::Fetch(FetchError::Refused(_)) | CacheError::Corrupt(_) => FaultKind::Corrupt,
         CacheError::Full { .. } | CacheError::Io(_) => FaultKind::Other,
     };

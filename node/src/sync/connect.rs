@@ -6,13 +6,19 @@ use std::{
 };
 
 use tonic::{
-    Code, Response, Status,
+    Code, Response, Status, Streaming,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity},
 };
-use wardround_proto::v1::{FetchChunksRequest, FetchDocumentRequest, node_service_client::NodeServiceClient};
+use wardround_proto::v1::{
+    FetchChunksRequest, FetchChunksResponse, FetchDocumentRequest, node_service_client::NodeServiceClient,
+};
 use wardround_signing::Digest;
 
-use crate::{NodeError, identity::Identity};
+use crate::{
+    NodeError,
+    cache::{Came, Coming, Source},
+    identity::Identity,
+};
 
 /// How long a connection may take to come about: three round trips over a bad line.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +30,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest message that is accepted: a directive of at most 12 MiB, with its signatures and room.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Largest message with a chunk: 1 MiB and its digest.
+const CHUNK_MESSAGE_BYTES_MAX: usize = 1024 * 1024 + 1024;
 
 /// Why something could not be fetched.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +49,8 @@ impl From<Status> for FetchError {
     fn from(status: Status) -> Self {
         let text = format!("{:?}: {}", status.code(), status.message());
         match status.code() {
-            Code::NotFound | Code::InvalidArgument | Code::PermissionDenied => Self::Refused(text),
+            // Out of range: a message over the limit.
+            Code::NotFound | Code::InvalidArgument | Code::PermissionDenied | Code::OutOfRange => Self::Refused(text),
             _ => Self::Unreachable(text),
         }
     }
@@ -109,25 +119,32 @@ impl Controller {
         let asked = request(FetchDocumentRequest { digest: digest.as_bytes().to_vec() });
         Ok(in_time(self.client().fetch_document(asked)).await?.document)
     }
+}
 
-    /// Fetches chunks and hands each to `take`, which says whether to go on.
-    pub(crate) async fn chunks(
-        &self,
-        digests: &[Digest],
-        mut take: impl FnMut(Vec<u8>, bytes::Bytes) -> bool,
-    ) -> Result<(), FetchError> {
+impl Source for Controller {
+    type Stream = ChunkStream;
+
+    async fn ask(&self, digests: &[Digest], afresh: bool) -> Result<ChunkStream, FetchError> {
         let digests = digests.iter().map(|d| d.as_bytes().to_vec()).collect();
-        let mut client = self.client();
-        let slow = |_| FetchError::Unreachable("no chunk came in time".to_owned());
-        let call = client.fetch_chunks(FetchChunksRequest { digests });
-        let mut stream = tokio::time::timeout(CHUNK_TIMEOUT, call).await.map_err(slow)??.into_inner();
-        while let Some(chunk) = tokio::time::timeout(CHUNK_TIMEOUT, stream.message()).await.map_err(slow)?? {
-            if !take(chunk.digest, chunk.data) {
-                break;
-            }
-        }
-        Ok(())
+        let mut client = self.client().max_decoding_message_size(CHUNK_MESSAGE_BYTES_MAX);
+        let call = client.fetch_chunks(FetchChunksRequest { digests, takes_packed: true, afresh });
+        let stream = tokio::time::timeout(CHUNK_TIMEOUT, call).await.map_err(too_slow)??;
+        Ok(ChunkStream(stream.into_inner()))
     }
+}
+
+/// Chunks that come from the controller.
+pub(crate) struct ChunkStream(Streaming<FetchChunksResponse>);
+
+impl Coming for ChunkStream {
+    async fn next(&mut self) -> Result<Option<Came>, FetchError> {
+        let message = tokio::time::timeout(CHUNK_TIMEOUT, self.0.message()).await.map_err(too_slow)??;
+        Ok(message.map(|FetchChunksResponse { data, packed, .. }| Came { data, packed }))
+    }
+}
+
+fn too_slow(_: tokio::time::error::Elapsed) -> FetchError {
+    FetchError::Unreachable("no chunk came in time".to_owned())
 }
 
 /// Waits for an answer no longer than its deadline. The deadline of the request ends with the first byte of the answer;

@@ -90,6 +90,7 @@ impl Hospital {
             digest: Digest::of(b"payload"),
             length: CHUNK_BYTES.min(7),
             chunks: vec![Digest::of(b"payload")],
+            sizes: Vec::new(),
         };
         let variant = Variant::new(
             VariantId::new("xp").unwrap(),

@@ -41,7 +41,10 @@ pub use order::{
     Command, HOLDS_MAX, LIFTED_HALTS_MAX, Lacking, Needs, Order, REASON_BYTES_MAX, RollBackTarget,
     SECOND_SIGNATURE_WITHIN, Signatory,
 };
-pub use patch::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload, Prerequisite, RebootNeed, Severity, Variant};
+pub use patch::{
+    CHUNK_BYTES, CHUNK_BYTES_MAX, CHUNKS_MAX, PAYLOAD_BYTES_MAX, Patch, Payload, Prerequisite, RebootNeed, Severity,
+    Span, Variant,
+};
 pub use patience::{Deadline, Late, Offline, Retries, moment, moment_words};
 pub use plan::{
     ControlPolicy, HealthPolicy, Limits, Percent, Plan, RollbackPolicy, Scope, Timing, WAVES_MAX, WavePlan,

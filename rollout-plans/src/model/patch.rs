@@ -7,8 +7,13 @@ use wardround_signing::{Digest, Document};
 
 use super::{Detection, Installer, NtVersion, PatchId, Platform, Sign, VariantId};
 
-/// Chunk size of payloads, bytes. 64 to 256 KiB streamed fastest (reference, stores).
+/// Chunk size of payloads that do not say how long each chunk is, bytes.
 pub const CHUNK_BYTES: u64 = 256 * 1024;
+/// Largest chunk, bytes: what one message may carry.
+pub const CHUNK_BYTES_MAX: u32 = 1024 * 1024;
+/// Most chunks of one payload: with digest and length each takes some 85 bytes of the signed document, so that the longest
+/// (some 33,000) fit in, and one that is cut unusually small still does.
+pub const CHUNKS_MAX: usize = 65_536;
 /// Largest payload, bytes (DESIGN, "Scale to design for").
 pub const PAYLOAD_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
@@ -40,7 +45,7 @@ pub struct Patch {
 
 impl Document for Patch {
     const PAYLOAD_TYPE: &'static str = "application/vnd.wardround.patch.v1+json";
-    /// A 2 GiB payload lists 8192 chunks of 75 bytes each; room for a handful of such variants.
+    /// A 2 GiB payload lists some 33,000 chunks of 85 bytes each; room for three such variants.
     const BYTES_MAX: usize = 8 * 1024 * 1024;
 }
 
@@ -156,8 +161,69 @@ pub struct Payload {
     pub digest: Digest,
     /// Bytes.
     pub length: u64,
-    /// SHA-256 of each chunk of [`CHUNK_BYTES`], in order; the last may be shorter.
+    /// SHA-256 of each chunk's plain bytes, in order.
     pub chunks: Vec<Digest>,
+    /// Bytes of each chunk, in order. None given: each has [`CHUNK_BYTES`], the last what is left.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<u32>,
+}
+
+/// One chunk in its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// SHA-256 of its plain bytes.
+    pub digest: Digest,
+    /// Where it begins, bytes.
+    pub offset: u64,
+    /// Its plain bytes.
+    pub bytes: u32,
+}
+
+impl Payload {
+    /// Its chunks, each with its place: they cover the payload without gap or overlap.
+    ///
+    /// # Errors
+    /// One sentence when length, chunks and sizes do not fit each other, or are over the limits.
+    pub fn spans(&self) -> Result<Vec<Span>, String> {
+        if self.length == 0 {
+            return Err("the payload is empty".to_owned());
+        }
+        if self.length > PAYLOAD_BYTES_MAX {
+            return Err(format!("the payload has {} bytes; at most {PAYLOAD_BYTES_MAX} are allowed", self.length));
+        }
+        let listed = self.chunks.len();
+        if listed > CHUNKS_MAX {
+            return Err(format!("{listed} chunks are listed; at most {CHUNKS_MAX} are allowed"));
+        }
+        let fixed = self.length.div_ceil(CHUNK_BYTES);
+        if self.sizes.is_empty() && listed as u64 != fixed {
+            return Err(format!("{listed} chunks are listed; {} bytes make {fixed} of {CHUNK_BYTES}", self.length));
+        }
+        if !self.sizes.is_empty() && self.sizes.len() != listed {
+            return Err(format!("{listed} chunks are listed, with {} sizes", self.sizes.len()));
+        }
+        if let Some(size) = self.sizes.iter().find(|size| !(1..=CHUNK_BYTES_MAX).contains(*size)) {
+            return Err(format!("a chunk has {size} bytes; 1 to {CHUNK_BYTES_MAX} are allowed"));
+        }
+        let mut offset = 0_u64;
+        let mut spans = Vec::with_capacity(listed);
+        for (index, digest) in self.chunks.iter().enumerate() {
+            let left = self.length.saturating_sub(offset);
+            let fixed = u32::try_from(left.min(CHUNK_BYTES)).unwrap_or(CHUNK_BYTES_MAX);
+            let bytes = self.sizes.get(index).copied().unwrap_or(fixed);
+            spans.push(Span { digest: *digest, offset, bytes });
+            offset += u64::from(bytes);
+        }
+        if offset != self.length {
+            return Err(format!("the chunks have {offset} bytes; the payload has {}", self.length));
+        }
+        if let [only] = spans.as_slice()
+            && only.digest != self.digest
+        {
+            return Err("the only chunk has another digest than the payload that it is".to_owned());
+        }
+        Ok(spans)
+    }
 }
 
 /// Whether an install is followed by a reboot.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use wardround_signing::{Digest, is_hidden};
+use wardround_signing::is_hidden;
 
 use super::{prerequisites, rules, safe};
-use crate::model::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload, Platform, Variant};
+use crate::model::{Patch, Platform, Variant};
 
 /// Longest title, bytes: one line on a screen.
 pub(super) const TITLE_BYTES_MAX: usize = 200;
@@ -77,35 +77,11 @@ fn variant_faults(variant: &Variant, add: &mut dyn FnMut(String, String)) {
     for (field, fault) in rules::faults(&variant.written()) {
         add(field, fault.message);
     }
+    // Length and chunks must fit each other before anybody fetches a byte.
     for (field, payload) in [("payload", Some(&variant.payload)), ("previous", variant.previous.as_ref())] {
-        if let Some(Err(message)) = payload.map(payload_shape) {
+        if let Some(Err(message)) = payload.map(|payload| payload.spans().map(drop)) {
             add(field.to_owned(), message);
         }
-    }
-}
-
-/// Length and chunks must fit each other before anybody fetches a byte.
-fn payload_shape(payload: &Payload) -> Result<(), String> {
-    if payload.length == 0 {
-        return Err("the payload is empty".to_owned());
-    }
-    if payload.length > PAYLOAD_BYTES_MAX {
-        return Err(format!("the payload has {} bytes; at most {PAYLOAD_BYTES_MAX} are allowed", payload.length));
-    }
-    let chunks = payload.length.div_ceil(CHUNK_BYTES);
-    if payload.chunks.len() as u64 != chunks {
-        return Err(format!(
-            "{} chunks are listed; {} bytes make {chunks} of {CHUNK_BYTES}",
-            payload.chunks.len(),
-            payload.length
-        ));
-    }
-    let only: Option<&[Digest; 1]> = payload.chunks.as_slice().try_into().ok();
-    match only {
-        Some([only]) if *only != payload.digest => {
-            Err("the only chunk has another digest than the payload that it is".to_owned())
-        }
-        _ => Ok(()),
     }
 }
 

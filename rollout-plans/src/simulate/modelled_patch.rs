@@ -14,7 +14,7 @@ const PLATFORMS: [&str; 2] =
     ["cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:*:*", "cpe:2.3:o:microsoft:windows_server_2003:*:*:*:*:*:*:*:*"];
 
 fn payload(file_name: &str, length: u64) -> Payload {
-    Payload { file_name: file_name.to_owned(), digest: Digest::of(b""), length, chunks: Vec::new() }
+    Payload { file_name: file_name.to_owned(), digest: Digest::of(b""), length, chunks: Vec::new(), sizes: Vec::new() }
 }
 
 /// The patch of a manifest with payloads of these lengths in the order of [`PatchFile::files`], 0 where a file is not there;

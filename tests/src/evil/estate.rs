@@ -118,6 +118,7 @@ impl Estate {
                     digest: Digest::of(&script),
                     length: script.len() as u64,
                     chunks: script.chunks(usize::try_from(CHUNK_BYTES).unwrap()).map(Digest::of).collect(),
+                    sizes: Vec::new(),
                 },
                 Installer::Script { interpreter: Interpreter::Sh },
             )],

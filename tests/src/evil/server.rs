@@ -271,7 +271,7 @@ impl NodeService for Service {
             .map(|digest| {
                 let known = Digest::from_slice(&digest).ok().and_then(|d| served.chunks.get(&d));
                 let data = known.ok_or_else(|| Status::not_found("no such chunk"))?.clone();
-                Ok(v1::FetchChunksResponse { digest, data: data.into() })
+                Ok(v1::FetchChunksResponse { digest, data: data.into(), packed: false })
             })
             .collect();
         Ok(Response::new(iter(answers)))

@@ -32,10 +32,19 @@ impl Msi {
     #[must_use]
     pub fn build(dir: &Path, name: &str, number: u32, version: &str) -> Option<Self> {
         require("wixl")?;
-        let product = format!("1A2B3C4D-0000-4000-8000-{number:012X}");
-        let component = format!("1A2B3C4D-0000-4000-9000-{number:012X}");
         fs::write(dir.join("driver.dll"), format!("driver {version}")).expect("the directory is writable");
         let path = dir.join(format!("{name}-{version}.msi"));
+        let product = Self::pack(dir, &path, (name, number, version), "driver.dll");
+        Some(Self { path, product_code: format!("{{{product}}}"), version: version.into(), name: name.into() })
+    }
+
+    /// Packs the file `source` of `dir`, in a compressed cabinet; says the product code. wixl must be there.
+    ///
+    /// # Panics
+    /// When wixl fails.
+    pub fn pack(dir: &Path, path: &Path, (name, number, version): (&str, u32, &str), source: &str) -> String {
+        let product = format!("1A2B3C4D-0000-4000-8000-{number:012X}");
+        let component = format!("1A2B3C4D-0000-4000-9000-{number:012X}");
         // wixl looks for sources below its own directory only.
         let mut command = Command::new("wixl");
         command.current_dir(dir).args(["-a", "x64"]);
@@ -44,13 +53,13 @@ impl Msi {
             ("ComponentCode", &component),
             ("Name", name),
             ("Version", version),
-            ("Source", "driver.dll"),
+            ("Source", source),
         ] {
             command.arg("-D").arg(format!("{key}={value}"));
         }
-        let output = command.arg("-o").arg(&path).arg(peer_file("package.wxs")).output().expect("wixl runs");
+        let output = command.arg("-o").arg(path).arg(peer_file("package.wxs")).output().expect("wixl runs");
         assert!(output.status.success() && path.is_file(), "wixl: {}", String::from_utf8_lossy(&output.stderr));
-        Some(Self { path, product_code: format!("{{{product}}}"), version: version.into(), name: name.into() })
+        product
     }
 
     /// As a variant of a patch.
@@ -219,6 +228,7 @@ pub fn variant(path: &Path, installer: Installer, platform: &str) -> Variant {
             digest: Digest::of(&bytes),
             length: bytes.len() as u64,
             chunks: bytes.chunks(chunk).map(Digest::of).collect(),
+            sizes: Vec::new(),
         },
         installer,
     )

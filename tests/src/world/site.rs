@@ -188,6 +188,11 @@ impl Site {
         });
     }
 
+    /// Writes another bandwidth into the site file.
+    pub fn set_bandwidth(&self, bandwidth: &Value) {
+        self.edit(|declared| declared["bandwidth"] = bandwidth.clone());
+    }
+
     /// Changes the site file; the node reads it within seconds.
     fn edit(&self, change: impl FnOnce(&mut Value)) {
         let mut declared: Value = serde_json::from_slice(&std::fs::read(&self.file).unwrap()).unwrap();

@@ -11,9 +11,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use wardround_chunks::{Packer, cut};
 use wardround_proto::v1;
 use wardround_rollout_plans::{
-    model::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, Patch, Payload},
+    model::{CHUNK_BYTES, CHUNKS_MAX, PAYLOAD_BYTES_MAX, Patch, Payload},
     patch_file::{PatchFile, parse_patch_file},
 };
 use wardround_signing::{Digest, DigestWriter, document_bytes};
@@ -92,14 +93,13 @@ pub(crate) async fn import(controller: &Controller, manifest: &Path) -> Result<I
     let folder = manifest.parent().unwrap_or(Path::new("")).to_owned();
     let hashed = tokio::task::spawn_blocking(move || hash_all(file, &folder)).await;
     let (patch, chunks) = hashed.map_err(|e| Failure::new(format!("hashing stopped: {e}")))??;
-    let missing = missing(controller, &chunks).await?;
+    let (mut wanted, takes_packed) = missing(controller, &chunks).await?;
     let total = chunks.len();
-    let mut wanted = missing;
     // A chunk that stands twice is sent once.
     let to_send: Vec<Chunk> = chunks.into_iter().filter(|chunk| wanted.remove(&chunk.digest)).collect();
     let sent = to_send.len();
     if !to_send.is_empty() {
-        send(controller, to_send).await?;
+        send(controller, to_send, takes_packed).await?;
     }
     let document = document_bytes(&patch).map_err(|e| Failure::new(e.to_string()))?;
     let request = v1::CreatePatchRequest { document };
@@ -150,50 +150,85 @@ fn contradictions(file: &PatchFile, folder: &Path) -> Result<(), Failure> {
     Err(Failure::new(title).details(faults).hint("mend the manifest, or take the right file"))
 }
 
+/// Cut where its content says, so that sites which have an older build fetch only what has changed. What would have too
+/// many chunks that way (no file that was met) is cut into equal ones.
 fn hash(path: &Path, bar: &ProgressBar, chunks: &mut Vec<Chunk>) -> std::io::Result<Payload> {
-    let mut file = File::open(path)?;
-    let (mut whole, mut digests, mut length) = (DigestWriter::new(), Vec::new(), 0_u64);
-    loop {
-        let mut block = Vec::new();
-        let read = Read::by_ref(&mut file).take(CHUNK_BYTES).read_to_end(&mut block)?;
-        if read == 0 {
-            break;
-        }
-        whole.update(&block);
-        let digest = Digest::of(&block);
-        chunks.push(Chunk { path: path.to_owned(), offset: length, length: read, digest });
-        digests.push(digest);
-        length += read as u64;
-        bar.inc(read as u64);
+    let known = chunks.len();
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let payload = hash_cut(path, bar, chunks, cut(file, length))?;
+    if payload.chunks.len() <= CHUNKS_MAX {
+        return Ok(payload);
     }
-    // into_patch gives it the name that the manifest says.
-    Ok(Payload { file_name: String::new(), digest: whole.finish(), length, chunks: digests })
+    chunks.truncate(known);
+    let mut file = File::open(path)?;
+    let equal = std::iter::from_fn(move || {
+        let mut block = Vec::new();
+        match Read::by_ref(&mut file).take(CHUNK_BYTES).read_to_end(&mut block) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(block)),
+            Err(error) => Some(Err(error)),
+        }
+    });
+    let payload = hash_cut(path, &ProgressBar::hidden(), chunks, equal)?;
+    Ok(Payload { sizes: Vec::new(), ..payload })
 }
 
-async fn missing(controller: &Controller, chunks: &[Chunk]) -> Result<HashSet<Digest>, Failure> {
-    let mut missing = HashSet::new();
+/// One chunk is in memory at a time.
+fn hash_cut(
+    path: &Path,
+    bar: &ProgressBar,
+    chunks: &mut Vec<Chunk>,
+    blocks: impl Iterator<Item = std::io::Result<Vec<u8>>>,
+) -> std::io::Result<Payload> {
+    let (mut whole, mut digests, mut sizes, mut offset) = (DigestWriter::new(), Vec::new(), Vec::new(), 0_u64);
+    for block in blocks {
+        let block = block?;
+        whole.update(&block);
+        let digest = Digest::of(&block);
+        chunks.push(Chunk { path: path.to_owned(), offset, length: block.len(), digest });
+        digests.push(digest);
+        sizes.push(u32::try_from(block.len()).map_err(std::io::Error::other)?);
+        offset += block.len() as u64;
+        bar.inc(block.len() as u64);
+    }
+    // into_patch gives it the name that the manifest says.
+    Ok(Payload { file_name: String::new(), digest: whole.finish(), length: offset, chunks: digests, sizes })
+}
+
+/// The chunks that the controller lacks, and whether it takes them packed.
+async fn missing(controller: &Controller, chunks: &[Chunk]) -> Result<(HashSet<Digest>, bool), Failure> {
+    let (mut missing, mut takes_packed) = (HashSet::new(), true);
     for part in chunks.chunks(DIGESTS_MAX) {
         let digests = part.iter().map(|chunk| chunk.digest.as_bytes().to_vec()).collect();
         let answer = controller.patches().find_missing_chunks(call(v1::FindMissingChunksRequest { digests })).await?;
-        for digest in answer.into_inner().digests {
+        let answer = answer.into_inner();
+        takes_packed &= answer.takes_packed;
+        for digest in answer.digests {
             let digest = Digest::from_slice(&digest)
                 .map_err(|e| Failure::new(format!("the controller's answer is malformed: {e}")))?;
             missing.insert(digest);
         }
     }
-    Ok(missing)
+    Ok((missing, takes_packed))
 }
 
 /// Streams chunks out of their files. The first fault of a file ends the stream and is what is reported.
-async fn send(controller: &Controller, chunks: Vec<Chunk>) -> Result<(), Failure> {
+async fn send(controller: &Controller, chunks: Vec<Chunk>, takes_packed: bool) -> Result<(), Failure> {
     let bar = bar("sending", chunks.iter().map(|c| c.length as u64).sum());
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let progress = bar.clone();
     let reading = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
+        let mut packer = takes_packed.then(Packer::new).transpose().map_err(|e| Failure::new(e.to_string()))?;
         for chunk in &chunks {
             let data = read_chunk(chunk)?;
             progress.inc(data.len() as u64);
-            if sender.blocking_send(v1::UploadChunksRequest { data: data.into() }).is_err() {
+            let packed = packer.as_mut().and_then(|packer| packer.pack(&data));
+            let request = match packed {
+                Some(packed) => v1::UploadChunksRequest { data: packed.into(), packed: true },
+                None => v1::UploadChunksRequest { data: data.into(), packed: false },
+            };
+            if sender.blocking_send(request).is_err() {
                 // The other side has ended the stream; its status says why.
                 return Ok(());
             }

@@ -11,7 +11,7 @@ fn variant(installer: Installer, file: &str, product: &str) -> Variant {
     Variant::new(
         VariantId::new("v1").unwrap(),
         vec![Platform::new(&format!("cpe:2.3:o:microsoft:{product}:*:*:*:*:*:*:x86:*")).unwrap()],
-        Payload { file_name: file.into(), digest: Digest::of(b""), length: 1, chunks: Vec::new() },
+        Payload { file_name: file.into(), digest: Digest::of(b""), length: 1, chunks: Vec::new(), sizes: Vec::new() },
         installer,
     )
 }

@@ -107,7 +107,13 @@ fn a_patch_of_a_product_is_looked_for_under_packed_codes() {
 
 fn variant(detection: Detection) -> Variant {
     let platform = Platform::new("cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:x86:*").unwrap();
-    let payload = Payload { file_name: "k.exe".into(), digest: Digest::of(b""), length: 1, chunks: Vec::new() };
+    let payload = Payload {
+        file_name: "k.exe".into(),
+        digest: Digest::of(b""),
+        length: 1,
+        chunks: Vec::new(),
+        sizes: Vec::new(),
+    };
     let installer = Installer::Hotfix { kb: "KB4500331".into(), switches: Vec::new() };
     Variant { detection, ..Variant::new(VariantId::new("v1").unwrap(), vec![platform], payload, installer) }
 }
