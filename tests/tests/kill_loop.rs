@@ -1,6 +1,5 @@
 //! A node that is killed over and over (`kill -9`), wherever it happens to be, while rollouts go through its site and are taken back. Two
 //! hundred times in each run: every deployment ends, nothing is installed twice, and what is taken back is off.
-#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use std::{fs, path::Path};
 

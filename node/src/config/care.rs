@@ -12,9 +12,9 @@ use super::{
 
 /// How long a snapshot may be put back by the node alone, when the file does not say: what was done on the device since then is
 /// lost with it.
-pub const SNAPSHOT_FRESH_DEFAULT: Duration = Duration::from_hours(2);
+pub const SNAPSHOT_FRESH_DEFAULT: Duration = Duration::from_secs(2 * 3600);
 /// Longest such time.
-pub const SNAPSHOT_FRESH_MAX: Duration = Duration::from_hours(24);
+pub const SNAPSHOT_FRESH_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Most processes, and most ports, that say that a device is in use.
 const SIGNS_MAX: usize = 32;
 

@@ -145,22 +145,7 @@ pub(super) struct RawTransport {
     pub(super) legacy: Option<RawLegacy>,
     pub(super) program: Option<Spanned<Vec<String>>>,
     pub(super) options: Option<BTreeMap<String, Text>>,
-    pub(super) credentials: Option<BTreeMap<String, Spanned<RawCredential>>>,
-}
-
-/// Where a credential is kept. Anything else is read too, so that it can be refused in words.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum RawCredential {
-    Place(BTreeMap<String, RawPlace>),
-    Else(IgnoredAny),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum RawPlace {
-    Text(String),
-    List(Vec<String>),
+    pub(super) credentials: Option<BTreeMap<String, Spanned<RawSecret>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -229,10 +214,18 @@ pub(super) struct RawTls {
     pub(super) key: Option<Text>,
 }
 
+/// Where a secret is kept. Anything else is read too, so that it can be refused in words.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawSecret {
-    pub(super) file: Option<Text>,
-    pub(super) env: Option<Text>,
-    pub(super) command: Option<Spanned<Vec<String>>>,
+#[serde(untagged)]
+pub(super) enum RawSecret {
+    Place(BTreeMap<String, RawPlace>),
+    Else(IgnoredAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawPlace {
+    Text(String),
+    List(Vec<String>),
+    Else(IgnoredAny),
 }

@@ -3,34 +3,63 @@
 use serde_saphyr::Spanned;
 
 use super::{
-    raw::RawSecret,
+    AdapterConfig, Check, SiteFile, TransportConfig,
+    raw::{RawPlace, RawSecret},
     validate::{Checked, Validator},
 };
 use crate::secret::Secret;
 
+/// Longest name of an environment variable, bytes.
+const NAME_BYTES_MAX: usize = 255;
+
 impl Validator<'_> {
-    /// `{ file: … }`, `{ env: NAME }` or `{ command: [program, argument] }`.
+    /// `{ file: … }`, `{ env: NAME }` or `{ command: [program, argument] }`; never the secret itself, which must not be repeated in
+    /// a complaint either.
     pub(super) fn secret(&self, whole: &Spanned<RawSecret>, field: &str) -> Checked<Secret> {
-        match &whole.value {
-            RawSecret { file: Some(path), env: None, command: None } => Ok(Secret::File(self.path(&path.value))),
-            RawSecret { file: None, env: Some(name), command: None } => {
+        const HINT: &str = "write { file: /path }, { env: NAME } or { command: [program, argument] }";
+        let RawSecret::Place(places) = &whole.value else {
+            let message = "a secret is not written into the site file, only where it is kept";
+            return self.fail(whole, field, message, HINT);
+        };
+        let mut places = places.iter();
+        let (Some((kind, place)), None) = (places.next(), places.next()) else {
+            return self.fail(whole, field, "a secret is in exactly one place", HINT);
+        };
+        match (kind.as_str(), place) {
+            ("file", RawPlace::Text(path)) if !path.is_empty() => Ok(Secret::File(self.path(path))),
+            ("env", RawPlace::Text(name)) => {
                 let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                if name.value.is_empty() || name.value.len() > 255 || !name.value.chars().all(plain) {
-                    // What stands here may be the secret itself, by mistake.
+                if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(plain) {
                     let message = "is no name of an environment variable";
-                    return self.fail(name, &format!("{field}.env"), message, "letters, digits and _ only");
+                    return self.fail(whole, &format!("{field}.env"), message, "letters, digits and _ only");
                 }
-                Ok(Secret::Env(name.value.clone()))
+                Ok(Secret::Env(name.clone()))
             }
-            RawSecret { file: None, env: None, command: Some(argv) } => {
-                Ok(Secret::Command(self.argv(argv, &format!("{field}.command"))?))
+            ("command", RawPlace::List(argv)) => {
+                let argv = Spanned::new(argv.clone(), whole.referenced, whole.defined);
+                self.argv(&argv, &format!("{field}.command")).map(Secret::Command)
             }
-            _ => self.fail(
-                whole,
-                field,
-                "a secret is in exactly one place",
-                "write { file: path }, { env: NAME } or { command: [program, argument] }",
-            ),
+            _ => self.fail(whole, field, "that is no place of a secret", HINT),
         }
+    }
+}
+
+impl SiteFile {
+    /// Variables of the node's environment that hold secrets.
+    pub(crate) fn secret_variables(&self) -> impl Iterator<Item = &str> {
+        let adapters = self.devices.values().filter_map(|device| match &device.transport {
+            TransportConfig::Adapter(adapter) => Some(adapter.as_ref()),
+            _ => None,
+        });
+        let of_adapters = adapters.flat_map(|adapter: &AdapterConfig| adapter.credentials.values());
+        let probes = self.systems.values().flat_map(|system| &system.probes);
+        let of_probes = probes.filter_map(|probe| match &probe.check {
+            Check::SqlLogin { password, .. } => password.as_ref(),
+            _ => None,
+        });
+        of_adapters.chain(of_probes).filter_map(|secret| match secret {
+            Secret::Env(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 }

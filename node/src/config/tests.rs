@@ -120,7 +120,7 @@ fn an_adapter_is_told_its_options_and_where_secrets_are_kept() {
         ("{ file: keys/pw }", "{ text: hunter2 }", &["credentials.password", "no place of a secret"]),
         ("{ file: keys/pw }", "{ file: a, env: B }", &["credentials.password", "exactly one place"]),
         ("[pass, show, ct]", "pass show ct", &["credentials.token", "no place of a secret"]),
-        ("{ env: CT_HASH }", "{ env: \"A=hunter2\" }", &["credentials.hash", "no place"]),
+        ("{ env: CT_HASH }", "{ env: \"A=hunter2\" }", &["credentials.hash.env", "environment variable"]),
         ("program: [adapters/x, --fast], ", "", &["transport.program", "needs program"]),
         ("shell: cmd", "shell: wine", &["transport.shell", "sh or cmd"]),
         ("C:\\wardround", "/opt/wardround", &["transport.device_dir", "shell is cmd"]),

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use serde_saphyr::Spanned;
 
 use super::{
-    raw::{RawCredential, RawLegacy, RawPlace, RawTransport, Text},
+    raw::{RawLegacy, RawTransport, Text},
     validate::{Checked, Validator},
 };
 use crate::secret::Secret;
@@ -249,37 +249,13 @@ impl Validator<'_> {
                     "letters, digits and _ - . only",
                 );
             }
-            credentials.insert(name.clone(), self.credential(whole, &field)?);
+            credentials.insert(name.clone(), self.secret(whole, &field)?);
         }
         if options.len() > OPTIONS_MAX || credentials.len() > OPTIONS_MAX {
             let message = format!("at most {OPTIONS_MAX} options and as many credentials");
             return self.fail(&raw.kind, field, message, "give the adapter a file");
         }
         Ok(AdapterConfig { program, shell, device_dir, options, credentials })
-    }
-
-    /// Where a secret is kept; never the secret itself, which must not be repeated in the complaint either.
-    fn credential(&self, whole: &Spanned<RawCredential>, field: &str) -> Checked<Secret> {
-        const HINT: &str = "write { file: /path }, { env: NAME } or { command: [program, argument] }";
-        let RawCredential::Place(places) = &whole.value else {
-            let message = "a secret is not written into the site file, only where it is kept";
-            return self.fail(whole, field, message, HINT);
-        };
-        let mut places = places.iter();
-        let (Some((kind, place)), None) = (places.next(), places.next()) else {
-            return self.fail(whole, field, "exactly one place is wanted", HINT);
-        };
-        match (kind.as_str(), place) {
-            ("file", RawPlace::Text(path)) if !path.is_empty() => Ok(Secret::File(self.path(path))),
-            ("env", RawPlace::Text(name)) if !name.is_empty() && !name.contains(['=', '\0']) => {
-                Ok(Secret::Env(name.clone()))
-            }
-            ("command", RawPlace::List(argv)) => {
-                let argv = Spanned::new(argv.clone(), whole.referenced, whole.defined);
-                self.argv(&argv, field).map(Secret::Command)
-            }
-            _ => self.fail(whole, field, "that is no place of a secret", HINT),
-        }
     }
 
     /// "type base64", with an optional comment that is dropped.

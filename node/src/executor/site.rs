@@ -16,6 +16,7 @@ use crate::{
     cache::{Cache, Rules},
     config::{SiteFile, SystemConfig, read_site_file},
     machine::{SiteView, WatchRules},
+    transports::keep_from_programs,
 };
 
 /// How often the file is looked at.
@@ -40,6 +41,7 @@ impl Site {
                 expected: enrolled.to_string(),
             });
         }
+        file.secret_variables().for_each(keep_from_programs);
         if file.inventory.hours.time_zone.is_none() {
             tracing::warn!(
                 "the site file names no time_zone: windows and freezes, those of plans too, are read on the clock of UTC; \

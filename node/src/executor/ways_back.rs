@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long the site's programs may take: a snapshot of a large virtual machine takes minutes.
-const SNAPSHOT_TIMEOUT: Duration = Duration::from_mins(20);
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 /// Longest file of this kind, bytes.
 const FILE_BYTES_MAX: u64 = 4096;
 

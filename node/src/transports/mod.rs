@@ -18,7 +18,7 @@ use std::{path::Path, time::Duration};
 use adapter::AdapterLink;
 pub use adapter::Broken;
 pub use error::DeviceError;
-pub(crate) use process::{Finished, decode, run as run_process, secret_names, tail};
+pub(crate) use process::{Finished, decode, keep_from_programs, run as run_process, secret_names, tail};
 use sandbox::Sandbox;
 pub(crate) use shell::Shell;
 use ssh::SshLink;

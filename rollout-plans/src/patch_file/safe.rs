@@ -231,7 +231,7 @@ pub fn device_path(path: &str) -> Checked {
     let lower = path.to_ascii_lowercase();
     let rest = PATH_ROOTS.iter().find_map(|root| lower.strip_prefix(root)).or_else(|| {
         let mut chars = lower.chars();
-        (chars.next()?.is_ascii_alphabetic() && chars.next()? == ':').then(|| chars.as_str())
+        (chars.next()?.is_ascii_alphabetic() && chars.next()? == ':').then_some(chars.as_str())
     });
     let good = rest.is_some_and(|rest| rest.starts_with('\\') && plain(rest, "\\._-+ ()") && !rest.contains(".."));
     if good && path.len() <= PATH_BYTES_MAX {

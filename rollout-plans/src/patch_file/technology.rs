@@ -163,7 +163,7 @@ fn sign_of(reader: &mut Reader, fields: &Fields<'_>, node: &Node, path: &str) ->
     let only = |wanted: &[&str], may: &[&str]| {
         given.iter().all(|(field, there)| *there == wanted.contains(field) || (*there && may.contains(field)))
     };
-    let found = if only(&["kb"], &[]) {
+    if only(&["kb"], &[]) {
         kb.map(|kb| Sign::Hotfix { kb })
     } else if only(&["update"], &["package"]) {
         update.map(|kb| Sign::Msu { kb, package })
@@ -186,8 +186,7 @@ fn sign_of(reader: &mut Reader, fields: &Fields<'_>, node: &Node, path: &str) ->
                     `patch_code`); `file` and `version`; `registry` and `value` (with `data`); `manager`, `name` and `version`";
         reader.problem(node.at, path, "it is not clear what shows that the patch is there", hint);
         None
-    };
-    found
+    }
 }
 
 const VERSION_HINT: &str = "the version as the bulletin's file list gives it, for example 5.1.2600.7701";

@@ -97,7 +97,7 @@ fn every_mistake_names_its_field_and_a_way_out() {
         ("{ kind: tls_expiry, host: \"a:b\", port: 1 }".to_owned(), &["probes[0].host"]),
         ("{ kind: sql_login, host: a, port: 1, database: \"\", user: u }".to_owned(), &["probes[0].database"]),
         ("{ kind: sql_login, host: a, port: 1, database: d }".to_owned(), &["needs user"]),
-        (sql("{}"), &["probes[0].password", "exactly one place", "{ file: path }"]),
+        (sql("{}"), &["probes[0].password", "exactly one place", "{ file: /path }"]),
         (sql("{ file: a, env: B }"), &["exactly one place"]),
         (sql("{ env: \"A-B\" }"), &["password.env", "environment variable"]),
         (sql("{ command: [] }"), &["password.command", "program is missing"]),

@@ -131,7 +131,7 @@ fn any_sign_is_enough_and_no_file_may_be_older() {
     assert!(is_present(&ask(&[own.clone(), at("5.1.2600.7701")])));
     assert!(is_present(&ask(&[newer, at("5.1.2600.10000")])), "a newer patch holds it");
     assert_eq!(ask(&[own.clone(), at("5.1.2600.5512")]), Detected::Absent, "recorded, but the file is the old one");
-    assert_eq!(ask(&[own.clone()]), Detected::Absent, "recorded, but the file is gone");
+    assert_eq!(ask(std::slice::from_ref(&own)), Detected::Absent, "recorded, but the file is gone");
     assert_eq!(ask(&[at("5.1.2600.7701")]), Detected::Absent, "the file alone shows no patch");
     assert!(matches!(ask(&[own, (driver, Answer::Unread("no script host".into()))]), Detected::Unknown { .. }));
 }
