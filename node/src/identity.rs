@@ -69,6 +69,11 @@ fn folder(state_dir: &Path) -> PathBuf {
     state_dir.join("identity")
 }
 
+/// The files that nobody but the node may read.
+pub(crate) fn secret_files(state_dir: &Path) -> [PathBuf; 2] {
+    ["key.pem", "report.key"].map(|name| folder(state_dir).join(name))
+}
+
 /// Refuses a state folder that is somebody already.
 pub(crate) fn require_vacant(state_dir: &Path) -> Result<(), NodeError> {
     let path = folder(state_dir);

@@ -18,6 +18,7 @@
 mod cache;
 pub mod config;
 pub mod device;
+mod doctor;
 mod enrol;
 mod error;
 mod executor;
@@ -33,6 +34,7 @@ mod sync;
 pub mod transports;
 mod trust;
 
+pub use doctor::{Finding, Standing, examine};
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
 pub use executor::{Confirmed, RunOptions, accept_log, confirm, run};

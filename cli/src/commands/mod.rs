@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod completions;
 mod confirm;
 pub(crate) mod controller;
+mod doctor;
 pub(crate) mod exit_codes;
 pub(crate) mod init;
 pub(crate) mod key;

@@ -12,7 +12,7 @@ use wardround_rollout_plans::model::DurationMs;
 use wardround_signing::tuf::RoleName;
 
 use crate::{
-    commands::{adapter::Adapter, confirm::Confirm, stop_signal},
+    commands::{adapter::Adapter, confirm::Confirm, doctor::Doctor, stop_signal},
     failure::{Exit, Failure, chain},
     output,
     session::Session,
@@ -33,6 +33,7 @@ enum NodeCommand {
     Reanchor(Reanchor),
     Witness(Witness),
     Confirm(Confirm),
+    Doctor(Doctor),
     Adapter(Adapter),
 }
 
@@ -154,6 +155,7 @@ impl Node {
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
             NodeCommand::Witness(witness) => witness.run(session).await,
             NodeCommand::Confirm(confirm) => confirm.run(session),
+            NodeCommand::Doctor(doctor) => doctor.run(session).await,
             NodeCommand::Adapter(adapter) => adapter.run(session).await,
         }
     }

@@ -40,7 +40,7 @@ use slots::Slots;
 use crate::{config::Limit, sync::FetchError};
 
 /// Room that stays free for the node's journal, bytes.
-const RESERVE_BYTES: u64 = 96 * 1024 * 1024;
+pub(crate) const RESERVE_BYTES: u64 = 96 * 1024 * 1024;
 
 /// Why a payload is not there.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use serde_saphyr::Spanned;
 
 use super::{
-    AdapterConfig, Check, SiteFile, TransportConfig,
+    Check, SiteFile, TransportConfig,
     raw::{RawPlace, RawSecret},
     validate::{Checked, Validator},
 };
@@ -45,19 +45,29 @@ impl Validator<'_> {
 }
 
 impl SiteFile {
+    /// Every secret that is named, and whose it is.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = (String, &Secret)> {
+        let of_devices = self.devices.iter().flat_map(|(id, device)| {
+            let adapter = match &device.transport {
+                TransportConfig::Adapter(adapter) => Some(adapter),
+                _ => None,
+            };
+            let credentials = adapter.into_iter().flat_map(|adapter| &adapter.credentials);
+            credentials.map(move |(name, secret)| (format!("device {id}, credential {name}"), secret))
+        });
+        let of_systems = self.systems.iter().flat_map(|(id, system)| {
+            let passwords = system.probes.iter().filter_map(|probe| match &probe.check {
+                Check::SqlLogin { password, .. } => password.as_ref(),
+                _ => None,
+            });
+            passwords.map(move |secret| (format!("system {id}, password"), secret))
+        });
+        of_devices.chain(of_systems)
+    }
+
     /// Variables of the node's environment that hold secrets.
     pub(crate) fn secret_variables(&self) -> impl Iterator<Item = &str> {
-        let adapters = self.devices.values().filter_map(|device| match &device.transport {
-            TransportConfig::Adapter(adapter) => Some(adapter.as_ref()),
-            _ => None,
-        });
-        let of_adapters = adapters.flat_map(|adapter: &AdapterConfig| adapter.credentials.values());
-        let probes = self.systems.values().flat_map(|system| &system.probes);
-        let of_probes = probes.filter_map(|probe| match &probe.check {
-            Check::SqlLogin { password, .. } => password.as_ref(),
-            _ => None,
-        });
-        of_adapters.chain(of_probes).filter_map(|secret| match secret {
+        self.secrets().filter_map(|(_, secret)| match secret {
             Secret::Env(name) => Some(name.as_str()),
             _ => None,
         })

@@ -18,6 +18,7 @@ pub use directive::{Paper, Papers, Reader, Refusal, expired, halt, judge, open, 
 pub(crate) use documents::Documents;
 pub use documents::{Genuine, Listed, admit, agreement};
 pub use floor::Floor;
+pub(crate) use store::{FLOOR_FOLDER, METADATA_FOLDER};
 pub use store::{Reanchored, RefreshError, TrustStore, Vouched, reanchor};
 pub(crate) use witness::WitnessFile;
 pub(crate) use witness::accept as accept_log;

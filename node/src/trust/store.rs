@@ -29,8 +29,10 @@ use crate::{
     files::{self, PUBLIC},
 };
 
-const FOLDER: &str = "trust";
-const FLOOR_FOLDER: &str = "floor";
+/// Folder of the state with the kept metadata.
+pub(crate) const METADATA_FOLDER: &str = "trust";
+/// Folder of the state with the floors.
+pub(crate) const FLOOR_FOLDER: &str = "floor";
 const INDEX: &str = "index.json";
 /// Six roles and a root for every rotation: about 120 bytes each.
 const INDEX_BYTES_MAX: u64 = 1_000_000;
@@ -77,7 +79,7 @@ impl TrustStore {
     /// [`NodeError::Trust`] and [`NodeError::Floor`] for damage: see [`reanchor`].
     pub fn open(state_dir: &Path) -> Result<Self, NodeError> {
         let floor = FloorFile::open(&state_dir.join(FLOOR_FOLDER))?;
-        let folder = state_dir.join(FOLDER);
+        let folder = state_dir.join(METADATA_FOLDER);
         fs::create_dir_all(&folder).map_err(|source| NodeError::File {
             path: folder.clone(),
             verb: "written",
@@ -279,9 +281,9 @@ pub fn reanchor(state_dir: &Path, vouched: &Vouched) -> Result<Reanchored, NodeE
         }
     };
     floor.vouch(vouched)?;
-    let folder = state_dir.join(FOLDER);
+    let folder = state_dir.join(METADATA_FOLDER);
     if folder.exists() {
-        fs::rename(&folder, set_aside.join(FOLDER)).map_err(fail)?;
+        fs::rename(&folder, set_aside.join(METADATA_FOLDER)).map_err(fail)?;
     }
     fs::create_dir_all(&folder).map_err(fail)?;
     write_index(&folder, BTreeMap::new())?;
