@@ -1,5 +1,4 @@
 //! `wardround node doctor`: each thing that is wrong is named, with the way out; what runs is not disturbed.
-#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
