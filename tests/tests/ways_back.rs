@@ -19,7 +19,8 @@ fn snapshots(world: &World, device: &Device) -> serde_json::Value {
     let text = format!(
         "root={} kept={}\necho \"$1 $2 $3\" >> {}\n\
          case $1 in\n\
-         take) [ ! -e $root/no-snapshot ] || {{ echo no room >&2; exit 1; }}; ls $root | grep ^installed- > $kept || true ;;\n\
+         take) : > $root/held-snapshot; while [ -e $root/gate-snapshot ]; do sleep 0.02; done; rm -f $root/held-snapshot\n\
+           [ ! -e $root/no-snapshot ] || {{ echo no room >&2; exit 1; }}; ls $root | grep ^installed- > $kept || true ;;\n\
          restore) [ ! -e $root/lost-snapshot ] || {{ echo lost >&2; exit 1; }}\n\
            for mark in $root/installed-*; do grep -qx \"${{mark##*/}}\" $kept || rm -f \"$mark\"; done ;;\n\
          remove) rm -f $kept ;;\nesac\n",
@@ -104,4 +105,23 @@ fn without_the_snapshot_that_the_site_wants_nothing_begins_and_a_lost_one_leaves
     b.set(&format!("breaks-{KB}"));
     world.wait_deployment(60, "r1", "rx1/b", &["rolled_back"]);
     assert_eq!((b.installs(), b.uninstalls(), b.installed(KB)), (1, 1, false), "the uninstaller did it");
+}
+
+#[test]
+fn a_halt_that_comes_while_a_snapshot_is_taken_keeps_the_install_from_beginning() {
+    let (world, devices) = hospital(&[("c", true)]);
+    let [c] = &devices[..] else { panic!("one device") };
+    world.patch(KB, 0);
+    c.close("snapshot");
+    world.start("r1", KB, &plan::one_wave("300ms", "{ per_site: 1 }", "device"));
+    c.wait_held("snapshot");
+    let halted = world.run_as("cy", &["rollout", "halt", "r1", "--reason", "images missing", "--output", "json"]).ok();
+    assert_eq!(halted.json()["all_connected_confirmed"], true, "the node knows of it");
+    c.open("snapshot");
+    wait_until(20, "the snapshot to be taken", || !c.has("held-snapshot"));
+    world.wait_check_ins("rx1", 4);
+    assert!(c.untouched(), "S3: {}", world.describe("r1"));
+    world.run_by(&["ann", "ben"], &["rollout", "resume", "r1", "--reason", "images are there", "--yes"]).ok();
+    world.wait_state(60, "r1", "completed");
+    assert_eq!((c.installs(), c.uninstalls()), (1, 0));
 }

@@ -30,6 +30,8 @@ pub(super) enum Message {
     /// Answered once it is on disk and in force; `false` when the disk has no room for it.
     Settled(Input, oneshot::Sender<bool>),
     Batch(oneshot::Sender<Batch>),
+    /// Answered with why the install must not begin, after all that came before it.
+    Barred(RolloutId, DeviceId, oneshot::Sender<Option<String>>),
 }
 
 /// The way to the loop. When the loop has ended nothing is listened to any more, and calls return at once.
@@ -84,6 +86,13 @@ impl Owner {
 
     pub(super) async fn done(&self, rollout: RolloutId, device: DeviceId, task: u64, found: Found) {
         self.send(Input::Done { rollout, device, task, found }).await;
+    }
+
+    /// Why the install that is being prepared must not begin any more: asked again when the preparation took its time.
+    pub(super) async fn barred(&self, rollout: &RolloutId, device: &DeviceId) -> Option<String> {
+        let (sender, receiver) = oneshot::channel();
+        let _ = self.0.send(Message::Barred(rollout.clone(), device.clone(), sender)).await;
+        receiver.await.unwrap_or_else(|_| Some("the node ends".to_owned()))
     }
 
     /// The next reports.
@@ -152,11 +161,13 @@ impl Work {
         let last = self.state.outbox().last();
         let mut batches = Vec::new();
         let mut inputs = Vec::new();
+        let mut asked = Vec::new();
         for message in group.drain(..) {
             match message {
                 Message::Batch(reply) => batches.push(reply),
                 Message::Settled(input, reply) => inputs.push((input, Some(reply))),
                 Message::Input(input) => inputs.push((input, None)),
+                Message::Barred(rollout, device, reply) => asked.push((rollout, device, reply)),
             }
         }
         let store = &self.store;
@@ -177,6 +188,9 @@ impl Work {
         }
         for (reply, taken) in settled {
             let _ = reply.map(|reply| reply.send(taken));
+        }
+        for (rollout, device, reply) in asked {
+            let _ = reply.send(self.state.barred(&rollout, &device, at));
         }
         for reply in batches {
             let _ = reply.send(Batch::of(&self.state, &self.identity.report_key));

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cache::Claim,
-    device::{DeviceError, DeviceHandle, Ran},
+    device::{DeviceError, DeviceHandle, Ran, Withdrawal},
     installers::{self, ExitClass, Refused},
     machine::{Fault, FaultKind, Found, InstallFound, InstallOutcome, UninstallFound},
 };
@@ -33,13 +33,17 @@ impl Tasks {
         before: &Detected,
         claim: &Claim,
     ) -> Result<Found, Fault> {
-        self.prepare(device, op, variant).await?;
-        let begun = Instant::now();
         let limit = Duration::from_millis(timeout.0);
+        let mut took_time = self.prepare(device, op, variant).await?;
         if device.unlock(limit).await.map_err(device_fault)? {
             // What was staged lay in the overlay.
             self.stage(device, op, &variant.payload, claim).await?;
+            took_time = true;
         }
+        if took_time {
+            self.ask_again(device, op, claim, limit).await?;
+        }
+        let begun = Instant::now();
         let ran = match device.install(op, variant, limit).await {
             Ok(ran) => Some(ran),
             Err(error @ DeviceError::Interrupted { .. }) if begun.elapsed() >= limit => {
@@ -76,20 +80,34 @@ impl Tasks {
         })))
     }
 
-    /// Makes sure of the way back before the first step. Without it nothing begins.
-    async fn prepare(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<(), Fault> {
+    /// S3: what was allowed when the preparation began may have been halted since.
+    async fn ask_again(&self, device: &DeviceHandle, op: &str, claim: &Claim, limit: Duration) -> Result<(), Fault> {
+        let Some(why) = self.owner.barred(&claim.rollout, device.id()).await else { return Ok(()) };
+        if device.withdraw_install(op).await.map_err(device_fault)? == Withdrawal::Withdrawn {
+            device.lock(limit).await.map_err(device_fault)?;
+            return Err(not_begun(&format!("the install had not begun, and it may not begin now: {why}")));
+        }
+        Ok(())
+    }
+
+    /// Makes sure of the way back before the first step. Without it nothing begins. True when something had to be made, which takes
+    /// minutes.
+    async fn prepare(&self, device: &DeviceHandle, op: &str, variant: &Variant) -> Result<bool, Fault> {
         let wanted = device.rollback_means();
+        let mut took_time = false;
         let mut made = self.ways_back.of(op);
         if let Some(snapshot) = wanted.snapshot.as_ref().filter(|_| made.snapshot.is_none()) {
             ways_back::run(&snapshot.take, device.id(), op)
                 .await
                 .map_err(|why| not_begun(&format!("no snapshot could be taken: {why}")))?;
+            took_time = true;
             made.snapshot = Some(now());
             self.ways_back.keep(op, &made).map_err(|e| other(e.to_string()))?;
         }
         if wanted.restore_point && made.restore_point.is_none() {
             match device.make_restore_point(op).await {
                 Ok(point) => {
+                    took_time = true;
                     made.restore_point = Some(point);
                     self.ways_back.keep(op, &made).map_err(|e| other(e.to_string()))?;
                 }
@@ -100,7 +118,7 @@ impl Tasks {
                 Err(error) => return Err(not_begun(&format!("no restore point could be made: {error}"))),
             }
         }
-        Ok(())
+        Ok(took_time)
     }
 
     /// Takes the patch back by the first means that does: a fresh snapshot, the uninstaller, a restore point. `run` is the

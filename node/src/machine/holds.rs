@@ -70,6 +70,18 @@ impl NodeState {
         }
     }
 
+    /// Why an install that is still being prepared must not begin: a halt, a closed window, or a wish to take it back, that came
+    /// meanwhile.
+    #[must_use]
+    pub(crate) fn barred(&self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) -> Option<String> {
+        let deployment = self.rollouts.get(rollout).and_then(|state| state.deployments.get(device));
+        let Some(deployment) = deployment else { return Some("nobody wants it any more".to_owned()) };
+        let back = deployment.take_back.clone();
+        let held =
+            || self.hold_of(rollout, device, now).or_else(|| self.shut(rollout, device, now).map(|shut| shut.cause));
+        back.or_else(held).map(|cause| cause.reason)
+    }
+
     /// Why nothing new may begin on this device; `None` when it may.
     pub(super) fn hold_of(&self, rollout: &RolloutId, device: &DeviceId, now: Timestamp) -> Option<Cause> {
         self.hold(rollout, now).or_else(|| {
