@@ -21,7 +21,7 @@ use std::{
 use serde::Deserialize;
 
 /// Rooms whose sources are copied; of `tests` only the simulation.
-const ROOMS: [&str; 7] = ["proto", "signing", "rollout-plans", "controller", "node", "cli", "tests"];
+const ROOMS: [&str; 8] = ["proto", "signing", "chunks", "rollout-plans", "controller", "node", "cli", "tests"];
 /// Seeds in which a mistake must show itself, unless it says otherwise.
 const SEEDS: u64 = 60;
 /// Seeds in which the copy is compared with the program as it is.
