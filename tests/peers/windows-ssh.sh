@@ -32,7 +32,8 @@ if [[ $line == *'shutdown -r -t 0'* ]]; then
     : > "$state/down"
     setsid bash -c '
         if [ -d "$1/filter" ]; then "$3" "${1%/rig}" restart; else "$0" wineboot -r; fi
-        date -u "+LastBootUpTime=$2" > wardround-boot.txt
+        # By its whole path: the folder that this began in may have been thrown away.
+        date -u "+LastBootUpTime=$2" > "${1%/rig}/drive_c/wardround-boot.txt"
         rm -f "$1/down"
     ' "$wine" "$state" "$cim" "${0%/*}/filter.sh" < /dev/null > /dev/null 2>&1 &
 fi
