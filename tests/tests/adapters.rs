@@ -14,14 +14,16 @@ use std::{
 
 use tempfile::TempDir;
 use wardround_node::{
-    config::{RemoteShell, parse_site_file},
-    device::{DeviceError, DeviceHandle, Withdrawal},
+    config::RemoteShell,
+    device::{DeviceError, Withdrawal},
     installers::ExitClass,
     secret::Secret,
     transports::adapter::{Conformance, ConformanceOptions, Verdict, check_conformance},
 };
 use wardround_rollout_plans::model::{Detected, Installer, Interpreter};
-use wardround_tests::rig::{Dialects, Hotfix, SmbDevice, WineDevice, WineVersion, require, variant, wait_until};
+use wardround_tests::rig::{
+    Dialects, Hotfix, SmbDevice, WineDevice, WineVersion, handle, require, variant, wait_until,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const LONG: Duration = Duration::from_secs(240);
@@ -262,15 +264,6 @@ fn the_command_says_what_holds_and_ends_with_a_code() {
     assert_eq!(code, Some(1), "{found:#}");
     let failed = found["checks"].as_array().unwrap().iter().filter(|one| one["verdict"] == "failed").count();
     assert!(failed >= 2, "{found:#}");
-}
-
-fn handle(work: &Path, platform: &str, transport: &str) -> DeviceHandle {
-    let yaml = format!(
-        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{platform}\"\n    transport: {transport}\nsystems: []\n"
-    );
-    let site = parse_site_file(&yaml, "site.yaml").unwrap();
-    let (id, config) = site.devices.first_key_value().unwrap();
-    DeviceHandle::new(id, config, work)
 }
 
 /// The adapter is killed, and the node with it, while the installer works; the next node picks the install up.

@@ -2,29 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use wardround_node::{
-    config::parse_site_file,
     device::{DeviceError, DeviceHandle, Withdrawal},
     installers::{ExitClass, Outcome, outcome},
 };
 use wardround_rollout_plans::model::{Detected, Installer, Interpreter, Variant};
-use wardround_tests::rig::{Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, variant, wait_until};
+use wardround_tests::rig::{Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, handle, variant, wait_until};
 
 const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4500331";
-
-/// A handle as a node makes it from a site file.
-fn handle(work: &Path, platform: &str, transport: &str) -> DeviceHandle {
-    let yaml = format!(
-        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{platform}\"\n    transport: {transport}\nsystems: []\n"
-    );
-    let site = parse_site_file(&yaml, "site.yaml").unwrap();
-    let (id, config) = site.devices.first_key_value().unwrap();
-    DeviceHandle::new(id, config, work)
-}
 
 fn local(work: &TempDir, device: &WineDevice, version: WineVersion) -> DeviceHandle {
     let transport = format!("{{ kind: local, root: '{}', shell: wine }}", device.root().display());

@@ -10,27 +10,15 @@ use std::{
     time::Duration,
 };
 
-use wardround_node::{
-    config::parse_site_file,
-    device::{DeviceError, DeviceHandle, Withdrawal},
-};
+use wardround_node::device::{DeviceError, DeviceHandle, Withdrawal};
 use wardround_rollout_plans::model::{Installer, Interpreter, Variant};
-use wardround_tests::rig::{Hotfix, SshDevice, SshOptions, WineDevice, WineVersion, variant, wait_until};
+use wardround_tests::rig::{Hotfix, SshDevice, SshOptions, WineDevice, WineVersion, handle, variant, wait_until};
 
 const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4500331";
 const CONSOLE: &str = "cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*";
 /// Names the directory of a [`Hold`] to a test that runs in a process of its own.
 const HOLD: &str = "WARDROUND_TEST_HOLD";
-
-fn handle(work: &Path, platform: &str, transport: &str) -> DeviceHandle {
-    let yaml = format!(
-        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{platform}\"\n    transport: {transport}\nsystems: []\n"
-    );
-    let site = parse_site_file(&yaml, "site.yaml").unwrap();
-    let (id, config) = site.devices.first_key_value().unwrap();
-    DeviceHandle::new(id, config, work)
-}
 
 /// Holds every launcher between its start and its first line.
 struct Hold(PathBuf);

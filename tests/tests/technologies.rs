@@ -13,28 +13,18 @@ use std::{
 
 use tempfile::TempDir;
 use wardround_node::{
-    config::parse_site_file,
     device::{DeviceHandle, Ran},
     installers::{ExitClass, Outcome, outcome},
 };
 use wardround_rollout_plans::model::{
     Detected, Detection, FileVersion, Installer, PackageManager, Payload, Sign, Variant,
 };
-use wardround_tests::rig::{Hotfix, Msi, Servicing, WineDevice, WineVersion, require, variant};
+use wardround_tests::rig::{Hotfix, Msi, Servicing, WineDevice, WineVersion, handle, require, variant};
 
 const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4012212";
 const NAME: &str = "Package_for_KB4012212~31bf3856ad364e35~amd64~~6.1.1.0";
 const LINUX: &str = "cpe:2.3:o:debian:debian_linux:*:*:*:*:*:*:*:*";
-
-fn handle(work: &Path, platform: &str, transport: &str) -> DeviceHandle {
-    let yaml = format!(
-        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{platform}\"\n    transport: {transport}\nsystems: []\n"
-    );
-    let site = parse_site_file(&yaml, "site.yaml").unwrap();
-    let (id, config) = site.devices.first_key_value().unwrap();
-    DeviceHandle::new(id, config, work)
-}
 
 fn windows(work: &TempDir, device: &WineDevice, version: WineVersion) -> DeviceHandle {
     let transport = format!("{{ kind: local, root: '{}', shell: wine }}", device.root().display());

@@ -5,10 +5,10 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use wardround_node::{config::parse_site_file, device::DeviceHandle};
+use wardround_node::device::DeviceHandle;
 use wardround_rollout_plans::model::Detected;
 use wardround_tests::{
-    rig::{Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion},
+    rig::{Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, handle_with},
     world::World,
 };
 
@@ -18,13 +18,7 @@ const LONG: Duration = Duration::from_secs(240);
 const XP: WineVersion = WineVersion::XpX64;
 
 fn handle(work: &Path, transport: &str, filter: &str) -> DeviceHandle {
-    let yaml = format!(
-        "site: rx1\ndevices:\n  - name: dev\n    platform: \"{}\"\n    transport: {transport}\n    {filter}\nsystems: []\n",
-        XP.platform()
-    );
-    let site = parse_site_file(&yaml, "site.yaml").unwrap();
-    let (id, config) = site.devices.first_key_value().unwrap();
-    DeviceHandle::new(id, config, work)
+    handle_with(work, XP.platform(), transport, filter)
 }
 
 #[tokio::test(flavor = "multi_thread")]

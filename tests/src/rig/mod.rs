@@ -2,6 +2,7 @@
 //! (`tests/peers/install.sh` installs all), and panics instead when `WARDROUND_REQUIRE_PEERS=1`.
 
 mod dicom;
+mod handle;
 mod packages;
 mod postgres;
 mod probes;
@@ -19,6 +20,7 @@ use std::{
 };
 
 pub use dicom::{Orthanc, QueryRetrieve, Storescp};
+pub use handle::{handle, handle_with};
 pub use packages::{Filter, Hotfix, Msi, Servicing, variant};
 pub use postgres::{POSTGRES_PASSWORD, Postgres};
 pub use probes::{PROBE_TIME_MS, probe, probe_at, probe_device, told};
