@@ -1,8 +1,6 @@
 //! Write filters of embedded Windows: what is written while one is on is gone with the next restart. The filters are simulated
 //! (`tests/peers/filter.sh`, `filter.c`) on Wine devices behind a real sshd; installer and registry are real.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::{fs, path::Path, time::Duration};
 
 use wardround_node::device::DeviceHandle;
