@@ -32,6 +32,9 @@ if [[ $line == *'shutdown -r -t 0'* ]]; then
     : > "$state/down"
     setsid bash -c '
         if [ -d "$1/filter" ]; then "$3" "${1%/rig}" restart; else "$0" wineboot -r; fi
+        # No machine starts twice within seconds, and by times so near no restart could be told from a clock that is set.
+        while [ $(($(date +%s) - $(stat -c %Y "$1/started" 2> /dev/null || echo 0))) -lt 5 ]; do sleep 0.2; done
+        : > "$1/started"
         # By its whole path: the folder that this began in may have been thrown away.
         date -u "+LastBootUpTime=$2" > "${1%/rig}/drive_c/wardround-boot.txt"
         rm -f "$1/down"
