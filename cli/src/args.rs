@@ -26,6 +26,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// What the machine of a site needs: the same words as [`Cli`], in a program a third as large.
+#[derive(Debug, Parser)]
+#[command(name = "wardround", bin_name = "wardround", version, about = "The site node of wardround")]
+#[command(arg_required_else_help = true, disable_help_subcommand = false)]
+pub(crate) struct SiteCli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: SiteCommand,
+}
+
+/// What can be done on the machine of a site.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SiteCommand {
+    Node(commands::node::Node),
+    ExitCodes(commands::exit_codes::ExitCodes),
+}
+
 /// Flags of every command.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
@@ -75,8 +93,8 @@ const CLAPS_END: &str = "For more information, try '--help'.";
 const OUR_END: &str = "hint: the same command with --help says what it takes, with an example";
 
 /// Parses, or prints clap's words (help, version, usage) and gives its exit code.
-pub(crate) fn parse() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
+pub(crate) fn parse<P: Parser>() -> Result<P, ExitCode> {
+    P::try_parse().map_err(|error| {
         // Help goes to standard output with 0, a wrong command line to standard error with 2.
         match error.render().to_string().trim_end().strip_suffix(CLAPS_END) {
             Some(words) => eprintln!("{}", hinted(words.trim_end())),

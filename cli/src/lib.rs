@@ -28,6 +28,8 @@ mod when;
 
 use std::process::ExitCode;
 
+use failure::{Exit, Failure};
+
 /// What every binary of the program takes as its allocator, so that tests run what hospitals run: the controller folds and
 /// reads small pieces (docs/decisions/2026-11-replay.md has what it brings).
 pub use mimalloc::MiMalloc as Allocator;
@@ -35,18 +37,28 @@ pub use mimalloc::MiMalloc as Allocator;
 /// Parses the command line, does what it says, and answers with the exit code that `wardround help exit-codes` lists.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match args::parse() {
-        Ok(cli) => cli,
-        Err(code) => return code,
-    };
-    start_logging(cli.global.verbose);
+    match args::parse::<args::Cli>() {
+        Ok(cli) => carry_out(cli.global.verbose, commands::run(cli)),
+        Err(code) => code,
+    }
+}
+
+/// As [`main`], for the machine of a site: it knows `wardround node` alone, and carries nothing of the controller.
+#[must_use]
+pub fn site_main() -> ExitCode {
+    match args::parse::<args::SiteCli>() {
+        Ok(cli) => carry_out(cli.global.verbose, commands::run_on_site(cli)),
+        Err(code) => code,
+    }
+}
+
+fn carry_out(verbose: u8, work: impl Future<Output = Result<Exit, Failure>>) -> ExitCode {
+    start_logging(verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            return failure::Failure::new(format!("no threads could be started: {error}")).report();
-        }
+        Err(error) => return Failure::new(format!("no threads could be started: {error}")).report(),
     };
-    let result = runtime.block_on(Box::pin(commands::run(cli)));
+    let result = runtime.block_on(Box::pin(work));
     // A blocked read of a terminal must not keep the process alive.
     runtime.shutdown_background();
     match result {

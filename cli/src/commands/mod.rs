@@ -21,7 +21,7 @@ pub(crate) mod sign;
 pub(crate) mod site;
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, SiteCli, SiteCommand},
     failure::{Exit, Failure},
     quickstart,
     session::Session,
@@ -49,6 +49,15 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::QuickstartViewer(viewer) => quickstart::serve_viewer(viewer).await,
         Command::Completions(completions) => completions.run(),
         Command::ExitCodes(codes) => codes.run(session),
+    }
+}
+
+/// As [`run`], for the program of a site's machine.
+pub(crate) async fn run_on_site(cli: SiteCli) -> Result<Exit, Failure> {
+    let session = Session { global: cli.global };
+    match cli.command {
+        SiteCommand::Node(node) => node.run(&session).await,
+        SiteCommand::ExitCodes(codes) => codes.run(&session),
     }
 }
 
