@@ -63,6 +63,14 @@ pub(super) fn needed(variant: &Variant, step: Step) -> Option<&Payload> {
     }
 }
 
+/// Whether `step` was begun on the device: it runs, has ended, or was cut off.
+pub(super) async fn has_begun(transport: &Transport, op: &str, step: Step) -> Result<bool, DeviceError> {
+    let op = &shell::op_name(op)?;
+    transport.here()?;
+    let launch = Launch { transport, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
+    Ok(matches!(launch.look(Look::Only).await?, StepState::Running | StepState::Done(_) | StepState::Dead))
+}
+
 /// Withdraws `step` unless it has begun.
 pub(super) async fn withdraw(transport: &Transport, op: &str, step: Step) -> Result<Withdrawal, DeviceError> {
     let op = &shell::op_name(op)?;

@@ -173,6 +173,14 @@ impl DeviceHandle {
         launch::perform(&self.transport, op, variant, Step::Install, timeout).await
     }
 
+    /// Whether an install of this `op` was begun on the device, whoever remembers it.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device can't be asked.
+    pub async fn has_begun(&self, op: &str) -> Result<bool, DeviceError> {
+        launch::has_begun(&self.transport, op, Step::Install).await
+    }
+
     /// Withdraws the install of this `op` unless it has begun. After [`Withdrawal::Withdrawn`] it never begins under this
     /// `op`, however late the launcher is that was started for it.
     ///

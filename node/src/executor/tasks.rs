@@ -190,10 +190,17 @@ impl Tasks {
             };
             prerequisites.push((one.patch.clone(), there));
         }
-        let before = match &found.reachable {
+        let mut before = match &found.reachable {
             Ok(()) => device.detect(op, variant).await,
             Err(why) => Detected::Unknown { why: why.clone() },
         };
+        let mut begun = false;
+        if matches!(before, Detected::Present { .. }) {
+            match device.has_begun(op).await {
+                Ok(found) => begun = found,
+                Err(error) => before = Detected::Unknown { why: error.to_string() },
+            }
+        }
         Found::Preflight(Box::new(PreflightFound {
             unreachable: found.reachable.err(),
             mismatch: found.platform,
@@ -203,6 +210,7 @@ impl Tasks {
             free_bytes: found.free_bytes,
             write_filter: found.write_filter,
             before,
+            begun,
             prerequisites,
             probes: self.probe(systems).await,
         }))

@@ -271,6 +271,10 @@ pub struct PreflightFound {
     pub free_bytes: Option<u64>,
     /// Whether the patch is there.
     pub before: Detected,
+    /// It is there, and an installer was begun on the device under this very operation: by a node that has lost what it knew, or
+    /// by one that this one replaces.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begun: bool,
     /// Whether what the patch requires is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<(PatchId, Detected)>,

@@ -184,6 +184,12 @@ impl NodeState {
         self.counter
     }
 
+    /// The newest directive has run out: nothing new begins on it.
+    #[must_use]
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.counter > 0 && now >= self.expires_at
+    }
+
     /// Every deployment that is known.
     pub(crate) fn deployments(&self) -> impl Iterator<Item = (&RolloutId, &DeviceId, &Deployment)> {
         self.rollouts

@@ -164,6 +164,9 @@ impl Deployment {
             self.go(Phase::Verify, env.now);
             return self.show(env, DeploymentState::Verifying, Cause::default(), evidence);
         }
+        if found.begun && matches!(found.before, Detected::Present { .. }) {
+            return self.take_over(env, found, evidence);
+        }
         if let Detected::Present { proof } = &found.before {
             let cause = Cause::new("already_installed", format!("already installed: {proof}"));
             return self.end(env, DeploymentState::Skipped, cause, evidence);
@@ -181,6 +184,16 @@ impl Deployment {
         self.go(Phase::Install, env.now);
         let evidence = Evidence { payload: Some(self.payload), ..evidence };
         self.show(env, DeploymentState::Installing, Cause::default(), evidence);
+    }
+
+    /// The patch is there by an install of this very deployment, which this node does not remember: its result is picked up, and
+    /// it is watched like any other. How its systems were before nobody knows any more: one that is ill now counts against the patch.
+    fn take_over(&mut self, env: &mut Env<'_>, found: &PreflightFound, evidence: Evidence) {
+        self.before = Some(Detected::Absent);
+        self.baseline = verdicts(&found.probes).into_keys().map(|system| (system, true)).collect();
+        self.go(Phase::Install, env.now);
+        let cause = Cause::new("taken_over", "the install was begun by a node that has lost what it knew of it");
+        self.show(env, DeploymentState::Installing, cause, evidence);
     }
 
     /// Why the device may not be touched now.

@@ -226,6 +226,8 @@ impl World {
             free_bytes: Some(1 << 30),
             write_filter: None,
             before,
+            // Nodes of this world lose their power, never their disk.
+            begun: false,
             prerequisites: Vec::new(),
             probes: self.answers(site, systems),
         }))

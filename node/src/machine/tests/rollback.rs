@@ -219,6 +219,40 @@ fn what_an_earlier_attempt_left_is_not_forgotten() {
     assert_eq!(rig.shown("ct-01"), S::Failed, "the preflight has seen that nothing was left");
 }
 
+/// The disk of a node is lost in the soak, and another node enrols for its site.
+#[test]
+fn an_install_that_a_lost_node_began_is_taken_over_and_watched() {
+    let begun = |well: bool| crate::machine::PreflightFound {
+        before: present(),
+        begun: true,
+        in_use: Some("scan running".into()),
+        probes: vec![super::rig::answer("pacs", well)],
+        ..super::rig::ready("ct-01")
+    };
+    let mut rig = Rig::new(Scope::Site);
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
+    rig.until("ct-01", "preflight");
+    rig.done("ct-01", super::rig::preflight(begun(true)));
+    assert_eq!((rig.verb("ct-01"), rig.code("ct-01").as_str()), ("install", "taken_over"), "it picks up the result");
+    // What was asked of the one before holds for this one: a restart, and the way back.
+    rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::NeedsReboot, present()));
+    assert_eq!(rig.verb("ct-01"), "reboot");
+    ordered(&mut rig, 2);
+    rig.until("ct-01", "uninstall");
+
+    // How the archive was before nobody knows: what is ill now counts against the patch.
+    let mut rig = Rig::new(Scope::Site);
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
+    rig.until("ct-01", "preflight");
+    rig.done("ct-01", super::rig::preflight(begun(false)));
+    rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::Installed, present()));
+    rig.done("ct-01", checked(present(), begun(false).probes));
+    for _ in 0..super::rig::FAILURES {
+        rig.probe("pacs", false);
+    }
+    assert_eq!(rig.verb("ct-01"), "uninstall", "{:?}", rig.path("ct-01"));
+}
+
 #[test]
 fn a_redundancy_group_is_not_taken_back_all_at_once() {
     let mut rig = Rig::new(Scope::Site);
