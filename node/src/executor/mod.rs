@@ -13,6 +13,7 @@ mod site;
 mod steps;
 mod store;
 mod tasks;
+mod told;
 mod turns;
 mod ways_back;
 
@@ -159,6 +160,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         monitored: monitored_sender,
         postponed: Vec::new(),
         full: false,
+        expired: false,
     };
     let mut work = std::pin::pin!(work.run(receiver, site_receiver, stop.clone()));
     let ended = tokio::select! {

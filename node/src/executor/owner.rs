@@ -8,7 +8,7 @@ use wardround_journal::JournalError;
 use wardround_rollout_plans::model::{DeploymentState, DeviceId, ProbeAnswer, RolloutId, SystemId};
 use wardround_signing::Digest;
 
-use super::{Absorbed, Batch, Site, group::absorb, now, store::Store, tasks::Tasks};
+use super::{Absorbed, Batch, Site, group::absorb, now, store::Store, tasks::Tasks, told};
 use crate::{
     NodeError,
     cache::Cache,
@@ -122,6 +122,8 @@ pub(super) struct Work {
     pub(super) postponed: Vec<Input>,
     /// The newest input found no room.
     pub(super) full: bool,
+    /// The controller's newest directive has run out.
+    pub(super) expired: bool,
 }
 
 impl Work {
@@ -162,6 +164,11 @@ impl Work {
         let mut batches = Vec::new();
         let mut inputs = Vec::new();
         let mut asked = Vec::new();
+        // Messages that are no news come so often that no sleep ends among them: a clock that was set back, and what has fallen due, must
+        // not wait for one.
+        if self.state.is_news(&Input::Tick, at) {
+            inputs.push((Input::Tick, None));
+        }
         for message in group.drain(..) {
             match message {
                 Message::Batch(reply) => batches.push(reply),
@@ -195,7 +202,9 @@ impl Work {
         for reply in batches {
             let _ = reply.send(Batch::of(&self.state, &self.identity.report_key));
         }
+        told::expiry(&self.state, &mut self.expired, at);
         if self.state.outbox().last() > last {
+            told::reports(&self.state, last);
             self.wakers.news.notify_one();
         }
         if appended {

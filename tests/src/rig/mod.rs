@@ -1,6 +1,7 @@
 //! The bench: real peers for the tests, started and stopped by them. Each says *skipped* where its program is missing
 //! (`tests/peers/install.sh` installs all), and panics instead when `WARDROUND_REQUIRE_PEERS=1`.
 
+mod clock;
 mod dicom;
 mod handle;
 mod packages;
@@ -19,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use clock::Clock;
 pub use dicom::{Orthanc, QueryRetrieve, Storescp};
 pub use handle::{handle, handle_with};
 pub use packages::{Filter, Hotfix, Msi, Servicing, variant};

@@ -27,8 +27,21 @@ impl Ran {
     /// Runs `program` with its home in `home`.
     #[must_use]
     pub fn run(program: &Path, home: &Path, args: &[&str], passphrase: &str) -> Self {
+        Self::run_in(&[], program, home, args, passphrase)
+    }
+
+    /// As [`Ran::run`], with more in its environment.
+    #[must_use]
+    pub fn run_in(
+        environment: &[(String, String)],
+        program: &Path,
+        home: &Path,
+        args: &[&str],
+        passphrase: &str,
+    ) -> Self {
         let output: Output = Command::new(program)
             .args(args)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .env("WARDROUND_HOME", home)
             .env("WARDROUND_PASSPHRASE", passphrase)
             .env_remove("WARDROUND_KEY")

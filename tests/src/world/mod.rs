@@ -75,6 +75,8 @@ pub struct World {
     program: PathBuf,
     port: u16,
     pace: Pace,
+    /// What every process of the estate finds in its environment.
+    environment: Vec<(String, String)>,
     home: PathBuf,
     dir: TempDir,
 }
@@ -88,6 +90,16 @@ impl World {
 
     /// As [`World::new`], at another pace, and with a chance to lay out the home directory before `init`.
     pub fn with(program: &str, pace: Pace, prepare: impl FnOnce(&Path)) -> Self {
+        Self::build(program, pace, Vec::new(), prepare)
+    }
+
+    /// As [`World::new`], with this in the environment of every process: of `init`, of the controller, of nodes and of people's commands.
+    #[must_use]
+    pub fn in_environment(program: &str, environment: Vec<(String, String)>) -> Self {
+        Self::build(program, Pace::default(), environment, |_| {})
+    }
+
+    fn build(program: &str, pace: Pace, environment: Vec<(String, String)>, prepare: impl FnOnce(&Path)) -> Self {
         let program = PathBuf::from(program);
         let dir = tempfile::Builder::new().prefix("wardround-world-").tempdir().unwrap();
         let home = dir.path().join("home");
@@ -97,11 +109,23 @@ impl World {
         let port = free_port();
         let listen = format!("127.0.0.1:{port}");
         let people = PEOPLE.map(|(name, _, _)| key_file(&program, &format!("{name}.pub.json")));
-        Ran::run(&program, &home, &["init", "--listen", &listen, "--no-console"], PASSPHRASE).ok();
+        let init = ["init", "--listen", &listen, "--no-console"];
+        Ran::run_in(&environment, &program, &home, &init, PASSPHRASE).ok();
         repository::begin(&home.join("controller"), &people);
         let api = Api::new(&home.join("operator"), port);
         let service = Service::start(&dir.path().join("sites"));
-        let mut world = Self { controller: None, sites: BTreeMap::new(), service, api, program, port, pace, home, dir };
+        let mut world = Self {
+            controller: None,
+            sites: BTreeMap::new(),
+            service,
+            api,
+            program,
+            port,
+            pace,
+            environment,
+            home,
+            dir,
+        };
         world.start_controller();
         world.controller_ready();
         world
@@ -147,7 +171,8 @@ impl World {
         ];
         let log = self.dir.path().join("controller.log");
         self.controller = None;
-        self.controller = Some(Process::start("controller", &self.program, args, &[("RUST_LOG", "info")], &log));
+        let environment = process::environment(&self.environment);
+        self.controller = Some(Process::start("controller", &self.program, args, &environment, &log));
     }
 
     /// Waits until the controller answers.
@@ -182,7 +207,8 @@ impl World {
 
     /// Builds a site's files without a node.
     pub fn lay_out_site(&mut self, plan: &Blueprint) {
-        let site = Site::build(self.dir.path(), plan, &self.service, self.port);
+        let mut site = Site::build(self.dir.path(), plan, &self.service, self.port);
+        site.environment.clone_from(&self.environment);
         self.sites.insert(plan.id.clone(), site);
     }
 
@@ -258,13 +284,13 @@ impl World {
     /// Runs a command.
     #[must_use]
     pub fn run(&self, args: &[&str]) -> Ran {
-        Ran::run(&self.program, &self.home, args, PASSPHRASE)
+        self.run_with_passphrase(PASSPHRASE, args)
     }
 
     /// Runs a command with another passphrase in the environment.
     #[must_use]
     pub fn run_with_passphrase(&self, passphrase: &str, args: &[&str]) -> Ran {
-        Ran::run(&self.program, &self.home, args, passphrase)
+        Ran::run_in(&self.environment, &self.program, &self.home, args, passphrase)
     }
 
     /// Runs a command signed by `person` ("ann", "ben", "cy").

@@ -26,6 +26,12 @@ pub struct Process {
     ended: Option<ExitStatus>,
 }
 
+/// What every process of the estate finds in its environment, and what a test adds.
+pub(super) fn environment(more: &[(String, String)]) -> Vec<(&str, &str)> {
+    let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    std::iter::once(("RUST_LOG", "info")).chain(more).collect()
+}
+
 impl Process {
     /// Starts `program`; what it writes is appended to `log`. Its standard input ends when this process does.
     pub fn start<S: AsRef<OsStr>>(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Device, Link, Process, Service};
+use super::{Device, Link, Process, Service, process::environment};
 
 /// How a site is built.
 #[derive(Debug, Clone)]
@@ -95,6 +95,8 @@ pub struct Site {
     pub link: Option<Link>,
     /// The node's process.
     pub node: Option<Process>,
+    /// What the node finds in its environment from its next start on.
+    pub environment: Vec<(String, String)>,
     state: PathBuf,
     file: PathBuf,
     log: PathBuf,
@@ -146,6 +148,7 @@ impl Site {
             devices: Vec::new(),
             link: None,
             node: None,
+            environment: Vec::new(),
             state: dir.join(format!("node-{id}")),
             file,
             log: dir.join(format!("node-{id}.log")),
@@ -216,18 +219,34 @@ impl Site {
 
     /// Starts the node, for the first time or again.
     pub fn start_node(&mut self, program: &Path) {
+        self.node = None;
+        self.node = Some(self.start_with(program, &self.state, &self.log));
+    }
+
+    /// Starts a second node with a copy of this one's state, as a cloned virtual machine does: same identity, same devices.
+    ///
+    /// # Panics
+    /// When this site's node runs: its state would be copied half.
+    #[must_use]
+    pub fn start_twin(&self, program: &Path) -> Process {
+        assert!(self.node.is_none(), "stop the node of {} first", self.id);
+        let state = self.state.with_extension("twin");
+        let copied = std::process::Command::new("cp").arg("-a").args([&self.state, &state]).status().unwrap();
+        assert!(copied.success(), "cp: {copied}");
+        self.start_with(program, &state, &self.log.with_extension("twin.log"))
+    }
+
+    fn start_with(&self, program: &Path, state: &Path, log: &Path) -> Process {
         let args = [
             "node".as_ref(),
             "run".as_ref(),
             "--state".as_ref(),
-            self.state.as_os_str(),
+            state.as_os_str(),
             "--site".as_ref(),
             self.file.as_os_str(),
             "--stop-with-stdin".as_ref(),
         ];
-        let name = format!("node {}", self.id);
-        self.node = None;
-        self.node = Some(Process::start(&name, program, args, &[("RUST_LOG", "info")], &self.log));
+        Process::start(&format!("node {}", self.id), program, args, &environment(&self.environment), log)
     }
 }
 
