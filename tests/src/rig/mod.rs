@@ -3,6 +3,7 @@
 
 mod dicom;
 mod handle;
+mod netns;
 mod packages;
 mod postgres;
 mod probes;
@@ -19,8 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use dicom::{Orthanc, QueryRetrieve, Storescp};
+pub use dicom::{ORTHANC_PORT, Orthanc, QueryRetrieve, Storescp};
 pub use handle::{handle, handle_with};
+pub use netns::Namespace;
 pub use packages::{Filter, Hotfix, Msi, Servicing, variant};
 pub use postgres::{POSTGRES_PASSWORD, Postgres};
 pub use probes::{PROBE_TIME_MS, probe, probe_at, probe_device, told};
@@ -118,5 +120,10 @@ impl Drop for Running {
 
 /// True when somebody accepts connections on a loopback port.
 pub(crate) fn listens(port: u16) -> bool {
-    std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    listens_at(Ipv4Addr::LOCALHOST, port)
+}
+
+/// As [`listens`], on another address.
+pub(crate) fn listens_at(address: Ipv4Addr, port: u16) -> bool {
+    std::net::TcpStream::connect((address, port)).is_ok()
 }
