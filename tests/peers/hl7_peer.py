@@ -1,4 +1,4 @@
-"""An HL7 receiver over MLLP, of the hl7 package: hl7_peer.py PORT CODE [CERT KEY].
+"""An HL7 receiver over MLLP, of the hl7 package: hl7_peer.py [ADDRESS:]PORT CODE [CERT KEY].
 
 CODE is what stands in MSA-1 (AA, CA, AE, AR …), or other: acknowledges another message. With CERT and KEY it speaks TLS.
 """
@@ -9,7 +9,8 @@ import sys
 
 from hl7.mllp import start_hl7_server
 
-port, code = int(sys.argv[1]), sys.argv[2]
+address, _, port = sys.argv[1].rpartition(":")
+code = sys.argv[2]
 
 
 async def serve(reader, writer):
@@ -34,7 +35,7 @@ async def main():
     if len(sys.argv) > 3:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(sys.argv[3], sys.argv[4])
-    server = await start_hl7_server(serve, host="127.0.0.1", port=port, ssl=context, encoding="utf-8")
+    server = await start_hl7_server(serve, host=address or "127.0.0.1", port=int(port), ssl=context, encoding="utf-8")
     async with server:
         await server.serve_forever()
 

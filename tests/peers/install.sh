@@ -10,6 +10,7 @@ wine wine64                  # legacy Windows devices
 wixl msitools                # builds real MSI packages
 gcc-mingw-w64-x86-64         # builds the stand-in for update.exe
 openssh-server openssh-client
+iproute2                     # networks of machines: ip netns
 dcmtk                        # DICOM services
 orthanc                      # a PACS
 postgresql                   # the database of a laboratory system
@@ -63,7 +64,7 @@ python_peer probes pynetdicom==3.0.4 pydicom==3.0.2 hl7==0.4.5
 # impacket, for the adapter that drives Windows over SMB and WMI.
 python_peer impacket impacket==0.13.1
 
-for program in softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp Orthanc \
+for program in ip softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp Orthanc \
     /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb python3 jq /usr/sbin/smbd wardround-tuf-python faketime \
     wardround-probes-python wardround-impacket-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }

@@ -31,6 +31,8 @@ if [[ $line == *'shutdown -r -t 0'* ]]; then
     line=${line/'shutdown -r -t 0'/'echo restarting'}
     : > "$state/down"
     setsid bash -c '
+        # application.sh takes its program down; with "slow" the restart takes until the test removes it.
+        while [ -e "$1/application" ] || [ -e "$1/slow" ]; do sleep 0.05; done
         if [ -d "$1/filter" ]; then "$3" "${1%/rig}" restart; else "$0" wineboot -r; fi
         # No machine starts twice within seconds, and by times so near no restart could be told from a clock that is set.
         while [ $(($(date +%s) - $(stat -c %Y "$1/started" 2> /dev/null || echo 0))) -lt 5 ]; do sleep 0.2; done

@@ -3,14 +3,14 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::{Keys, Running, listens, require, wait_until};
+use super::{Keys, Running, WineDevice, listens, peer_file, require, wait_until};
 use crate::ports::free_port;
 
 /// `storescp`: a PACS that answers C-ECHO, whatever AE title it is called by.
@@ -115,6 +115,9 @@ impl QueryRetrieve {
     }
 }
 
+/// Where Orthanc listens unless it is told otherwise. `tests/peers/licence.c` wants the same.
+pub const ORTHANC_PORT: u16 = 4242;
+
 /// Orthanc: a PACS that rejects an AE title that is not its own.
 #[derive(Debug)]
 pub struct Orthanc {
@@ -131,9 +134,27 @@ impl Orthanc {
     /// When it does not start.
     #[must_use]
     pub fn start(tls: Option<(&Keys, &Path)>) -> Option<Self> {
+        Self::start_by(Command::new, free_port(), tls)
+    }
+
+    /// As the application of a device, without TLS, on [`ORTHANC_PORT`]: it goes down when the device restarts, and is started
+    /// again as often as it ends (`tests/peers/application.sh`). It ends with the network that it is started in.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_on(device: &WineDevice) -> Option<Self> {
+        let keeper = |program: PathBuf| {
+            let mut command = Command::new(peer_file("application.sh"));
+            command.arg(device.root()).arg(program);
+            command
+        };
+        Self::start_by(keeper, ORTHANC_PORT, None)
+    }
+
+    fn start_by(command: impl FnOnce(PathBuf) -> Command, port: u16, tls: Option<(&Keys, &Path)>) -> Option<Self> {
         let program = require("Orthanc")?;
         let dir = tempfile::tempdir().expect("a temporary directory is made");
-        let port = free_port();
         let mut config = serde_json::json!({
             "DicomAet": "ORTHANC",
             "DicomPort": port,
@@ -151,7 +172,7 @@ impl Orthanc {
         }
         let file = dir.path().join("orthanc.json");
         fs::write(&file, config.to_string()).expect("it is ours");
-        let server = Running::start(Command::new(program).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()));
+        let server = Running::start(command(program).arg(&file).stdout(Stdio::null()).stderr(Stdio::null()));
         wait_until("Orthanc listens", Duration::from_secs(60), || listens(port));
         Some(Self { _server: server, port, _dir: dir })
     }

@@ -4,6 +4,7 @@
 mod clock;
 mod dicom;
 mod handle;
+mod netns;
 mod packages;
 mod postgres;
 mod probes;
@@ -21,8 +22,9 @@ use std::{
 };
 
 pub use clock::Clock;
-pub use dicom::{Orthanc, QueryRetrieve, Storescp};
+pub use dicom::{ORTHANC_PORT, Orthanc, QueryRetrieve, Storescp};
 pub use handle::{handle, handle_with};
+pub use netns::Namespace;
 pub use packages::{Filter, Hotfix, Msi, Servicing, variant};
 pub use postgres::{POSTGRES_PASSWORD, Postgres};
 pub use probes::{PROBE_TIME_MS, probe, probe_at, probe_device, told};
@@ -120,5 +122,10 @@ impl Drop for Running {
 
 /// True when somebody accepts connections on a loopback port.
 pub(crate) fn listens(port: u16) -> bool {
-    std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    listens_at(Ipv4Addr::LOCALHOST, port)
+}
+
+/// As [`listens`], on another address.
+pub(crate) fn listens_at(address: Ipv4Addr, port: u16) -> bool {
+    std::net::TcpStream::connect((address, port)).is_ok()
 }

@@ -38,11 +38,36 @@ impl Msi {
         Some(Self { path, product_code: format!("{{{product}}}"), version: version.into(), name: name.into() })
     }
 
+    /// A package whose service takes the port of Orthanc as soon as nobody has it (`tests/peers/licence.c`); `None` where wixl or
+    /// the compiler is missing.
+    ///
+    /// # Panics
+    /// When one of them fails.
+    #[must_use]
+    pub fn build_bad(dir: &Path, name: &str, number: u32, version: &str) -> Option<Self> {
+        require("wixl")?;
+        let program = compiled("licence.c", "licence", &["-lws2_32".to_owned()])?;
+        fs::copy(program, dir.join("licence.exe")).expect("the directory is writable");
+        let path = dir.join(format!("{name}-{version}.msi"));
+        let product = Self::pack_by("service.wxs", dir, &path, (name, number, version), "licence.exe");
+        Some(Self { path, product_code: format!("{{{product}}}"), version: version.into(), name: name.into() })
+    }
+
     /// Packs the file `source` of `dir`, in a compressed cabinet; says the product code. wixl must be there.
     ///
     /// # Panics
     /// When wixl fails.
-    pub fn pack(dir: &Path, path: &Path, (name, number, version): (&str, u32, &str), source: &str) -> String {
+    pub fn pack(dir: &Path, path: &Path, named: (&str, u32, &str), source: &str) -> String {
+        Self::pack_by("package.wxs", dir, path, named, source)
+    }
+
+    fn pack_by(
+        form: &str,
+        dir: &Path,
+        path: &Path,
+        (name, number, version): (&str, u32, &str),
+        source: &str,
+    ) -> String {
         let product = format!("1A2B3C4D-0000-4000-8000-{number:012X}");
         let component = format!("1A2B3C4D-0000-4000-9000-{number:012X}");
         // wixl looks for sources below its own directory only.
@@ -57,7 +82,7 @@ impl Msi {
         ] {
             command.arg("-D").arg(format!("{key}={value}"));
         }
-        let output = command.arg("-o").arg(path).arg(peer_file("package.wxs")).output().expect("wixl runs");
+        let output = command.arg("-o").arg(path).arg(peer_file(form)).output().expect("wixl runs");
         assert!(output.status.success() && path.is_file(), "wixl: {}", String::from_utf8_lossy(&output.stderr));
         product
     }
@@ -164,11 +189,11 @@ fn compiled(source: &str, name: &str, flags: &[String]) -> Option<PathBuf> {
     if !path.is_file() {
         let part = path.with_extension(format!("{}.part", std::process::id()));
         let output = Command::new(compiler)
-            .args(["-O1", "-s"])
-            .args(flags)
-            .arg("-o")
+            .args(["-O1", "-s", "-o"])
             .arg(&part)
             .arg(&source)
+            // Libraries come after what needs them.
+            .args(flags)
             .output()
             .expect("the compiler runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

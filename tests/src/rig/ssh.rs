@@ -1,14 +1,15 @@
-//! Devices behind a real sshd on loopback: Windows (onto a Wine prefix) or a plain POSIX directory.
+//! Devices behind a real sshd: Windows (onto a Wine prefix) or a plain POSIX directory.
 
 use std::{
     fs,
+    net::Ipv4Addr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
-use super::{Running, WineDevice, cache_dir, listens, peer_file, require, wait_until};
+use super::{Running, WineDevice, cache_dir, listens_at, peer_file, require, wait_until};
 use crate::ports::free_port;
 
 /// What kind of server.
@@ -18,6 +19,8 @@ pub struct SshOptions {
     pub legacy: bool,
     /// A directory whose programs come before the system's in every session; without one, sshd's own list of places.
     pub programs: Option<PathBuf>,
+    /// Where it listens, on port 22 of a machine in a network of its own; else on loopback.
+    pub address: Option<Ipv4Addr>,
 }
 
 /// An sshd. It ends with the test.
@@ -25,6 +28,7 @@ pub struct SshOptions {
 pub struct SshDevice {
     server: Running,
     dir: PathBuf,
+    address: Ipv4Addr,
     port: u16,
     /// Where the device's directory is, as SFTP and its shell name it.
     upload_dir: String,
@@ -75,10 +79,11 @@ impl SshDevice {
         keygen(&dir.join("host"), kind, bits);
         keygen(&dir.join("id"), "rsa", "2048");
         fs::copy(dir.join("id.pub"), dir.join("authorized_keys")).expect("a key is copied");
-        let port = free_port();
+        let (address, port) =
+            options.address.map_or_else(|| (Ipv4Addr::LOCALHOST, free_port()), |address| (address, 22));
         let mut lines = vec![
             format!("Port {port}"),
-            "ListenAddress 127.0.0.1".into(),
+            format!("ListenAddress {address}"),
             format!("HostKey {}", dir.join("host").display()),
             format!("AuthorizedKeysFile {}", dir.join("authorized_keys").display()),
             "PidFile none".into(),
@@ -115,8 +120,8 @@ impl SshDevice {
         let mut command = Command::new(sshd);
         command.args(["-D", "-f"]).arg(config).arg("-E").arg(dir.join("sshd.log")).stdin(Stdio::null());
         let server = Running::start(&mut command);
-        wait_until("sshd listens", Duration::from_secs(10), || listens(port));
-        Some(Self { server, dir, port, upload_dir, device_dir, shell, options })
+        wait_until("sshd listens", Duration::from_secs(10), || listens_at(address, port));
+        Some(Self { server, dir, address, port, upload_dir, device_dir, shell, options })
     }
 
     /// Its `transport:` in a site file, with the pinned key and, where the server needs it, the legacy algorithms.
@@ -139,8 +144,9 @@ impl SshDevice {
             ""
         };
         format!(
-            "{{ kind: ssh, host: 127.0.0.1, port: {}, user: {user}, identity_file: {}, host_key: \"{host_key}\", \
+            "{{ kind: ssh, host: {}, port: {}, user: {user}, identity_file: {}, host_key: \"{host_key}\", \
              shell: {}, upload_dir: '{}', device_dir: '{}'{legacy} }}",
+            self.address,
             self.port,
             self.dir.join("id").display(),
             self.shell,

@@ -28,13 +28,13 @@ impl Api {
     /// # Panics
     /// When the profile can't be read.
     #[must_use]
-    pub fn new(operator: &Path, port: u16) -> Self {
+    pub fn new(operator: &Path, host: &str, port: u16) -> Self {
         let read = |name: &str| fs::read(operator.join(name)).unwrap();
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(read("ca.pem")))
             .identity(Identity::from_pem(read("cert.pem"), read("key.pem")));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{port}")).unwrap();
+        let endpoint = Endpoint::from_shared(format!("https://{host}:{port}")).unwrap();
         let endpoint = endpoint.tls_config(tls).unwrap().timeout(CALL_MAX).connect_timeout(CALL_MAX);
         let channel = {
             let _inside = runtime.enter();

@@ -74,6 +74,7 @@ pub struct World {
     pub api: Api,
     program: PathBuf,
     port: u16,
+    host: String,
     pace: Pace,
     /// What every process of the estate finds in its environment.
     environment: Vec<(String, String)>,
@@ -90,16 +91,27 @@ impl World {
 
     /// As [`World::new`], at another pace, and with a chance to lay out the home directory before `init`.
     pub fn with(program: &str, pace: Pace, prepare: impl FnOnce(&Path)) -> Self {
-        Self::build(program, pace, Vec::new(), prepare)
+        Self::build("127.0.0.1", program, pace, Vec::new(), prepare)
+    }
+
+    /// As [`World::with`], with a controller that listens on this address.
+    pub fn at(host: &str, program: &str, pace: Pace, prepare: impl FnOnce(&Path)) -> Self {
+        Self::build(host, program, pace, Vec::new(), prepare)
     }
 
     /// As [`World::new`], with this in the environment of every process: of `init`, of the controller, of nodes and of people's commands.
     #[must_use]
     pub fn in_environment(program: &str, environment: Vec<(String, String)>) -> Self {
-        Self::build(program, Pace::default(), environment, |_| {})
+        Self::build("127.0.0.1", program, Pace::default(), environment, |_| {})
     }
 
-    fn build(program: &str, pace: Pace, environment: Vec<(String, String)>, prepare: impl FnOnce(&Path)) -> Self {
+    fn build(
+        host: &str,
+        program: &str,
+        pace: Pace,
+        environment: Vec<(String, String)>,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let program = PathBuf::from(program);
         let dir = tempfile::Builder::new().prefix("wardround-world-").tempdir().unwrap();
         let home = dir.path().join("home");
@@ -107,12 +119,12 @@ impl World {
         fs::create_dir_all(dir.path().join("sites")).unwrap();
         prepare(&home);
         let port = free_port();
-        let listen = format!("127.0.0.1:{port}");
+        let listen = format!("{host}:{port}");
         let people = PEOPLE.map(|(name, _, _)| key_file(&program, &format!("{name}.pub.json")));
         let init = ["init", "--listen", &listen, "--no-console"];
         Ran::run_in(&environment, &program, &home, &init, PASSPHRASE).ok();
         repository::begin(&home.join("controller"), &people);
-        let api = Api::new(&home.join("operator"), port);
+        let api = Api::new(&home.join("operator"), host, port);
         let service = Service::start(&dir.path().join("sites"));
         let mut world = Self {
             controller: None,
@@ -121,6 +133,7 @@ impl World {
             api,
             program,
             port,
+            host: host.to_owned(),
             pace,
             environment,
             home,
@@ -224,7 +237,10 @@ impl World {
     pub fn enrol(&self, id: &str) {
         let site = self.site(id);
         let token = self.token(id);
-        let url = format!("https://127.0.0.1:{}", site.link.as_ref().map_or(self.port, |l| l.port));
+        let url = match &site.link {
+            Some(link) => format!("https://127.0.0.1:{}", link.port),
+            None => format!("https://{}:{}", self.host, self.port),
+        };
         let state = site.state().display().to_string();
         self.run(&["node", "enrol", "--controller", &url, "--token", &token, "--state", &state]).ok();
     }
@@ -443,7 +459,7 @@ impl World {
     /// Watches from now on how many deployments of a rollout are in hand at once.
     #[must_use]
     pub fn sample(&self, rollout: &str) -> Sampler {
-        Sampler::start(Api::new(&self.home.join("operator"), self.port), rollout)
+        Sampler::start(Api::new(&self.home.join("operator"), &self.host, self.port), rollout)
     }
 
     /// Waits until a site's node has checked in a few times more: what it was about to do, it would have done.

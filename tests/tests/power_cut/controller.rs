@@ -36,7 +36,7 @@ impl Second {
         // Not on the small disk: its log is no part of what is tested.
         let log = disk.path().with_extension("log");
         let mut process = Process::start("second controller", Path::new(PROGRAM), args, &[("RUST_LOG", "info")], &log);
-        let api = Api::new(&home.join("operator"), port);
+        let api = Api::new(&home.join("operator"), "127.0.0.1", port);
         wait_until(30, "the second controller to answer", || {
             if let Some(status) = process.ended() {
                 panic!("the second controller ended: {status}");
