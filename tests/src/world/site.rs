@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Device, Link, Process, Service};
 
+/// What the program of a node of these tests is.
+pub const OWN_PLATFORM: &str = "cpe:2.3:a:wardround:node:*:*:*:*:*:*:x64:*";
+
 /// How a site is built.
 #[derive(Debug, Clone)]
 pub struct Blueprint {
@@ -175,6 +178,16 @@ impl Site {
         });
     }
 
+    /// Adds the node's own program to the site's devices, as "node".
+    pub fn declare_own(&self, ring: &str) {
+        self.edit(|declared| {
+            let own = json!({
+                "name": "node", "platform": OWN_PLATFORM, "labels": { "ring": ring }, "transport": { "kind": "node" },
+            });
+            declared["devices"].as_array_mut().unwrap().push(own);
+        });
+    }
+
     /// Writes other hours into the site file.
     pub fn set_hours(&self, hours: &Value) {
         self.edit(|declared| put_hours(declared, hours));
@@ -216,9 +229,18 @@ impl Site {
 
     /// Starts the node, for the first time or again.
     pub fn start_node(&mut self, program: &Path) {
+        self.start("run", program);
+    }
+
+    /// Starts the node's supervisor, which starts the node; `program` is the packaged one.
+    pub fn start_supervised(&mut self, program: &Path) {
+        self.start("supervise", program);
+    }
+
+    fn start(&mut self, verb: &str, program: &Path) {
         let args = [
             "node".as_ref(),
-            "run".as_ref(),
+            verb.as_ref(),
             "--state".as_ref(),
             self.state.as_os_str(),
             "--site".as_ref(),
