@@ -15,6 +15,8 @@ version=$("$program" --version | awk '{ print $2 }')
 case $version in
 "" | *[!0-9A-Za-z.+~-]*) echo "$program does not say its version" >&2; exit 1 ;;
 esac
+# As Debian's own tools take it from the environment.
+maintainer="${DEBFULLNAME:-wardround} <${DEBEMAIL:-root@localhost}>"
 architecture=$(dpkg --print-architecture)
 : "${SOURCE_DATE_EPOCH:=$(git -C "$top" log -1 --format=%ct 2>/dev/null || date +%s)}"
 export SOURCE_DATE_EPOCH
@@ -33,10 +35,15 @@ for page in enrolling-a-site site-file operations adapters self-update; do
     install -m 644 "$top/docs/$page.md" "$doc/"
 done
 changed=$(date -u -R -d "@$SOURCE_DATE_EPOCH")
-printf 'wardround-node (%s) unstable; urgency=medium\n\n  * Release %s.\n\n -- wardround <root@localhost>  %s\n' \
-    "$version" "$version" "$changed" | gzip -9n > "$doc/changelog.gz"
-# One program, linked with what every Debian has.
-echo "wardround-node: no-manual-page [usr/bin/wardround]" > "$root/usr/share/lintian/overrides/wardround-node"
+printf 'wardround-node (%s) unstable; urgency=medium\n\n  * Release %s.\n\n -- %s  %s\n' \
+    "$version" "$version" "$maintainer" "$changed" | gzip -9n > "$doc/changelog.gz"
+# The help is in the program. A person enables the service, so the package disables it as a person would. The program asks the package
+# databases of devices, not this machine's.
+cat > "$root/usr/share/lintian/overrides/wardround-node" <<EOF
+wardround-node: no-manual-page [usr/bin/wardround]
+wardround-node: maintainer-script-calls-systemctl [prerm:*]
+wardround-node: uses-dpkg-database-directly [usr/bin/wardround]
+EOF
 
 size=$(du -k -s --apparent-size "$root" | cut -f1)
 libc=$(ldd --version 2>/dev/null | sed -n '1s/.* //p')
@@ -44,9 +51,9 @@ cat > "$root/DEBIAN/control" <<EOF
 Package: wardround-node
 Version: $version
 Architecture: $architecture
-Maintainer: wardround <root@localhost>
+Maintainer: $maintainer
 Installed-Size: $size
-Depends: libc6 (>= ${libc:-2.36}), libgcc-s1, adduser
+Depends: libc6 (>= ${libc:-2.36}), libgcc-s1, adduser, init-system-helpers
 Recommends: openssh-client
 Section: admin
 Priority: optional
