@@ -18,12 +18,14 @@ pub(crate) enum Exit {
     Unreachable = 5,
     EndedBadly = 6,
     Declined = 7,
+    /// A node's word to its supervisor.
+    Restart = wardround_node::program::RESTART_CODE as isize,
     /// As shells report a process that SIGINT ended (128 + 2).
     Interrupted = 130,
 }
 
 impl Exit {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Ok,
         Self::Failure,
         Self::Usage,
@@ -32,6 +34,7 @@ impl Exit {
         Self::Unreachable,
         Self::EndedBadly,
         Self::Declined,
+        Self::Restart,
         Self::Interrupted,
     ];
 
@@ -49,6 +52,7 @@ impl Exit {
             Self::Unreachable => "the controller can't be reached, or does not answer in time",
             Self::EndedBadly => "the rollout that was watched was halted, rolled back or cancelled",
             Self::Declined => "a person was asked and did not say yes",
+            Self::Restart => "`node run` under its supervisor: another program is to be started",
             Self::Interrupted => "interrupted with Ctrl-C",
         }
     }

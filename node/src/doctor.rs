@@ -20,6 +20,7 @@ use crate::{
     config::{DeviceConfig, SiteFile, TransportConfig, read_site_file},
     executor::now,
     identity::{self, Identity, Life},
+    program::{self, Image, Programs},
     sync::{Controller, FetchError},
     transports::Transport,
     trust::{FLOOR_FOLDER, METADATA_FOLDER},
@@ -86,6 +87,7 @@ pub async fn examine(state_dir: &Path, site_file: &Path, devices: bool) -> Vec<F
         found.extend(of_identity(state_dir, identity));
         found.extend(of_trust(state_dir, identity));
     }
+    found.extend(of_program(state_dir));
     found.push(of_disk(state_dir));
     match read_site_file(site_file) {
         Err(error) => found.push(Finding::new("site file", Standing::Bad, error.to_string(), error.hint)),
@@ -216,6 +218,94 @@ fn copy_files(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What a program says of itself when it was asked whether it could run this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfTest {
+    /// Its version.
+    pub version: &'static str,
+    /// The site whose files it has read.
+    pub site: String,
+}
+
+/// Whether this program can read what the node lives on: identity, site file, trust store. The journal is not looked at: the node
+/// that runs holds it.
+///
+/// # Errors
+/// [`NodeError`] says what it can't read.
+pub fn selftest(state_dir: &Path, site_file: &Path) -> Result<SelfTest, NodeError> {
+    let identity = Identity::read(state_dir)?;
+    let site = read_site_file(site_file)?;
+    if site.inventory.site != identity.site {
+        let (found, expected) = (site.inventory.site.to_string(), identity.site.to_string());
+        return Err(NodeError::OtherSite { found, expected });
+    }
+    let unread = |source| NodeError::File { path: state_dir.to_owned(), verb: "read", source };
+    let copy = tempfile::tempdir().map_err(unread)?;
+    for folder in [FLOOR_FOLDER, METADATA_FOLDER] {
+        copy_files(&state_dir.join(folder), &copy.path().join(folder)).map_err(unread)?;
+    }
+    let store = TrustStore::open(copy.path())?;
+    if !store.files().is_empty() {
+        store
+            .view_expired_allowed(&identity.root)
+            .map_err(|error| NodeError::Trust { path: state_dir.to_owned(), why: error.to_string() })?;
+    }
+    Ok(SelfTest { version: program::VERSION, site: identity.site.to_string() })
+}
+
+/// Which program runs, on which footing, and what became of the one that was left.
+fn of_program(state_dir: &Path) -> Vec<Finding> {
+    let programs = Programs::of(state_dir);
+    if !programs.dir().exists() {
+        let text = format!("{} as it is installed; no supervisor has run for this node", program::VERSION);
+        return vec![Finding::good("program", text)];
+    }
+    let record = match programs.record() {
+        Ok(record) => record,
+        Err(error) => return vec![Finding::error("program", &error)],
+    };
+    let mut found = Vec::new();
+    let place = |image: &Image| format!("{} from slot {} ({})", image.version, image.slot.word(), image.digest.short());
+    let counts = record.confirmed.as_ref().map_or_else(|| "the packaged program".to_owned(), &place);
+    found.push(match &record.trial {
+        Some(trial) => {
+            let text = format!(
+                "{} is on trial, started {} times of at most {}, {}; before it {counts}",
+                place(&trial.image),
+                trial.starts,
+                program::STARTS_MAX,
+                if trial.well { "well" } else { "not well yet" }
+            );
+            Finding::new("program", Standing::Notice, text, "it counts when its soak in the rollout is over")
+        }
+        None => Finding::good("program", format!("{counts} counts")),
+    });
+    let trial = record.trial.as_ref().map(|trial| trial.image.digest);
+    let named = trial.or(record.confirmed.as_ref().map(|image| image.digest)).or(record.packaged);
+    match program::running(&programs) {
+        None => {
+            let hint = "start the service; `systemctl status wardround-node` says why it does not stay";
+            found.push(Finding::new("program", Standing::Notice, "no supervisor has the node running", hint));
+        }
+        Some(running) if Some(running) != named => {
+            let text = format!("the node runs {}, which is not what its record names", running.short());
+            let hint = "is the disk full? What can't be written down is not started";
+            found.push(Finding::new("program", Standing::Bad, text, hint));
+        }
+        Some(running) => found.push(Finding::good("program", format!("the node runs it: {}", running.short()))),
+    }
+    if record.next.is_some() {
+        let hint = "the node restarts itself when no device is in the middle of a step";
+        found.push(Finding::new("program", Standing::Notice, "another one begins with the next restart", hint));
+    }
+    if let Some(left) = &record.left {
+        let version = if left.version.is_empty() { "a program" } else { &left.version };
+        let text = format!("the supervisor went back from {version}: {}", left.why);
+        found.push(Finding::new("program", Standing::Notice, text, "docs/self-update.md says what each reason means"));
+    }
+    found
+}
+
 fn of_disk(state_dir: &Path) -> Finding {
     let stat = match nix::sys::statvfs::statvfs(state_dir) {
         Ok(stat) => stat,
@@ -329,6 +419,10 @@ async fn of_devices(site: &SiteFile) -> Vec<Finding> {
 }
 
 async fn ask(id: &DeviceId, config: &DeviceConfig, work: PathBuf) -> Option<Finding> {
+    if config.transport == TransportConfig::Node {
+        // It is looked at by itself.
+        return None;
+    }
     let transport = Transport::new(id, config, &work);
     let about = format!("device {id}");
     match tokio::time::timeout(DEVICE_TIMEOUT, transport.ping()).await {

@@ -124,6 +124,12 @@ pub enum NodeError {
         /// How.
         why: String,
     },
+    /// The node's own program, or the record of what runs.
+    #[error("the node's programs: {why}")]
+    Program {
+        /// What.
+        why: String,
+    },
     /// Keys, certificates or randomness.
     #[error("{what} failed: {why}")]
     Crypto {
@@ -168,6 +174,7 @@ impl NodeError {
                 "give the counter and the versions of root and timestamp, read from another node or from the audit log".into()
             }
             Self::Task { .. } => "start the node again: what runs on devices is taken up; report this as a mistake of wardround".into(),
+            Self::Program { .. } => "docs/self-update.md says what each file below STATE/program is".into(),
             Self::Site(_) | Self::Device(_) | Self::Crypto { .. } => String::new(),
         }
     }

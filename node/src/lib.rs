@@ -7,6 +7,7 @@
 //! | `identity`, `enrol` | who the node is, and how a token made it so |
 //! | `sync` | everything that talks to the controller |
 //! | `cache` | payloads: shared, bounded, made of what is here already and of chunks that are fetched |
+//! | `program` | the node's own program: its slots, and the supervisor that starts it |
 //! | `prefetch` | a payload without a rollout |
 //! | `pure` | what decides, without the shell around it, for whoever runs it in another world |
 //! | `executor` | the one loop that owns the state, and the tasks that act |
@@ -28,15 +29,16 @@ pub mod installers;
 mod machine;
 mod prefetch;
 pub mod probes;
+pub mod program;
 pub mod pure;
 pub mod secret;
 mod sync;
 pub mod transports;
 mod trust;
 
-pub use doctor::{Finding, Standing, examine};
+pub use doctor::{Finding, SelfTest, Standing, examine, selftest};
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
-pub use executor::{Confirmed, RunOptions, accept_log, confirm, run};
+pub use executor::{Confirmed, Ended, RunOptions, accept_log, confirm, run};
 pub use prefetch::prefetch;
 pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, WitnessView, reanchor, witness_view};

@@ -305,3 +305,36 @@ fn the_largest_payload_fits_into_a_document() {
         assert!(bytes < 6 * 1024 * 1024, "{chunks} chunks take {bytes} bytes");
     }
 }
+
+const NODE: &str = "cpe:2.3:a:wardround:node:*:*:*:*:*:*:x64:*";
+
+fn of_node(platform: &str, installer: &str, more: &str) -> String {
+    format!(
+        "{HEAD}  - id: a\n    platforms: ['{platform}']\n    payload: {{ file: wardround }}\n    installer: {installer}\n{more}"
+    )
+}
+
+#[test]
+fn the_program_of_a_node_is_for_nodes_alone() {
+    let node = "{ technology: node, version: 1.4.0 }";
+    let file = parse_patch_file(&of_node(NODE, node, ""), "patch.yaml").unwrap();
+    let patch = file.into_patch(vec![payload(b"program")]).unwrap();
+    assert_eq!(lint_patch(&patch), [] as [String; 0]);
+    let json = serde_json::to_value(&patch.variants[0].installer).unwrap();
+    assert_eq!(json, serde_json::json!({ "technology": "node", "version": "1.4.0" }));
+    let words = wardround_rollout_plans::describe::describe_patch(&patch).join("\n");
+    assert!(words.contains("THE SITE NODE'S OWN PROGRAM, version 1.4.0"), "{words}");
+    let any = NODE.replace("x64", "*");
+    let xp = "cpe:2.3:o:microsoft:windows_xp:*:*:*:*:*:*:x86:*";
+    for (platform, installer, more, why) in [
+        (xp, node, "", "node packages are not for"),
+        (NODE, "{ technology: script, interpreter: sh }", "", "script packages are not for"),
+        (any.as_str(), node, "", "names none"),
+        (NODE, "{ technology: node }", "", "version"),
+        (NODE, "{ technology: node, version: '1 2' }", "", "is not a version"),
+        (NODE, node, "    detection: { any_of: [KB4500331] }\n", "knows by itself"),
+    ] {
+        let said = problems(&of_node(platform, installer, more));
+        assert!(said.contains(why), "{said}");
+    }
+}

@@ -20,6 +20,8 @@ e2fsprogs                    # file systems for the power-cut tests
 softhsm2                     # a PKCS#11 token for people's keys
 util-linux procps curl ca-certificates
 python3 python3-venv
+binutils                     # strips the program for the package and for self-update
+systemd                      # judges the node's service
 jq                           # the example adapter in sh
 faketime                     # clocks that are set
 samba                        # the SMB side of a Windows device
@@ -65,7 +67,7 @@ python_peer probes pynetdicom==3.0.4 pydicom==3.0.2 hl7==0.4.5
 python_peer impacket impacket==0.13.1
 
 for program in ip softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp Orthanc \
-    /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb python3 jq /usr/sbin/smbd wardround-tuf-python faketime \
+    /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb strip systemd-analyze python3 jq /usr/sbin/smbd wardround-tuf-python faketime \
     wardround-probes-python wardround-impacket-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done

@@ -2,12 +2,15 @@
 
 mod probe;
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use wardround_node::{EnrolOptions, RunOptions, Vouched};
+use wardround_node::{
+    Ended, EnrolOptions, RunOptions, Vouched,
+    program::{SuperviseOptions, supervise},
+};
 use wardround_rollout_plans::model::DurationMs;
 use wardround_signing::tuf::RoleName;
 
@@ -29,6 +32,9 @@ pub(crate) struct Node {
 enum NodeCommand {
     Enrol(Enrol),
     Run(Run),
+    Supervise(Supervise),
+    #[command(hide = true)]
+    Selftest(Selftest),
     Probe(probe::Probe),
     Reanchor(Reanchor),
     Witness(Witness),
@@ -72,6 +78,46 @@ struct Run {
     /// Stop when standard input ends: for a parent that must not leave anything behind
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
+}
+
+/// Keep a node running, and let it replace its own program; until Ctrl-C or SIGTERM
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  wardround node supervise --state /var/lib/wardround --site /etc/wardround/site.yaml
+
+It starts `node run` with the program that counts: this one, or the one that a signed patch has brought. A program on trial
+that ends three times, or is not well in time, is left for the one from before (docs/self-update.md).")]
+struct Supervise {
+    /// Where this node keeps its state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// The site's devices and clinical systems
+    #[arg(long, value_name = "FILE")]
+    site: PathBuf,
+    /// Check in this often, whatever the controller asks for
+    #[arg(long, value_name = "DURATION", value_parser = DurationMs::parse)]
+    check_in_every: Option<DurationMs>,
+    /// Stop when standard input ends: for a parent that must not leave anything behind
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+/// Whether this program could run that node: asked by a node before it takes it
+#[derive(Debug, Args)]
+struct Selftest {
+    /// Where the node keeps its state
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Its site file
+    #[arg(long, value_name = "FILE")]
+    site: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Tested {
+    version: &'static str,
+    site: String,
 }
 
 /// Let a node with a damaged trust store start again
@@ -151,6 +197,8 @@ impl Node {
         match &self.command {
             NodeCommand::Enrol(enrol) => enrol.run(session).await,
             NodeCommand::Run(run) => run.run().await,
+            NodeCommand::Supervise(supervise) => supervise.run().await,
+            NodeCommand::Selftest(selftest) => selftest.run(session),
             NodeCommand::Probe(probe) => probe.run(session).await,
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
             NodeCommand::Witness(witness) => witness.run(session).await,
@@ -185,7 +233,33 @@ impl Run {
         };
         let stop = CancellationToken::new();
         tokio::spawn(stop_signal(stop.clone(), self.stop_with_stdin));
-        Box::pin(wardround_node::run(options, stop)).await.map_err(|e| failure(&e))?;
+        Ok(match Box::pin(wardround_node::run(options, stop)).await.map_err(|e| failure(&e))? {
+            Ended::Stopped => Exit::Ok,
+            Ended::Restart => Exit::Restart,
+        })
+    }
+}
+
+impl Supervise {
+    async fn run(&self) -> Result<Exit, Failure> {
+        let mut arguments: Vec<OsString> = ["node", "run", "--stop-with-stdin", "--state"].map(OsString::from).into();
+        arguments.extend([self.state.clone().into(), "--site".into(), self.site.clone().into()]);
+        if let Some(every) = self.check_in_every {
+            arguments.extend(["--check-in-every".into(), format!("{}ms", every.0).into()]);
+        }
+        let stop = CancellationToken::new();
+        tokio::spawn(stop_signal(stop.clone(), self.stop_with_stdin));
+        let options = SuperviseOptions { state_dir: self.state.clone(), arguments };
+        supervise(options, stop).await.map_err(|e| failure(&e))?;
+        Ok(Exit::Ok)
+    }
+}
+
+impl Selftest {
+    fn run(&self, session: &Session) -> Result<Exit, Failure> {
+        let tested = wardround_node::selftest(&self.state, &self.site).map_err(|e| failure(&e))?;
+        let tested = Tested { version: tested.version, site: tested.site };
+        output::emit(session.format(), &tested, || format!("{} can run the node of {}", tested.version, tested.site))?;
         Ok(Exit::Ok)
     }
 }

@@ -154,7 +154,11 @@ fn every_mistake_names_its_place_and_a_way_out() {
         ("pacs: 1", "pacs: 0", &["site.yaml:5:17: groups.pacs"]),
         ("devices: [ct-01]", "devices: [ct-09]", &["site.yaml:32:15: systems[0].devices", "\"ct-09\" is not declared"]),
         ("platform: \"cpe:2.3:o:", "platform: \"cpe:2.2:o:", &["site.yaml:9:15: devices[0].platform", "CPE 2.3"]),
-        ("kind: local", "kind: smb", &["devices[0].transport.kind", "write local or ssh, or adapter"]),
+        (
+            "kind: local",
+            "kind: smb",
+            &["devices[0].transport.kind", "write local or ssh, node for the node's own program, or adapter"],
+        ),
         ("shell: wine", "shell: bash", &["devices[0].transport.shell", "sh or wine"]),
         (", shell: wine", "", &["devices[0].transport.shell", "needs shell"]),
         ("root: dev/ct-01,", "root: dev/ct-01, host: x,", &["transport.host", "has no field \"host\"", "root, shell"]),
@@ -264,5 +268,27 @@ fn what_a_device_asks_of_whoever_patches_it_is_read_or_refused() {
     ] {
         let error = with(line).unwrap_err();
         assert_eq!((error.field.as_str(), error.message.contains(words)), (field, true), "{error:?}");
+    }
+}
+
+#[test]
+fn a_site_has_one_node_and_says_so_in_one_way() {
+    let own = "  - { name: node, platform: 'cpe:2.3:a:wardround:node:*:*:*:*:*:*:x64:*', transport: { kind: node } }\n";
+    let with = |entries: &str| {
+        let file = GOOD.replacen("systems:\n", &format!("{entries}systems:\n"), 1);
+        parse(&file, "site.yaml", Path::new("/etc/wr"))
+    };
+    let site = with(own).unwrap();
+    assert_eq!(site.devices[&DeviceId::new("rx1/node").unwrap()].transport, TransportConfig::Node);
+    for (entries, why) in [
+        (format!("{own}{}", own.replace("name: node", "name: second")), "one node"),
+        (own.replace("wardround:node", "acme:ct"), "go together"),
+        (own.replace("kind: node", "kind: local, root: x, shell: sh"), "go together"),
+        (own.replace("kind: node", "kind: node, host: x"), "has no field"),
+        (own.replace("transport:", "write_filter: { kind: ewf }, transport:"), "no write filter"),
+        (own.replace("transport:", "rollback: { restore_point: true }, transport:"), "no write filter"),
+    ] {
+        let error = with(&entries).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
     }
 }

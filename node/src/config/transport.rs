@@ -30,6 +30,8 @@ pub enum TransportConfig {
     Ssh(Box<SshConfig>),
     /// A program that speaks the adapter protocol.
     Adapter(Box<AdapterConfig>),
+    /// The node's own program.
+    Node,
 }
 
 /// What runs the commands of a local device.
@@ -143,9 +145,14 @@ impl Validator<'_> {
                 self.unwanted(kind, field, &given, &["program", "shell", "device_dir", "options", "credentials"])?;
                 self.adapter(raw, field).map(|adapter| TransportConfig::Adapter(Box::new(adapter)))
             }
+            "node" => {
+                self.unwanted(kind, field, &given, &[])?;
+                Ok(TransportConfig::Node)
+            }
             other => {
                 let message = format!("{other:?} is no transport");
-                self.fail(kind, &format!("{field}.kind"), message, "write local or ssh, or adapter for everything else")
+                let hint = "write local or ssh, node for the node's own program, or adapter for everything else";
+                self.fail(kind, &format!("{field}.kind"), message, hint)
             }
         }
     }

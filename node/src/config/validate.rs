@@ -14,7 +14,7 @@ use wardround_rollout_plans::model::{
 
 use super::{
     CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, RollbackMeans, SYSTEM_COUNT_MAX, SYSTEM_INTERVAL,
-    SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile, SystemConfig,
+    SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile, SystemConfig, TransportConfig,
     probe::Around,
     raw::{RawDevice, RawSite, RawSystem, Text},
 };
@@ -110,7 +110,13 @@ impl Validator<'_> {
         };
         let mut devices = BTreeMap::new();
         for (index, device) in raw.devices.into_iter().enumerate() {
+            let name = device.name.clone();
             let (told, kept) = self.device(device, index, &inventory)?;
+            let own = |config: &DeviceConfig| config.transport == TransportConfig::Node;
+            if own(&kept) && devices.values().any(own) {
+                let message = "a site has one node, and it is there already";
+                return self.fail(&name, &format!("devices[{index}].transport"), message, "remove one of them");
+            }
             devices.insert(told.id.clone(), kept);
             inventory.devices.push(told);
         }
@@ -165,6 +171,14 @@ impl Validator<'_> {
         };
         let windows = self.windows(raw.windows.as_ref(), &field("windows"))?;
         let transport = self.transport(&raw.transport, &field("transport"))?;
+        if platform.is_node() != (transport == TransportConfig::Node) {
+            let message = "the platform cpe:2.3:a:wardround:node:… and the transport of kind node go together";
+            return self.fail(&raw.platform, &field("platform"), message, "docs/self-update.md shows the entry");
+        }
+        if transport == TransportConfig::Node && (raw.write_filter.is_some() || raw.rollback.is_some()) {
+            let message = "the node's own program has no write filter, and a way back of its own";
+            return self.fail(&raw.name, &field("transport"), message, "remove write_filter and rollback");
+        }
         let mut patches = Vec::new();
         for (at, text) in raw.patches.iter().enumerate().take(PATCHES_MAX + 1) {
             let field = format!("devices[{index}].patches[{at}]");

@@ -46,6 +46,12 @@ const IDENTITY: [(&str, &str, &str); 6] = [
 
 pub(super) async fn facts(transport: &Transport) -> Result<Facts, DeviceError> {
     let mut facts = Facts::default();
+    if let Transport::Node(own) = transport {
+        let pending = own.reboot_pending()?;
+        facts.pending = Some(if pending { vec!["another program is next"] } else { Vec::new() });
+        (facts.claims, facts.free_bytes) = (Some(own.platform()), own.free_bytes());
+        return Ok(facts);
+    }
     match transport.shell() {
         Shell::Cmd => {
             let mut sections = pending_sections()?;

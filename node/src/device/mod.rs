@@ -11,14 +11,15 @@ mod restore_point;
 
 use std::{path::Path, time::Duration};
 
-use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Payload, Sign, Variant};
+use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Installer, Payload, Sign, Variant};
 
 pub use preflight::Preflight;
 
 pub use crate::transports::DeviceError;
 use crate::{
     config::{DeviceConfig, RollbackMeans},
-    installers::{ExitClass, Step},
+    installers::{ExitClass, Meaning, Step, meaning},
+    program::Own,
     transports::{QUESTION_TIMEOUT, Transport, shell},
 };
 
@@ -59,6 +60,15 @@ impl DeviceHandle {
     #[must_use]
     pub fn new(id: &DeviceId, config: &DeviceConfig, work_dir: &Path) -> Self {
         Self { id: id.clone(), config: config.clone(), transport: Transport::new(id, config, work_dir) }
+    }
+
+    /// With the node that this process is, where the device is the node's own program.
+    #[must_use]
+    pub(crate) fn with_own(mut self, own: &Own) -> Self {
+        if matches!(self.transport, Transport::Node(_)) {
+            self.transport = Transport::Node(own.clone());
+        }
+        self
     }
 
     /// The device's id.
@@ -140,6 +150,10 @@ impl DeviceHandle {
         let name = shell::file_name(&payload.file_name)?;
         self.transport.here()?;
         self.transport.put(op, &[(name, file)]).await?;
+        if matches!(self.transport, Transport::Node(_)) {
+            // Its digest is looked at before it is used.
+            return Ok(());
+        }
         launch::check_size(&self.transport, op, name, payload.length).await
     }
 
@@ -151,7 +165,11 @@ impl DeviceHandle {
 
     /// Whether the patch is on the device.
     pub async fn detect(&self, op: &str, variant: &Variant) -> Detected {
-        match detect::detect(&self.transport, op, variant).await {
+        let found = match &self.transport {
+            Transport::Node(own) => own.detect(variant).await,
+            transport => detect::detect(transport, op, variant).await,
+        };
+        match found {
             Ok(found) => found,
             Err(error) => Detected::Unknown { why: bounded(&error.to_string()) },
         }
@@ -165,11 +183,35 @@ impl DeviceHandle {
         }
     }
 
+    /// Why the patch is no longer on the device, where it was left there without the node's doing.
+    #[must_use]
+    pub fn why_left(&self, variant: &Variant) -> Option<String> {
+        match &self.transport {
+            Transport::Node(own) => own.why_left(variant),
+            _ => None,
+        }
+    }
+
+    /// These operations are over, and their patch stays (`kept`) or not.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when that can't be written down.
+    pub async fn over(&self, ops: &[String], kept: bool) -> Result<(), DeviceError> {
+        match &self.transport {
+            Transport::Node(own) => own.over(ops, kept).await,
+            _ => Ok(()),
+        }
+    }
+
     /// Installs. Picks up an install of the same `op` that has begun or ended already.
     ///
     /// # Errors
     /// [`DeviceError::Interrupted`] when it began and left no result (detect, then decide); others when it did not begin.
     pub async fn install(&self, op: &str, variant: &Variant, timeout: Duration) -> Result<Ran, DeviceError> {
+        if let Transport::Node(own) = &self.transport {
+            let staged = own.staged(&shell::op_name(op)?).join(shell::file_name(&variant.payload.file_name)?);
+            return own.install(op, &staged, variant).await.map(|did| ran(&variant.installer, Step::Install, did));
+        }
         launch::perform(&self.transport, op, variant, Step::Install, timeout).await
     }
 
@@ -187,6 +229,9 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when the device can't be asked, or can't be made to refuse its launcher.
     pub async fn withdraw_install(&self, op: &str) -> Result<Withdrawal, DeviceError> {
+        if let Transport::Node(own) = &self.transport {
+            return own.withdraw(op).await;
+        }
         launch::withdraw(&self.transport, op, Step::Install).await
     }
 
@@ -195,6 +240,9 @@ impl DeviceHandle {
     /// # Errors
     /// As [`DeviceHandle::install`].
     pub async fn uninstall(&self, op: &str, variant: &Variant, timeout: Duration) -> Result<Ran, DeviceError> {
+        if let Transport::Node(own) = &self.transport {
+            return own.uninstall(variant).await.map(|did| ran(&variant.installer, Step::Uninstall, did));
+        }
         launch::perform(&self.transport, op, variant, Step::Uninstall, timeout).await
     }
 
@@ -203,6 +251,9 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when it can't be asked.
     pub async fn reboot_pending(&self) -> Result<bool, DeviceError> {
+        if let Transport::Node(own) = &self.transport {
+            return own.reboot_pending();
+        }
         facts::reboot_pending(&self.transport).await
     }
 
@@ -221,6 +272,12 @@ impl DeviceHandle {
     pub async fn cleanup(&self, op: &str) -> Result<(), DeviceError> {
         self.transport.remove(&shell::op_name(op)?).await
     }
+}
+
+/// What the node did with its own program.
+fn ran(installer: &Installer, step: Step, (exit_code, output): (u32, String)) -> Ran {
+    let Meaning { class, words } = meaning(installer, &Default::default(), step, exit_code);
+    Ran { exit_code, class, words, output: bounded(&output) }
 }
 
 /// A text for evidence: its end, at most [`EVIDENCE_TEXT_MAX`] bytes.

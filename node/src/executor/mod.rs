@@ -32,6 +32,7 @@ pub use steps::install_outcome;
 use crate::{
     NodeError,
     identity::Identity,
+    program::Own,
     sync::{CheckIns, Controller, View, Wakers, run_check_ins, run_renewal, run_watch},
     trust::{Documents, Floor, TrustStore, WitnessFile, WitnessView},
 };
@@ -50,6 +51,15 @@ pub struct RunOptions {
     pub site_file: PathBuf,
     /// Check in this often, whatever the controller asks for.
     pub check_in_every: Option<Duration>,
+}
+
+/// Why a node ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Its supervisor is to start another program: the process ends with [`crate::program::RESTART_CODE`].
+    Restart,
 }
 
 /// The clock of the shell: Unix milliseconds.
@@ -90,7 +100,7 @@ fn kept_view(trust: &TrustStore, identity: &Identity) -> View {
 /// # Errors
 /// [`NodeError`]: no or a damaged identity, an expired certificate, a site file with mistakes, a second node on the same
 /// state, damaged floors, a journal that no longer takes records, or a task that ended though the node needs it.
-pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(), NodeError> {
+pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<Ended, NodeError> {
     let identity = Arc::new(Identity::read(&options.state_dir)?);
     identity.require_valid(now())?;
     let site = Site::read(&options.site_file, &identity.site, 1)?;
@@ -103,6 +113,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let documents = Arc::new(Documents::open(&options.state_dir.join("documents"))?);
     tracing::info!(site = %identity.site, controller = identity.controller, devices = site.file.devices.len(), "the node runs");
 
+    let own = Own::new(&options.state_dir, &options.site_file);
     let stop = shutdown.child_token();
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let (site_sender, site_receiver) = watch::channel(Arc::new(site));
@@ -121,6 +132,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         work_dir: options.state_dir.join("devices"),
         state_dir: options.state_dir.clone(),
         ways_back: ways_back::WaysBack::new(&options.state_dir),
+        own: own.clone(),
         stop: stop.clone(),
         turns: turns::Turns::default(),
     };
@@ -143,6 +155,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
         done: None,
     };
     essential.spawn("the check-ins", run_check_ins(check_ins, Arc::clone(&wakers), stop.clone()));
+    essential.spawn("the look whether it is well", say_well(own.clone(), Arc::clone(&wakers), stop.clone()));
     let work_dir = options.state_dir.join("devices");
     let monitor = monitor::run(monitored_receiver, site_receiver.clone(), work_dir, owner.clone(), stop.clone());
     essential.spawn("the health monitor", monitor);
@@ -165,6 +178,11 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     let mut work = std::pin::pin!(work.run(receiver, site_receiver, stop.clone()));
     let ended = tokio::select! {
         ended = &mut work => ended,
+        // The answer of its own restart never comes: the next process takes the deployment up.
+        () = own.restart_wanted().cancelled() => {
+            stop.cancel();
+            work.await
+        }
         dead = essential.dead() => {
             tracing::error!(error = %dead, "the node ends");
             stop.cancel();
@@ -175,5 +193,19 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<(),
     if tokio::time::timeout(SHUTDOWN_MAX, essential.ended()).await.is_err() {
         tracing::warn!("a task did not end in time and is dropped");
     }
-    ended
+    ended.map(|()| if own.restart_wanted().is_cancelled() { Ended::Restart } else { Ended::Stopped })
+}
+
+/// A program on trial is well when its controller has answered it.
+async fn say_well(own: Own, wakers: Arc<Wakers>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wakers.answered.notified() => {}
+        }
+        match own.well().await {
+            Ok(()) => return stop.cancelled().await,
+            Err(error) => tracing::error!(%error, "that this program is well can't be written down"),
+        }
+    }
 }

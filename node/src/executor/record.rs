@@ -81,3 +81,32 @@ pub(super) fn is_urgent(input: &Input) -> bool {
 fn known<T>(version: u32, value: T) -> Result<T, String> {
     if version == VERSION { Ok(value) } else { Err(format!("form {version} is unknown; this program reads {VERSION}")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use wardround_rollout_plans::model::SiteId;
+
+    use super::*;
+
+    fn read(record: &str) -> Result<NodeState, String> {
+        let mut state = NodeState::new(SiteId::new("rx1").unwrap());
+        replay(&mut state, record.as_bytes()).map(|()| state)
+    }
+
+    /// What a program meets that takes over from a newer one, which was left on trial (docs/self-update.md).
+    #[test]
+    fn what_a_newer_program_wrote_is_refused_by_name_where_it_is_of_another_kind_or_form() {
+        assert!(read(r#"{"v":1,"at":5,"input":{"input":"restarted"}}"#).is_ok());
+        let kind = read(r#"{"v":1,"at":5,"input":{"input":"dreamt","of":"sheep"}}"#).unwrap_err();
+        assert!(kind.contains("dreamt"), "{kind}");
+        let form = read(r#"{"v":2,"at":5,"input":{"input":"restarted"}}"#).unwrap_err();
+        assert_eq!(form, "form 2 is unknown; this program reads 1");
+        let part =
+            read(r#"{"v":1,"at":5,"input":{"input":"done","rollout":"r1","device":"rx1/a","task":1,"found":"seen"}}"#);
+        assert!(part.is_err(), "an unknown finding");
+        let snapshot = restore(br#"{"v":2,"state":{}}"#).unwrap_err();
+        assert!(snapshot.starts_with("snapshot: ") || snapshot.contains("form 2"), "{snapshot}");
+        // Read over: a field whose loss would change a decision must come with another form.
+        assert!(read(r#"{"v":1,"at":5,"input":{"input":"acked","seq":1,"mood":"good"}}"#).is_ok());
+    }
+}

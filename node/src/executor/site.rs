@@ -14,7 +14,7 @@ use super::{Owner, now};
 use crate::{
     NodeError,
     cache::{Cache, Rules},
-    config::{SiteFile, SystemConfig, read_site_file},
+    config::{SiteFile, SystemConfig, TransportConfig, read_site_file},
     machine::{SiteView, WatchRules},
     transports::keep_from_programs,
 };
@@ -64,6 +64,7 @@ impl Site {
             concurrency_max: self.file.concurrency_max,
             watch: watch.filter(|(_, rules)| *rules != WatchRules::default()).collect(),
             spares_disrupted: true,
+            own: self.file.devices.iter().find(|(_, c)| c.transport == TransportConfig::Node).map(|(id, _)| id.clone()),
         }
     }
 }

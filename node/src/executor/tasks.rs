@@ -14,6 +14,7 @@ use crate::{
     installers::Refused,
     machine::{Action, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
     probes::{Means, probe_system},
+    program::Own,
     sync::{Controller, FetchError},
     trust::{Documents, Genuine},
 };
@@ -29,6 +30,8 @@ pub(super) struct Tasks {
     pub(super) work_dir: PathBuf,
     pub(super) state_dir: PathBuf,
     pub(super) ways_back: WaysBack,
+    /// This node, as its own device.
+    pub(super) own: Own,
     pub(super) stop: CancellationToken,
     pub(super) turns: Turns,
 }
@@ -110,7 +113,8 @@ impl Tasks {
                 over(&device, install).await?;
                 self.uninstall(&device, op, install, variant, *timeout, &claim).await
             }
-            Verb::Cleanup { ops } => {
+            Verb::Cleanup { ops, kept } => {
+                device.over(ops, *kept).await.map_err(device_fault)?;
                 for op in ops {
                     self.clean(&device, op).await?;
                 }
@@ -142,7 +146,7 @@ impl Tasks {
             .devices
             .get(&action.device)
             .ok_or_else(|| other(format!("the site file no longer names {}", action.device)))?;
-        Ok(DeviceHandle::new(&action.device, config, &self.work_dir))
+        Ok(DeviceHandle::new(&action.device, config, &self.work_dir).with_own(&self.own))
     }
 
     async fn bring(&self, payload: &Payload, claim: &Claim) -> Result<PathBuf, Fault> {
@@ -219,7 +223,8 @@ impl Tasks {
     async fn check(&self, device: &DeviceHandle, op: &str, variant: &Variant, systems: &[SystemId]) -> Found {
         let (detected, probes) = tokio::join!(device.detect(op, variant), self.probe(systems));
         let reboot_pending = device.reboot_pending().await.ok();
-        Found::Checked(Box::new(CheckFound { detected, reboot_pending, probes }))
+        let said = device.why_left(variant).filter(|_| detected == Detected::Absent).unwrap_or_default();
+        Found::Checked(Box::new(CheckFound { detected, reboot_pending, probes, said }))
     }
 }
 

@@ -105,6 +105,10 @@ pub fn launch_lines(variant: &Variant, step: Step, place: Place<'_>) -> Result<V
     }
     let payload = place.staged(&variant.payload.file_name)?;
     let lines = match installer {
+        // The node's own program goes into a slot, not through a shell.
+        Installer::Node { .. } => {
+            return Err(Refused::WrongShell { technology: installer.word(), shell: shell.word() });
+        }
         Installer::Msi { product_code, properties, .. } => {
             safe::product_code(product_code)?;
             vec![match step {

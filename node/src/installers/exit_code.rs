@@ -51,6 +51,14 @@ pub fn parse_exit_code(text: &str) -> Option<u32> {
 /// What a code means where the vendor documents it: the code, its class, and the vendor's meaning in words.
 type Row = (u32, ExitClass, &'static str);
 
+/// The node's own program: codes of `program::own`.
+const NODE: &[Row] = &[
+    (0, C::Success, "nothing of it was to begin, and now it does not"),
+    (3010, C::RebootRequired, "the node's restart begins it"),
+    (1, C::Failure, "the program did not stand its own test"),
+    (2, C::NotUninstallable, "it is the packaged program, which the node can't take off"),
+];
+
 /// Windows Installer: learn.microsoft.com, "MsiExec.exe and InstMsi.exe error messages".
 const MSI: &[Row] = &[
     (0, C::Success, "done"),
@@ -178,6 +186,7 @@ pub fn meaning(installer: &Installer, nt: &BTreeSet<NtVersion>, step: Step, code
         Installer::Msu { .. } | Installer::Cab { .. } => SERVICING,
         Installer::LinuxPackage { .. } => LINUX,
         Installer::Script { .. } => SCRIPT,
+        Installer::Node { .. } => NODE,
     };
     let (class, words) = table
         .iter()

@@ -71,5 +71,7 @@ pub enum Verb {
     Cleanup {
         /// Operation ids.
         ops: Vec<String>,
+        /// Their patch is to stay.
+        kept: bool,
     },
 }

@@ -80,6 +80,9 @@ pub struct SiteView {
     /// what they wrote must lead to what they decided.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spares_disrupted: bool,
+    /// The device that is the node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own: Option<DeviceId>,
 }
 
 /// How a clinical system is watched while no plan says otherwise.
@@ -330,6 +333,9 @@ pub struct CheckFound {
     pub reboot_pending: Option<bool>,
     /// Its clinical systems.
     pub probes: Vec<ProbeAnswer>,
+    /// Why the patch is gone, where the device says so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
 }
 
 /// The uninstaller's run.

@@ -14,6 +14,7 @@ mod health;
 mod holds;
 mod input;
 mod outbox;
+mod own;
 mod pump;
 mod settle;
 #[cfg(test)]
@@ -227,6 +228,7 @@ impl NodeState {
             deployment.resumed = deployment.busy;
             deployment.busy = false;
         }
+        self.watch_own_anew();
     }
 
     fn learn_site(&mut self, view: &SiteView, now: Timestamp) {

@@ -14,7 +14,7 @@ impl NodeState {
             .filter(|(_, _, d)| !d.busy)
             .filter_map(|(_, _, d)| match d.phase {
                 Phase::Soak => d.soak_until,
-                Phase::Ready => d.retry_at.or(d.opens_at),
+                Phase::Ready | Phase::Reboot | Phase::RebootBack => d.retry_at.or(d.opens_at),
                 _ => d.retry_at,
             })
             .min()
@@ -53,6 +53,9 @@ impl NodeState {
         let placed = || self.deployments().filter(|(r, d, x)| x.phase.holds_place() && (*r, *d) != (rollout, device));
         if let Some((other, _, _)) = placed().find(|(_, d, _)| *d == device) {
             return Some(Cause::new("device_busy", format!("rollout {other} is at work on this device")));
+        }
+        if let Some(cause) = self.not_beside(device) {
+            return Some(cause);
         }
         let of_rollout = || placed().filter(|(r, _, _)| *r == rollout);
         let limit = state.policy.per_site.max(1);
@@ -168,6 +171,19 @@ impl NodeState {
                 return None;
             }
         }
+        if matches!(phase, Phase::Reboot | Phase::RebootBack) {
+            let waits = self.not_ended_yet(rollout, device, now);
+            let held = waits.is_some();
+            self.with(rollout, device, now, |d, env| {
+                d.opens_at = waits.as_ref().map(|(_, until)| *until);
+                if let Some((cause, _)) = waits {
+                    d.show(env, d.state, cause, Evidence::default());
+                }
+            });
+            if held {
+                return None;
+            }
+        }
         let systems = self.systems_of(device);
         let shut = phase == Phase::Install && self.shut(rollout, device, now).is_some();
         let state = self.rollouts.get_mut(rollout)?;
@@ -195,7 +211,10 @@ impl NodeState {
             Phase::Uninstall => {
                 Verb::Uninstall { timeout: policy.install_timeout, install: deployment.newest_install(rollout, device) }
             }
-            Phase::Done if !deployment.cleaned => Verb::Cleanup { ops: deployment.ops(rollout, device) },
+            Phase::Done if !deployment.cleaned => {
+                let kept = deployment.state == DeploymentState::Succeeded;
+                Verb::Cleanup { ops: deployment.ops(rollout, device), kept }
+            }
             Phase::Fetch | Phase::Stage | Phase::Ready | Phase::Soak | Phase::Done => return None,
         };
         deployment.busy = true;

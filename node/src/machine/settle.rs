@@ -89,6 +89,12 @@ impl NodeState {
     }
 }
 
+/// The patch is not there, though it was to be.
+fn gone(what: &str, found: &CheckFound) -> Cause {
+    let said = if found.said.is_empty() { String::new() } else { format!(": {}", found.said) };
+    Cause::new("verify", format!("{what}{said}"))
+}
+
 /// Healthy or not, by system: every probe must pass.
 pub(super) fn verdicts(probes: &[ProbeAnswer]) -> BTreeMap<SystemId, bool> {
     let mut verdicts = BTreeMap::new();
@@ -340,7 +346,7 @@ impl Deployment {
                 self.show(env, DeploymentState::Soaking, Cause::default(), evidence);
             }
             Detected::Absent => {
-                let cause = Cause::new("verify", "the installer was content, but the patch is not on the device");
+                let cause = gone("the installer was content, but the patch is not on the device", found);
                 self.end(env, DeploymentState::Failed, cause, evidence);
             }
             Detected::Unknown { why } if env.now.since(self.phase_since) >= env.policy.reboot_timeout => {
@@ -372,7 +378,7 @@ impl Deployment {
                 }
             }
             Detected::Absent => {
-                let cause = Cause::new("verify", "the patch is no longer on the device at the end of its soak");
+                let cause = gone("the patch is no longer on the device at the end of its soak", found);
                 self.end(env, DeploymentState::Failed, cause, evidence);
             }
             Detected::Unknown { why } if env.now.since(self.phase_since) >= env.policy.defer_max => {
@@ -499,6 +505,7 @@ impl Deployment {
                     detected: Detected::Unknown { why: fault.text.clone() },
                     reboot_pending: None,
                     probes: Vec::new(),
+                    said: String::new(),
                 };
                 match self.phase {
                     Phase::Look => self.looked(env, &found, Evidence::default()),

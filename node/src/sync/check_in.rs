@@ -106,6 +106,8 @@ pub(crate) struct Wakers {
     pub(crate) news: Notify,
     /// The controller has said something: it can be reached, so it is called even in the pause after a failure.
     pub(crate) nudge: Notify,
+    /// A check-in went through.
+    pub(crate) answered: Notify,
 }
 
 /// Checks in until `stop`.
@@ -120,6 +122,7 @@ pub(crate) async fn run(mut work: CheckIns, wakers: Arc<Wakers>, stop: Cancellat
                         tracing::info!("the controller answers again");
                     }
                     failures = 0;
+                    wakers.answered.notify_one();
                     pause
                 }
                 Err(error) => {

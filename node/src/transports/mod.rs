@@ -25,7 +25,10 @@ use ssh::SshLink;
 use wardround_rollout_plans::model::DeviceId;
 use wine::WinePrefix;
 
-use crate::config::{DeviceConfig, LocalShell, TransportConfig};
+use crate::{
+    config::{DeviceConfig, LocalShell, TransportConfig},
+    program::Own,
+};
 
 /// Longest text read back from a device at once, bytes. Registry answers and logs' tails are far below.
 pub(crate) const TEXT_BYTES_MAX: usize = 256 * 1024;
@@ -45,6 +48,8 @@ pub(crate) enum Transport {
     Ssh(Box<SshLink>),
     /// An adapter program.
     Adapter(Box<AdapterLink>),
+    /// The node itself: its program is replaced, and no command runs there.
+    Node(Own),
 }
 
 impl Transport {
@@ -54,13 +59,14 @@ impl Transport {
             TransportConfig::Local { root, shell: LocalShell::Wine } => Self::Wine(WinePrefix::new(root)),
             TransportConfig::Ssh(ssh) => Self::Ssh(Box::new(SshLink::new(id, ssh, work_dir))),
             TransportConfig::Adapter(adapter) => Self::Adapter(Box::new(AdapterLink::new(id, adapter))),
+            TransportConfig::Node => Self::Node(Own::elsewhere()),
         }
     }
 
     /// What the device's commands are written for.
     pub(crate) fn shell(&self) -> Shell {
         match self {
-            Self::Sandbox(_) => Shell::Sh,
+            Self::Sandbox(_) | Self::Node(_) => Shell::Sh,
             Self::Wine(_) => Shell::Cmd,
             Self::Ssh(ssh) => ssh.shell(),
             Self::Adapter(adapter) => adapter.shell(),
@@ -74,6 +80,7 @@ impl Transport {
             Self::Wine(_) => format!(r"C:\wardround\{op}"),
             Self::Ssh(ssh) => ssh.op_dir(op),
             Self::Adapter(adapter) => adapter.op_dir(op),
+            Self::Node(own) => own.staged(op).display().to_string(),
         }
     }
 
@@ -81,7 +88,7 @@ impl Transport {
     pub(crate) fn root(&self) -> Option<String> {
         match self {
             Self::Sandbox(sandbox) => Some(sandbox.root().display().to_string()),
-            Self::Wine(_) | Self::Ssh(_) | Self::Adapter(_) => None,
+            Self::Wine(_) | Self::Ssh(_) | Self::Adapter(_) | Self::Node(_) => None,
         }
     }
 
@@ -92,6 +99,7 @@ impl Transport {
             Self::Wine(wine) => wine.ping(),
             Self::Ssh(ssh) => ssh.ping().await,
             Self::Adapter(adapter) => adapter.ping().await,
+            Self::Node(own) => own.ping(),
         }
     }
 
@@ -100,7 +108,7 @@ impl Transport {
         match self {
             Self::Sandbox(sandbox) => sandbox.ping(),
             Self::Wine(wine) => wine.ping(),
-            Self::Ssh(_) | Self::Adapter(_) => Ok(()),
+            Self::Ssh(_) | Self::Adapter(_) | Self::Node(_) => Ok(()),
         }
     }
 
@@ -111,6 +119,7 @@ impl Transport {
             Self::Wine(wine) => wine.op_dir(op),
             Self::Ssh(ssh) => return ssh.put(op, files).await,
             Self::Adapter(adapter) => return adapter.put(op, files).await,
+            Self::Node(own) => own.staged(op),
         };
         for (name, source) in files {
             process::copy_into(&dir, name, source).await?;
@@ -139,6 +148,7 @@ impl Transport {
             Self::Wine(wine) => wine.run_line(line, timeout).await,
             Self::Ssh(ssh) => ssh.run_line(line, timeout).await,
             Self::Adapter(adapter) => adapter.run_line(line, timeout).await,
+            Self::Node(_) => Err(no_commands()),
         }
     }
 
@@ -149,6 +159,7 @@ impl Transport {
             Self::Wine(wine) => wine.start(op, name),
             Self::Ssh(ssh) => ssh.start(op, name).await,
             Self::Adapter(adapter) => adapter.start(op, name).await,
+            Self::Node(_) => Err(no_commands()),
         }
     }
 
@@ -159,6 +170,7 @@ impl Transport {
             Self::Wine(wine) => process::read_tail(&wine.op_dir(op).join(name), TEXT_BYTES_MAX),
             Self::Ssh(ssh) => ssh.read_text(op, name).await,
             Self::Adapter(adapter) => adapter.read_text(op, name).await,
+            Self::Node(_) => Err(no_commands()),
         }
     }
 
@@ -170,6 +182,7 @@ impl Transport {
             Self::Wine(wine) => wine.reboot(timeout).await,
             Self::Ssh(ssh) => reboot::restart(ssh.as_ref(), timeout, REBOOT_POLL).await,
             Self::Adapter(adapter) => reboot::restart(adapter.as_ref(), timeout, REBOOT_POLL).await,
+            Self::Node(own) => own.reboot(timeout).await,
         }
     }
 
@@ -180,6 +193,7 @@ impl Transport {
             Self::Wine(wine) => process::remove_dir(&wine.op_dir(op)),
             Self::Ssh(ssh) => ssh.remove(op).await,
             Self::Adapter(adapter) => adapter.remove(op).await,
+            Self::Node(own) => process::remove_dir(&own.staged(op)),
         }
     }
 
@@ -188,7 +202,11 @@ impl Transport {
         match self {
             Self::Sandbox(sandbox) => Some(sandbox.root()),
             Self::Wine(wine) => Some(wine.root()),
-            Self::Ssh(_) | Self::Adapter(_) => None,
+            Self::Ssh(_) | Self::Adapter(_) | Self::Node(_) => None,
         }
     }
+}
+
+fn no_commands() -> DeviceError {
+    DeviceError::Unreachable { detail: "the node's own program takes no commands".to_owned() }
 }

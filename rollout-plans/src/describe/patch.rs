@@ -100,6 +100,10 @@ fn arguments(what: &str, arguments: &[String]) -> String {
 
 /// How it is installed, what its installer leaves, and what takes it off.
 fn installer_words(variant: &Variant) -> (String, String, String) {
+    if let Installer::Node { version } = &variant.installer {
+        let how = format!("THE SITE NODE'S OWN PROGRAM, version {}", shown(version));
+        return (how, "the digest of the program that runs".to_owned(), "the program from before".to_owned());
+    }
     let proof = variant.installer.sign().as_ref().map_or_else(|| "its own word".to_owned(), sign_words);
     let (how, back) = match &variant.installer {
         Installer::Msi { product_code, properties, .. } => {
@@ -131,6 +135,7 @@ fn installer_words(variant: &Variant) -> (String, String, String) {
             ("Linux package".to_owned(), back)
         }
         Installer::Script { interpreter: Interpreter::Sh } => ("sh script".to_owned(), "its own uninstall".to_owned()),
+        Installer::Node { .. } => ("program of a node".to_owned(), "the program from before".to_owned()),
         Installer::Script { interpreter: Interpreter::Cmd } => {
             ("cmd script".to_owned(), "its own uninstall".to_owned())
         }

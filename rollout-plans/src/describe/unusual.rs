@@ -119,6 +119,12 @@ fn installers(patch: &Patch, members: &[Member], lines: &mut Vec<String>) {
                 kind_words(variant)
             ));
         }
+        if let Installer::Node { .. } = variant.installer {
+            lines.push(
+                "It replaces the program of the site nodes themselves: what it does, all later patches rest on."
+                    .to_owned(),
+            );
+        }
         if let Some(reason) = &variant.irreversible {
             lines.push(format!(
                 "On {} the patch can't be uninstalled ({}): only a site's snapshot of the device, or a person, takes it back.",

@@ -69,6 +69,11 @@ pub enum Installer {
         /// Which interpreter runs it.
         interpreter: Interpreter,
     },
+    /// The program of a site node itself: the node puts it beside the one that runs, and its supervisor begins it on trial.
+    Node {
+        /// What the program must say that it is ("1.4.0").
+        version: String,
+    },
 }
 
 /// Interpreter of a script payload.
@@ -197,7 +202,8 @@ impl Installer {
             Self::Msu { kb, package } => Sign::Msu { kb, package },
             Self::Cab { package } => Sign::Cab { package },
             Self::LinuxPackage { manager, name, version, .. } => Sign::LinuxPackage { manager, name, version },
-            Self::Script { .. } => return None,
+            // A node knows by itself which program it runs.
+            Self::Script { .. } | Self::Node { .. } => return None,
         })
     }
 
@@ -212,12 +218,14 @@ impl Installer {
             Self::Cab { .. } => "cab",
             Self::LinuxPackage { .. } => "linux_package",
             Self::Script { .. } => "script",
+            Self::Node { .. } => "node",
         }
     }
 
     /// True where it exists on Windows only.
     #[must_use]
     pub fn is_windows(&self) -> bool {
-        !matches!(self, Self::LinuxPackage { .. } | Self::Script { interpreter: Interpreter::Sh })
+        let unix = Self::Script { interpreter: Interpreter::Sh };
+        !(matches!(self, Self::LinuxPackage { .. } | Self::Node { .. }) || *self == unix)
     }
 }

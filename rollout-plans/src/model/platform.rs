@@ -93,6 +93,12 @@ impl Platform {
         self.parts().nth(9).unwrap_or("*")
     }
 
+    /// True for the program of a site node: `cpe:2.3:a:wardround:node:…`.
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        self.parts().take(3).eq(["a", "wardround", "node"])
+    }
+
     /// True when `self` as a pattern covers `actual`: each part is `*` or the same.
     /// A part that `actual` leaves open (`*`) is covered only by `*`: unknown never counts as a match.
     #[must_use]

@@ -84,9 +84,18 @@ fn fits(variant: &Written<'_>) -> Checked {
     let exists = |nt: &NtVersion| match installer {
         Installer::Hotfix { .. } => *nt < NtVersion::VISTA,
         Installer::Msu { .. } | Installer::Cab { .. } => *nt >= NtVersion::VISTA,
-        Installer::LinuxPackage { .. } => false,
+        Installer::LinuxPackage { .. } | Installer::Node { .. } => false,
         Installer::Msi { .. } | Installer::Msp { .. } | Installer::Script { .. } => true,
     };
+    let of_node = matches!(installer, Installer::Node { .. });
+    if let Some(platform) = variant.platforms.iter().find(|platform| platform.is_node() != of_node) {
+        let hint = "technology node and platforms cpe:2.3:a:wardround:node:… go together, and with nothing else";
+        return fault(format!("{} packages are not for {platform}", installer.word()), hint);
+    }
+    if of_node && variant.platforms.iter().any(|platform| matches!(platform.hardware(), "*" | "-")) {
+        let hint = "name it in the last but one part: cpe:2.3:a:wardround:node:*:*:*:*:*:*:x64:*";
+        return fault("a program runs on one kind of processor only, and the platform names none", hint);
+    }
     for platform in variant.platforms {
         let versions = NtVersion::of(platform);
         if let (Some(nt), false) = (versions.first(), versions.iter().any(exists)) {
@@ -111,6 +120,10 @@ fn fits(variant: &Written<'_>) -> Checked {
 
 fn detection(variant: &Written<'_>, checks: &mut Vec<(String, Checked)>) {
     let Detection { any_of, files } = variant.detection;
+    if matches!(variant.installer, Installer::Node { .. }) && !variant.detection.is_empty() {
+        let alone = fault("a node knows by itself which program it runs", "remove it");
+        return checks.push(("detection".to_owned(), alone));
+    }
     let unix = !variant.installer.is_windows();
     for (field, count, max) in
         [("any_of", any_of.len(), ALTERNATIVES_MAX), ("files", files.len(), FILES_MAX)].map(|(f, c, m)| (f, c, m))

@@ -129,6 +129,7 @@ pub(super) fn installer(installer: &Installer, file_name: &str) -> Vec<(String, 
         Installer::Script { interpreter: Interpreter::Cmd } => {
             checks.push((String::new(), extension(file_name, "a cmd script", &["cmd", "bat"])));
         }
+        Installer::Node { version } => checks.push(("version".to_owned(), version_text(version))),
         Installer::Script { interpreter: Interpreter::Sh } => {}
     }
     checks.into_iter().filter_map(|(field, checked)| Some((field, checked.err()?))).collect()

@@ -17,7 +17,7 @@ const MANAGERS: [(&str, PackageManager); 2] = [("rpm", PackageManager::Rpm), ("d
 const GUID: &str = "\"{90120000-0030-0000-0000-0000000FF1CE}\"";
 
 /// Technologies with the fields that each has.
-const TECHNOLOGIES: [(&str, &[&str]); 7] = [
+const TECHNOLOGIES: [(&str, &[&str]); 8] = [
     ("msi", &["technology", "product_code", "display_version", "properties"]),
     ("msp", &["technology", "product_code", "patch_code", "properties"]),
     ("hotfix", &["technology", "kb", "switches"]),
@@ -25,6 +25,7 @@ const TECHNOLOGIES: [(&str, &[&str]); 7] = [
     ("cab", &["technology", "package"]),
     ("linux_package", &["technology", "manager", "name", "version", "replaces"]),
     ("script", &["technology", "interpreter"]),
+    ("node", &["technology", "version"]),
 ];
 
 fn argument(reader: &mut Reader, node: &Node, path: &str) -> Option<String> {
@@ -83,6 +84,7 @@ pub(super) fn installer(reader: &mut Reader, node: &Node, path: &str) -> Option<
             let replaces = reader.optional(&fields, "replaces", argument);
             Some(Installer::LinuxPackage { manager: manager?, name: name?, version: version?, replaces })
         }
+        "node" => needed("version", "1.4.0").map(|version| Installer::Node { version }),
         _ => {
             let interpreter = reader.required(&fields, "interpreter", "sh", |r, n, p| r.word(n, p, &INTERPRETERS));
             Some(Installer::Script { interpreter: interpreter? })

@@ -176,6 +176,7 @@ impl World {
                     detected: Detected::Unknown { why: "no answer".to_owned() },
                     reboot_pending: None,
                     probes: Vec::new(),
+                    said: String::new(),
                 })),
                 _ => unreachable(),
             };
@@ -201,9 +202,14 @@ impl World {
             Verb::Check { systems, .. } => {
                 let (detected, pending, systems) = (target.detect(), target.pending.is_some(), systems.clone());
                 let probes = self.answers(site, &systems);
-                Found::Checked(Box::new(CheckFound { detected, reboot_pending: Some(pending), probes }))
+                Found::Checked(Box::new(CheckFound {
+                    detected,
+                    reboot_pending: Some(pending),
+                    probes,
+                    said: String::new(),
+                }))
             }
-            Verb::Cleanup { ops } => {
+            Verb::Cleanup { ops, .. } => {
                 ops.iter().for_each(|op| target.cleanup(op));
                 Found::Cleaned
             }

@@ -33,7 +33,7 @@ pub use link::Link;
 pub use process::Process;
 pub use sampler::{Most, Sampler};
 pub use service::Service;
-pub use site::{Blueprint, Site};
+pub use site::{Blueprint, OWN_PLATFORM, Site};
 pub use wait::{try_wait, wait, wait_until};
 
 use crate::ports::free_port;
@@ -216,6 +216,15 @@ impl World {
         self.enrol(&plan.id);
         self.start_node(&plan.id);
         self.wait_connected(&plan.id);
+    }
+
+    /// As [`World::add_site`], with the node's own program among its devices: `packaged`, started by its supervisor.
+    pub fn add_supervised_site(&mut self, plan: &Blueprint, ring: &str, packaged: &Path) {
+        self.lay_out_site(plan);
+        self.site(&plan.id).declare_own(ring);
+        self.enrol(&plan.id);
+        self.site_mut(&plan.id).start_supervised(packaged);
+        self.wait_known(&plan.id, self.site(&plan.id).devices.len() + 1);
     }
 
     /// Builds a site's files without a node.

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Device, Link, Process, Service, process::environment};
 
+/// What the program of a node of these tests is.
+pub const OWN_PLATFORM: &str = "cpe:2.3:a:wardround:node:*:*:*:*:*:*:x64:*";
+
 /// How a site is built.
 #[derive(Debug, Clone)]
 pub struct Blueprint {
@@ -178,6 +181,16 @@ impl Site {
         });
     }
 
+    /// Adds the node's own program to the site's devices, as "node".
+    pub fn declare_own(&self, ring: &str) {
+        self.edit(|declared| {
+            let own = json!({
+                "name": "node", "platform": OWN_PLATFORM, "labels": { "ring": ring }, "transport": { "kind": "node" },
+            });
+            declared["devices"].as_array_mut().unwrap().push(own);
+        });
+    }
+
     /// Writes other hours into the site file.
     pub fn set_hours(&self, hours: &Value) {
         self.edit(|declared| put_hours(declared, hours));
@@ -220,7 +233,13 @@ impl Site {
     /// Starts the node, for the first time or again.
     pub fn start_node(&mut self, program: &Path) {
         self.node = None;
-        self.node = Some(self.start_with(program, &self.state, &self.log));
+        self.node = Some(self.start("run", program, &self.state, &self.log));
+    }
+
+    /// Starts the node's supervisor, which starts the node; `program` is the packaged one.
+    pub fn start_supervised(&mut self, program: &Path) {
+        self.node = None;
+        self.node = Some(self.start("supervise", program, &self.state, &self.log));
     }
 
     /// Starts a second node with a copy of this one's state, as a cloned virtual machine does: same identity, same devices.
@@ -233,13 +252,13 @@ impl Site {
         let state = self.state.with_extension("twin");
         let copied = std::process::Command::new("cp").arg("-a").args([&self.state, &state]).status().unwrap();
         assert!(copied.success(), "cp: {copied}");
-        self.start_with(program, &state, &self.log.with_extension("twin.log"))
+        self.start("run", program, &state, &self.log.with_extension("twin.log"))
     }
 
-    fn start_with(&self, program: &Path, state: &Path, log: &Path) -> Process {
+    fn start(&self, verb: &str, program: &Path, state: &Path, log: &Path) -> Process {
         let args = [
             "node".as_ref(),
-            "run".as_ref(),
+            verb.as_ref(),
             "--state".as_ref(),
             state.as_os_str(),
             "--site".as_ref(),

@@ -19,6 +19,8 @@ const COMPOUND: &[u8] = &[0xD0, 0xCF, 0x11, 0xE0, 0xA1, 0xB1, 0x1A, 0xE1];
 const CABINET: &[u8] = b"MSCF";
 const PROGRAM: &[u8] = b"MZ";
 const RPM: &[u8] = &[0xED, 0xAB, 0xEE, 0xDB];
+/// ELF's mark, 64 bits, little endian (System V ABI, chapter 4, "ELF Identification").
+const ELF: &[u8] = &[0x7F, b'E', b'L', b'F', 2, 1];
 const DEB: &[u8] = b"!<arch>\n";
 
 /// Longest beginning that is looked at.
@@ -54,6 +56,11 @@ pub(super) fn faults(index: usize, variant: &VariantFile, path: &Path) -> io::Re
             }
             Ok(_) => {}
         },
+        Installer::Node { .. } => {
+            if let Some(message) = program_fault(path, &variant.platforms)? {
+                add("payload.file", message);
+            }
+        }
         _ => {}
     }
     Ok(faults)
@@ -66,8 +73,37 @@ fn format_of(installer: &Installer) -> Option<(&'static [u8], &'static str)> {
         Installer::Msu { .. } | Installer::Cab { .. } => (CABINET, "a cabinet, as .msu and .cab files are"),
         Installer::LinuxPackage { manager: PackageManager::Rpm, .. } => (RPM, "an rpm package"),
         Installer::LinuxPackage { manager: PackageManager::Dpkg, .. } => (DEB, "a Debian package"),
+        Installer::Node { .. } => (ELF, "a program for Linux (ELF)"),
         Installer::Script { .. } => return None,
     })
+}
+
+/// Processors as CPE names them, and `e_machine` of ELF (elf.h: EM_X86_64, EM_AARCH64).
+const MACHINES: [(&str, u16); 2] = [("x64", 62), ("arm64", 183)];
+
+/// Whether a program is whole, can be started, and is for the processor of its platforms. Source: System V ABI, chapter 4 and 5.
+fn program_fault(path: &Path, platforms: &[Platform]) -> io::Result<Option<String>> {
+    let mut header = [0_u8; 64];
+    let mut file = File::open(path)?;
+    if file.read_exact(&mut header).is_err() {
+        return Ok(Some(format!("{} ends within its header", path.display())));
+    }
+    let half = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    let long = |at: usize| header[at..at + 8].iter().rev().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    // ET_EXEC and ET_DYN: a program at a fixed place, or at any.
+    if !matches!(half(16), 2 | 3) {
+        return Ok(Some(format!("{} is an object, not a program", path.display())));
+    }
+    for platform in platforms {
+        let wanted = MACHINES.iter().find(|(word, _)| *word == platform.hardware());
+        if wanted.is_none_or(|(_, machine)| *machine != half(18)) {
+            return Ok(Some(format!("{} is not for the processor of {platform}", path.display())));
+        }
+    }
+    // The table of sections is what linkers write last: a file that was cut off lacks it.
+    let sections = long(40).saturating_add(u64::from(half(58)).saturating_mul(u64::from(half(60))));
+    let length = file.metadata()?.len();
+    Ok((length < sections).then(|| format!("{} is cut off: it has {length} bytes of {sections}", path.display())))
 }
 
 /// What a Windows Installer file says of itself.
@@ -206,6 +242,41 @@ mod tests {
         assert!(said(&CODE.replace("0001", "0002")).contains("the patch says that it is"));
         let installer = format!("msi, product_code: '{CODE}'");
         assert!(faults(0, &variant(&installer, "x64"), &path).unwrap()[0].contains("technology is msp"));
+    }
+
+    #[test]
+    fn a_program_of_a_node_is_whole_and_for_its_processor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wardround");
+        let said = |hardware: &str| {
+            let yaml = format!(
+                "id: W1\ntitle: T\nseverity: high\nvariants:\n  - id: a\n    \
+                 platforms: ['cpe:2.3:a:wardround:node:*:*:*:*:*:*:{hardware}:*']\n    payload: {{ file: wardround }}\n    \
+                 installer: {{ technology: node, version: 1.0.0 }}\n"
+            );
+            let variant = parse_patch_file(&yaml, "patch.yaml").unwrap().variants.remove(0);
+            faults(0, &variant, &path).unwrap().join("\n")
+        };
+        let mut program = [ELF, &[0; 58]].concat();
+        (program[16], program[18]) = (3, 62);
+        // 2 sections of 64 bytes, from byte 128 on.
+        (program[40], program[58], program[60]) = (128, 64, 2);
+        program.resize(256, 0);
+        std::fs::write(&path, &program).unwrap();
+        assert_eq!(said("x64"), "");
+        assert!(said("arm64").contains("not for the processor"));
+        std::fs::write(&path, &program[..200]).unwrap();
+        assert!(said("x64").contains("cut off: it has 200 bytes of 256"));
+        std::fs::write(&path, &program[..20]).unwrap();
+        assert!(said("x64").contains("ends within its header"));
+        program[16] = 1;
+        std::fs::write(&path, &program).unwrap();
+        assert!(said("x64").contains("an object"));
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        assert!(said("x64").contains("is not a program for Linux"));
+        // The very program that runs these tests.
+        std::fs::copy(std::env::current_exe().unwrap(), &path).unwrap();
+        assert_eq!(said(wardround_node::program::hardware()), "");
     }
 
     #[test]

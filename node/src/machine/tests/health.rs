@@ -211,6 +211,7 @@ fn with_rules(rig: &mut Rig, rules: crate::machine::WatchRules) {
         concurrency_max: 4,
         watch: [(system("pacs"), rules)].into(),
         spares_disrupted: true,
+        own: None,
     };
     rig.feed(crate::machine::Input::Site(Box::new(view)));
 }

@@ -4,6 +4,7 @@ mod flow;
 mod halts;
 mod health;
 mod holds;
+mod own;
 mod property;
 mod retries;
 mod rig;

@@ -150,7 +150,7 @@ pub(super) fn installed(outcome: InstallOutcome, after: Detected) -> Found {
 }
 
 pub(super) fn checked(detected: Detected, probes: Vec<ProbeAnswer>) -> Found {
-    Found::Checked(Box::new(CheckFound { detected, reboot_pending: Some(false), probes }))
+    Found::Checked(Box::new(CheckFound { detected, reboot_pending: Some(false), probes, said: String::new() }))
 }
 
 pub(super) fn uninstalled(reboot_needed: bool) -> Found {
