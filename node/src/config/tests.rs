@@ -146,7 +146,12 @@ fn complaint(from: &str, to: &str) -> String {
 #[test]
 fn every_mistake_names_its_place_and_a_way_out() {
     for (from, to, wanted) in [
-        ("region: north", "regoin: north", &["site.yaml:3:", "regoin"][..]),
+        (
+            "region: north",
+            "region: north\ninventory: { interval: 1s }",
+            &["inventory.interval", "not from 5s to 30d"][..],
+        ),
+        ("region: north", "regoin: north", &["site.yaml:3:", "regoin"]),
         ("site: rx1", "site: RX1", &["site.yaml:1:7: site:", "not a valid site id"]),
         ("name: lab-02", "name: ct-01", &["site.yaml:15:11: devices[1].name:", "twice"]),
         ("type: acute", "type: \"a\\e[2J\"", &["site.yaml:4:7: type:", "no plain text"]),
@@ -265,4 +270,12 @@ fn what_a_device_asks_of_whoever_patches_it_is_read_or_refused() {
         let error = with(line).unwrap_err();
         assert_eq!((error.field.as_str(), error.message.contains(words)), (field, true), "{error:?}");
     }
+}
+
+#[test]
+fn devices_are_looked_at_once_a_day_unless_the_site_says_otherwise() {
+    let interval = |text: &str| parse_site_file(text, "site.yaml").unwrap().inventory_interval;
+    assert_eq!(interval(GOOD), super::INVENTORY_INTERVAL_DEFAULT);
+    let often = GOOD.replacen("region: north", "region: north\ninventory: { interval: 12h }", 1);
+    assert_eq!(interval(&often).0, 12 * 3600 * 1000);
 }

@@ -23,6 +23,7 @@ use sandbox::Sandbox;
 pub(crate) use shell::Shell;
 use ssh::SshLink;
 use wardround_rollout_plans::model::DeviceId;
+pub(crate) use windows_boot::cim_ms;
 use wine::WinePrefix;
 
 use crate::config::{DeviceConfig, LocalShell, TransportConfig};
@@ -180,6 +181,19 @@ impl Transport {
             Self::Wine(wine) => process::remove_dir(&wine.op_dir(op)),
             Self::Ssh(ssh) => ssh.remove(op).await,
             Self::Adapter(adapter) => adapter.remove(op).await,
+        }
+    }
+
+    /// What it is called, with the adapter's own name and version.
+    pub(crate) async fn words(&self) -> String {
+        match self {
+            Self::Sandbox(_) => "local sh".to_owned(),
+            Self::Wine(_) => "local wine".to_owned(),
+            Self::Ssh(_) => "ssh".to_owned(),
+            Self::Adapter(adapter) => match adapter.described().await {
+                Ok(described) => format!("adapter {}", described.name).trim_end().to_owned(),
+                Err(_) => "adapter".to_owned(),
+            },
         }
     }
 
