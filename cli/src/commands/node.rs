@@ -1,5 +1,6 @@
 //! `wardround node`: the agent of one site.
 
+mod inventory;
 mod probe;
 
 use std::{path::PathBuf, time::Duration};
@@ -30,6 +31,7 @@ enum NodeCommand {
     Enrol(Enrol),
     Run(Run),
     Probe(probe::Probe),
+    Inventory(inventory::Inventory),
     Reanchor(Reanchor),
     Witness(Witness),
     Confirm(Confirm),
@@ -152,6 +154,7 @@ impl Node {
             NodeCommand::Enrol(enrol) => enrol.run(session).await,
             NodeCommand::Run(run) => run.run().await,
             NodeCommand::Probe(probe) => probe.run(session).await,
+            NodeCommand::Inventory(inventory) => inventory.run(session).await,
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
             NodeCommand::Witness(witness) => witness.run(session).await,
             NodeCommand::Confirm(confirm) => confirm.run(session),
