@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["access", "audit", "common", "enrolment", "estate", "image", "node", "patch", "rollout"]
+    let files = ["access", "audit", "common", "enrolment", "estate", "image", "inventory", "node", "patch", "rollout"]
         .map(|name| format!("wardround/v1/{name}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");

@@ -77,6 +77,7 @@ pub(crate) enum Command {
     Plan(commands::plan::Plan),
     Rollout(commands::rollout::Rollout),
     Site(commands::site::Site),
+    Device(commands::device::Device),
     Operator(commands::operator::Operator),
     Sign(commands::sign::Sign),
     Audit(commands::audit::Audit),

@@ -5,7 +5,7 @@
 //!
 //! Rooms: `ca` (who is calling), `core` (the one owner of the state: journal first, then act), `registry` (tokens, node
 //! keys, documents), `images` (the TUF repository), `log` (the audit log's tree and checkpoints, and who witnesses them),
-//! `payloads` (chunks on disk), `api` (gRPC: parse, call, convert), `console`; `pure` is the door to what decides, for a
+//! `payloads` (chunks on disk), `inventory` (what devices say of themselves), `api` (gRPC: parse, call, convert), `console`; `pure` is the door to what decides, for a
 //! simulation.
 //!
 //! **Invariant:** nothing is answered, shown or sent that is not on disk.
@@ -18,6 +18,7 @@ mod console;
 mod core;
 mod directive;
 mod images;
+mod inventory;
 mod log;
 mod operators;
 mod payloads;

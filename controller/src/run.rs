@@ -18,6 +18,7 @@ use crate::{
     core::{CoreError, Limits, RecoveryError, Writer},
     directive::Directives,
     images::{Repository, keep_timestamp_fresh},
+    inventory::Inventories,
     log::{self, AuditLog},
     operators,
     payloads::{Payloads, keep_swept},
@@ -175,6 +176,7 @@ async fn run_inner(config: Config, shutdown: CancellationToken, ready: oneshot::
     let ca = Arc::new(ca);
     let api = Arc::new(Api {
         core: core.clone(),
+        inventories: Inventories::new(Arc::clone(core.journal())),
         payloads,
         directives: Directives::new(stored.directive_counter_base),
         images: Arc::clone(&images),

@@ -12,6 +12,7 @@
 //! | `pure` | what decides, without the shell around it, for whoever runs it in another world |
 //! | `executor` | the one loop that owns the state, and the tasks that act |
 //! | `config`, `device`, `installers`, `transports`, `probes` | the site and the means to reach it |
+//! | `inventory` | what devices say of themselves, and how they differ from what is known of them |
 //! | `secret` | where the site keeps its passwords |
 //!
 //! **Invariant:** the node knows nothing of the controller's code; both know the `.proto` files and the signed documents.
@@ -26,6 +27,7 @@ mod executor;
 mod files;
 mod identity;
 pub mod installers;
+mod inventory;
 mod machine;
 mod prefetch;
 pub mod probes;
@@ -40,5 +42,6 @@ pub use doctor::{Finding, SelfTest, Standing, examine, selftest};
 pub use enrol::{EnrolOptions, Enrolled, enrol};
 pub use error::NodeError;
 pub use executor::{Confirmed, Ended, RunOptions, accept_log, confirm, run};
+pub use inventory::{InventoryAsk, inventory};
 pub use prefetch::prefetch;
 pub use trust::{Reanchored, RefreshError, TrustStore, Vouched, WitnessView, reanchor, witness_view};

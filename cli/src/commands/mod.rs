@@ -6,9 +6,11 @@ pub(crate) mod audit;
 pub(crate) mod completions;
 mod confirm;
 pub(crate) mod controller;
+pub(crate) mod device;
 mod doctor;
 pub(crate) mod exit_codes;
 pub(crate) mod init;
+mod inventory;
 pub(crate) mod key;
 pub(crate) mod node;
 pub(crate) mod operator;
@@ -40,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Plan(plan) => plan.run(session).await,
         Command::Rollout(rollout) => Box::pin(rollout.run(session)).await,
         Command::Site(site) => site.run(session).await,
+        Command::Device(device) => device.run(session).await,
         Command::Operator(operator) => operator.run(session).await,
         Command::Sign(sign) => Box::pin(sign.run(session)).await,
         Command::Root(root) => Box::pin(root.run(session)).await,

@@ -1,5 +1,6 @@
 //! `wardround node`: the agent of one site.
 
+mod inventory;
 mod probe;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -36,6 +37,7 @@ enum NodeCommand {
     #[command(hide = true)]
     Selftest(Selftest),
     Probe(probe::Probe),
+    Inventory(inventory::Inventory),
     Reanchor(Reanchor),
     Witness(Witness),
     Confirm(Confirm),
@@ -200,6 +202,7 @@ impl Node {
             NodeCommand::Supervise(supervise) => supervise.run().await,
             NodeCommand::Selftest(selftest) => selftest.run(session),
             NodeCommand::Probe(probe) => probe.run(session).await,
+            NodeCommand::Inventory(inventory) => inventory.run(session).await,
             NodeCommand::Reanchor(reanchor) => reanchor.run(session),
             NodeCommand::Witness(witness) => witness.run(session).await,
             NodeCommand::Confirm(confirm) => confirm.run(session),

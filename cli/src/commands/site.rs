@@ -105,8 +105,9 @@ struct ShownSite {
     windows: Option<String>,
 }
 
+/// A device as its site declares it, as JSON.
 #[derive(Serialize)]
-struct ShownDevice {
+pub(crate) struct ShownDevice {
     id: String,
     platform: String,
     model: String,
@@ -328,7 +329,7 @@ impl ShownSite {
 }
 
 impl ShownDevice {
-    fn new(d: &v1::Device) -> Self {
+    pub(crate) fn new(d: &v1::Device) -> Self {
         Self {
             id: d.id.clone(),
             platform: d.platform.clone(),

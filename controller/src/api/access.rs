@@ -43,6 +43,7 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.NodeService/Watch", Node, false),
     ("wardround.v1.NodeService/FetchChunks", Node, false),
     ("wardround.v1.NodeService/FetchDocument", Node, false),
+    ("wardround.v1.NodeService/ReportInventory", Node, false),
     // A token takes over a site. Shutting a node out is wanted at 3 a.m. too.
     ("wardround.v1.TokenService/CreateToken", Operator([N, N, N, Y, N]), false),
     ("wardround.v1.AccessService/RevokeNode", Operator([N, N, Y, Y, N]), false),
@@ -87,6 +88,8 @@ const TABLE: &[(&str, Access, bool)] = &[
     ("wardround.v1.EstateService/ListDevices", Operator(READ), false),
     ("wardround.v1.EstateService/ListClinicalSystems", Operator(READ), false),
     ("wardround.v1.EstateService/ListAlarms", Operator(READ), false),
+    ("wardround.v1.EstateService/GetDevice", Operator(READ), false),
+    ("wardround.v1.EstateService/ListDrift", Operator(READ), false),
     ("wardround.v1.AuditService/ListRecords", Operator(READ), false),
     ("wardround.v1.AuditService/GetCheckpoint", Operator(READ), false),
     ("wardround.v1.AuditService/GetTile", Operator(READ), false),

@@ -108,6 +108,29 @@ impl EstateService for Service {
         let alarms = found.into_iter().map(|(_, alarm)| alarm).collect();
         Ok(Response::new(v1::ListAlarmsResponse { alarms, next_page_token }))
     }
+
+    async fn get_device(
+        &self,
+        request: Request<v1::GetDeviceRequest>,
+    ) -> Result<Response<v1::GetDeviceResponse>, Status> {
+        let id: DeviceId = id("id", &request.into_inner().id)?;
+        let found = self.0.core.read(|facts| declared(facts, &id).map(|found| device(facts, found)));
+        let found = found.ok_or_else(|| status::not_found("device", id.as_str(), "see `wardround device list`"))?;
+        let inventory = self.0.inventory(&id).await?;
+        Ok(Response::new(v1::GetDeviceResponse { device: Some(found), inventory }))
+    }
+
+    async fn list_drift(
+        &self,
+        request: Request<v1::ListDriftRequest>,
+    ) -> Result<Response<v1::ListDriftResponse>, Status> {
+        Ok(Response::new(self.0.drifting(request.into_inner()).await?))
+    }
+}
+
+/// A device as its site declares it.
+pub(super) fn declared<'a>(facts: &'a Facts, id: &DeviceId) -> Option<&'a Device> {
+    facts.engine.estate().site(&id.site())?.devices.iter().find(|device| device.id == *id)
 }
 
 fn only_site(text: &str) -> Result<Option<SiteId>, Status> {

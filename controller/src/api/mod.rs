@@ -13,6 +13,7 @@ mod estate;
 pub(crate) mod foresee;
 mod guard;
 mod image;
+mod inventory;
 mod log;
 mod node;
 mod order;
@@ -57,6 +58,7 @@ use crate::{
     core::Core,
     directive::Directives,
     images::Repository,
+    inventory::Inventories,
     log::AuditLog,
     payloads::Payloads,
     registry::RegistryEvent,
@@ -83,6 +85,8 @@ pub(crate) struct Api {
     pub(crate) payloads: Payloads,
     /// Directives' signer.
     pub(crate) directives: Directives,
+    /// What devices say of themselves.
+    pub(crate) inventories: Inventories,
     /// The image repository.
     pub(crate) images: Arc<Repository>,
     /// The audit log.

@@ -10,7 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 use wardround_proto::v1::{
     CheckInRequest, CheckInResponse, FetchChunksRequest, FetchChunksResponse, FetchDocumentRequest,
-    FetchDocumentResponse, WatchRequest, WatchResponse, node_service_server::NodeService,
+    FetchDocumentResponse, ReportInventoryRequest, ReportInventoryResponse, WatchRequest, WatchResponse,
+    node_service_server::NodeService,
 };
 use wardround_rollout_plans::{
     engine::{Event, Refusal},
@@ -134,6 +135,15 @@ impl NodeService for Service {
             )
         })?;
         Ok(Response::new(FetchDocumentResponse { document: found.as_bytes().to_vec() }))
+    }
+
+    async fn report_inventory(
+        &self,
+        request: Request<ReportInventoryRequest>,
+    ) -> Result<Response<ReportInventoryResponse>, Status> {
+        let site = node(&request)?;
+        let facts_wanted = self.0.take_inventory(&site, request.into_inner().inventory).await?;
+        Ok(Response::new(ReportInventoryResponse { facts_wanted }))
     }
 }
 

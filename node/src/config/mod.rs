@@ -46,6 +46,12 @@ pub const SYSTEM_INTERVAL: (DurationMs, DurationMs) = (DurationMs::from_secs(1),
 /// Most answers in a row that a change of a system's health may need.
 pub const SYSTEM_COUNT_MAX: u32 = 20;
 
+/// Between two looks at what a device is made of, when the file does not say.
+pub const INVENTORY_INTERVAL_DEFAULT: DurationMs = DurationMs::from_secs(24 * 3600);
+/// Shortest and longest: each look takes an old device some seconds, and a month is too long for somebody's hand to stay unseen.
+pub const INVENTORY_INTERVAL: (DurationMs, DurationMs) =
+    (DurationMs::from_secs(5), DurationMs::from_secs(30 * 24 * 3600));
+
 /// A whole site file, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteFile {
@@ -61,6 +67,8 @@ pub struct SiteFile {
     pub bandwidth: Bandwidth,
     /// Bytes that payloads may take up on the node, but for those that are needed.
     pub cache_bytes_max: u64,
+    /// Between two looks at what a device is made of, within [`INVENTORY_INTERVAL`].
+    pub inventory_interval: DurationMs,
 }
 
 /// How a node reaches and treats one device.

@@ -28,6 +28,7 @@ pub(super) struct RawSite {
     pub(super) freezes: Option<Spanned<Vec<Spanned<RawFreeze>>>>,
     pub(super) bandwidth: Option<RawBandwidth>,
     pub(super) cache: Option<RawCache>,
+    pub(super) inventory: Option<RawInventory>,
     #[serde(default)]
     pub(super) devices: Vec<RawDevice>,
     #[serde(default)]
@@ -89,6 +90,12 @@ pub(super) struct RawRateHours {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCache {
     pub(super) size_max: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawInventory {
+    pub(super) interval: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

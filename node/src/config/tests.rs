@@ -146,7 +146,12 @@ fn complaint(from: &str, to: &str) -> String {
 #[test]
 fn every_mistake_names_its_place_and_a_way_out() {
     for (from, to, wanted) in [
-        ("region: north", "regoin: north", &["site.yaml:3:", "regoin"][..]),
+        (
+            "region: north",
+            "region: north\ninventory: { interval: 1s }",
+            &["inventory.interval", "not from 5s to 30d"][..],
+        ),
+        ("region: north", "regoin: north", &["site.yaml:3:", "regoin"]),
         ("site: rx1", "site: RX1", &["site.yaml:1:7: site:", "not a valid site id"]),
         ("name: lab-02", "name: ct-01", &["site.yaml:15:11: devices[1].name:", "twice"]),
         ("type: acute", "type: \"a\\e[2J\"", &["site.yaml:4:7: type:", "no plain text"]),
@@ -291,4 +296,12 @@ fn a_site_has_one_node_and_says_so_in_one_way() {
         let error = with(&entries).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn devices_are_looked_at_once_a_day_unless_the_site_says_otherwise() {
+    let interval = |text: &str| parse_site_file(text, "site.yaml").unwrap().inventory_interval;
+    assert_eq!(interval(GOOD), super::INVENTORY_INTERVAL_DEFAULT);
+    let often = GOOD.replacen("region: north", "region: north\ninventory: { interval: 12h }", 1);
+    assert_eq!(interval(&often).0, 12 * 3600 * 1000);
 }

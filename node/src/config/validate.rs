@@ -13,8 +13,9 @@ use wardround_rollout_plans::model::{
 };
 
 use super::{
-    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, RollbackMeans, SYSTEM_COUNT_MAX, SYSTEM_INTERVAL,
-    SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile, SystemConfig, TransportConfig,
+    CONCURRENCY_DEFAULT, CONCURRENCY_MAX, ConfigError, DeviceConfig, INVENTORY_INTERVAL, INVENTORY_INTERVAL_DEFAULT,
+    RollbackMeans, SYSTEM_COUNT_MAX, SYSTEM_INTERVAL, SYSTEM_PROBES_MAX, SYSTEMS_MAX, SiteFile, SystemConfig,
+    TransportConfig,
     probe::Around,
     raw::{RawDevice, RawSite, RawSystem, Text},
 };
@@ -97,6 +98,18 @@ impl Validator<'_> {
         let hours = self.hours(raw.time_zone.as_ref(), raw.windows.as_ref(), raw.freezes.as_ref())?;
         let bandwidth = self.bandwidth(raw.bandwidth.as_ref())?;
         let cache_bytes_max = self.cache_bytes_max(raw.cache.as_ref())?;
+        let inventory_interval = match raw.inventory.as_ref().and_then(|inventory| inventory.interval.as_ref()) {
+            None => INVENTORY_INTERVAL_DEFAULT,
+            Some(text) => {
+                let interval = self.duration(text, "inventory.interval")?;
+                let (least, most) = INVENTORY_INTERVAL;
+                if interval < least || interval > most {
+                    let message = format!("{} is not from {least} to {most}", text.value);
+                    return self.fail(text, "inventory.interval", message, "");
+                }
+                interval
+            }
+        };
         let mut inventory = SiteInventory {
             site: site.clone(),
             display_name: raw.display_name,
@@ -126,7 +139,7 @@ impl Validator<'_> {
             systems.insert(told.id.clone(), kept);
             inventory.systems.push(told);
         }
-        Ok(SiteFile { inventory, devices, systems, concurrency_max, bandwidth, cache_bytes_max })
+        Ok(SiteFile { inventory, devices, systems, concurrency_max, bandwidth, cache_bytes_max, inventory_interval })
     }
 
     /// One short plain line: plans name it, and people read it before they sign.

@@ -35,17 +35,17 @@ pub(super) async fn sign(transport: &Transport, op: &str, sign: &Sign) -> Result
 }
 
 /// What a device said.
-struct Answers(Vec<(Question, Answer)>);
+pub(super) struct Answers(Vec<(Question, Answer)>);
 
 impl Answers {
-    fn of(&self, question: &Question) -> Answer {
+    pub(super) fn of(&self, question: &Question) -> Answer {
         let found = self.0.iter().find(|(asked, _)| asked == question).map(|(_, answer)| answer.clone());
         found.unwrap_or_else(|| Answer::Unread("the device did not answer every question".to_owned()))
     }
 }
 
 /// Asks everything in one go.
-async fn answers(transport: &Transport, op: &str, mut asked: Vec<Question>) -> Result<Answers, DeviceError> {
+pub(super) async fn answers(transport: &Transport, op: &str, mut asked: Vec<Question>) -> Result<Answers, DeviceError> {
     asked.sort();
     asked.dedup();
     if asked.is_empty() {

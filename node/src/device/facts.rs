@@ -20,15 +20,15 @@ const PENDING_QUESTION: &str = "the question whether a reboot is pending";
 
 /// What was found. Fields without an answer are `None`.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Why it waits for a restart, empty where it does not.
-    pub(super) pending: Option<Vec<&'static str>>,
-    pub(super) free_bytes: Option<u64>,
-    pub(super) windows: Option<WindowsFacts>,
+    pub(crate) pending: Option<Vec<&'static str>>,
+    pub(crate) free_bytes: Option<u64>,
+    pub(crate) windows: Option<WindowsFacts>,
     /// The CPE name that a sandbox claims.
-    pub(super) claims: Option<String>,
+    pub(crate) claims: Option<String>,
     /// Drivers of write filters that are there and not disabled.
-    pub(super) filters: Vec<FilterKind>,
+    pub(crate) filters: Vec<FilterKind>,
 }
 
 const NT: &str = r"HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion";
@@ -44,7 +44,7 @@ const IDENTITY: [(&str, &str, &str); 6] = [
     ("hardware", r"HKLM\SYSTEM\CurrentControlSet\Control\Session Manager\Environment", "PROCESSOR_ARCHITECTURE"),
 ];
 
-pub(super) async fn facts(transport: &Transport) -> Result<Facts, DeviceError> {
+pub(crate) async fn facts(transport: &Transport) -> Result<Facts, DeviceError> {
     let mut facts = Facts::default();
     if let Transport::Node(own) = transport {
         let pending = own.reboot_pending()?;

@@ -6,6 +6,7 @@ mod facts;
 mod filter;
 mod in_use;
 mod launch;
+mod look;
 mod preflight;
 mod restore_point;
 
@@ -13,6 +14,8 @@ use std::{path::Path, time::Duration};
 
 use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Installer, Payload, Sign, Variant};
 
+pub(crate) use facts::facts;
+pub(crate) use look::{Looked, Seen, SeenKind};
 pub use preflight::Preflight;
 
 pub use crate::transports::DeviceError;
@@ -75,6 +78,21 @@ impl DeviceHandle {
     #[must_use]
     pub fn id(&self) -> &DeviceId {
         &self.id
+    }
+
+    /// As the site file declares it.
+    pub(crate) fn config(&self) -> &DeviceConfig {
+        &self.config
+    }
+
+    /// How it is reached.
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Whether the patch is there, and what of it can be compared later.
+    pub(crate) async fn look(&self, op: &str, variant: &Variant) -> Result<Looked, DeviceError> {
+        look::look(&self.transport, op, variant).await
     }
 
     /// Looks, without changing anything, whether the device is ready for `variant`.
@@ -220,6 +238,10 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when the device can't be asked.
     pub async fn has_begun(&self, op: &str) -> Result<bool, DeviceError> {
+        // What the node's own program is on is in its slots, which are lost together with what it knew.
+        if matches!(self.transport, Transport::Node(_)) {
+            return Ok(false);
+        }
         launch::has_begun(&self.transport, op, Step::Install).await
     }
 
@@ -296,7 +318,7 @@ async fn ask(
 }
 
 /// As [`ask`], with files that the lines need.
-async fn ask_with(
+pub(crate) async fn ask_with(
     transport: &Transport,
     op: &str,
     name: &str,

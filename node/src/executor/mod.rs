@@ -6,6 +6,7 @@
 mod confirm;
 mod essential;
 mod group;
+mod guests;
 mod monitor;
 mod owner;
 pub mod record;
@@ -21,10 +22,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use wardround_rollout_plans::model::Timestamp;
+use wardround_rollout_plans::model::{DeviceId, SiteId, Timestamp};
 
 pub use confirm::{Confirmed, confirm};
 pub use group::{Absorbed, Batch, absorb};
+pub(crate) use guests::Guests;
 pub(crate) use owner::Owner;
 pub(crate) use site::Site;
 pub use steps::install_outcome;
@@ -32,6 +34,7 @@ pub use steps::install_outcome;
 use crate::{
     NodeError,
     identity::Identity,
+    inventory::{Keeper, Standings},
     program::Own,
     sync::{CheckIns, Controller, View, Wakers, run_check_ins, run_renewal, run_watch},
     trust::{Documents, Floor, TrustStore, WitnessFile, WitnessView},
@@ -65,6 +68,28 @@ pub enum Ended {
 /// The clock of the shell: Unix milliseconds.
 pub(crate) fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
+/// The state of a node that does not run; while it is held none can start.
+pub(crate) struct Idle {
+    standings: Standings,
+    _store: store::Store,
+}
+
+impl Idle {
+    /// No rollout is at work on the device.
+    pub(crate) fn may_look(&self, device: &DeviceId) -> bool {
+        self.standings.get(device).is_none_or(|standing| !standing.at_work)
+    }
+}
+
+/// Opens the state of a node that does not run.
+///
+/// # Errors
+/// [`NodeError`]: one that runs, or a journal that can't be read.
+pub(crate) fn idle(state_dir: &std::path::Path, site: &SiteId) -> Result<Idle, NodeError> {
+    let (state, store) = store::Store::open(state_dir, site)?;
+    Ok(Idle { standings: owner::standings(&state), _store: store })
 }
 
 /// A person has looked: the log that the node of `state_dir` refused is the one that counts from now on, and what it had
@@ -119,6 +144,8 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<End
     let (site_sender, site_receiver) = watch::channel(Arc::new(site));
     let cache = site::cache(&options.state_dir, site_receiver.clone())?;
     let (monitored_sender, monitored_receiver) = watch::channel(Default::default());
+    let (standings_sender, standings) = watch::channel(None);
+    let guests = Guests::default();
     let wakers = Arc::new(Wakers::default());
     let owner = Owner::new(sender);
     let mut essential = essential::Essential::new(stop.clone());
@@ -135,12 +162,23 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<End
         own: own.clone(),
         stop: stop.clone(),
         turns: turns::Turns::default(),
+        guests: guests.clone(),
     };
     let (images, view) = watch::channel(kept_view(&trust, &identity));
     let watch = run_watch(controller.clone(), view, owner.clone(), Arc::clone(&wakers), stop.clone());
     essential.spawn("the watch stream", watch);
     let renewal = run_renewal(controller.clone(), Arc::clone(&identity), options.state_dir.clone(), stop.clone());
     essential.spawn("the renewal of the certificate", renewal);
+    let keeper = Keeper {
+        site: site_receiver.clone(),
+        standings,
+        guests,
+        documents: Arc::clone(&documents),
+        controller: controller.clone(),
+        owner: owner.clone(),
+        state_dir: options.state_dir.clone(),
+    };
+    essential.spawn("the inventory", keeper.run(stop.clone()));
     let check_ins = CheckIns {
         controller,
         identity: Arc::clone(&identity),
@@ -171,6 +209,7 @@ pub async fn run(options: RunOptions, shutdown: CancellationToken) -> Result<End
         cache,
         wakers,
         monitored: monitored_sender,
+        standings: standings_sender,
         postponed: Vec::new(),
         full: false,
         expired: false,

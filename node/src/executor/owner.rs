@@ -13,6 +13,7 @@ use crate::{
     NodeError,
     cache::Cache,
     identity::Identity,
+    inventory::{Standing, StandingPatch, Standings},
     machine::{Deployment, Found, Input, Monitored, NodeState, OrderMark, Phase, SiteView, Wishes},
     sync::Wakers,
     trust::{Documents, Refusal},
@@ -81,7 +82,12 @@ impl Owner {
     }
 
     pub(super) async fn alarm(&self, code: &str, text: String) {
-        self.send(Input::Alarm { code: code.to_owned(), text }).await;
+        self.send(Input::Alarm { code: code.to_owned(), text, device: None }).await;
+    }
+
+    /// As [`Owner::alarm`], about a device. `false` when it is not on disk: it has to be raised again.
+    pub(crate) async fn alarm_of(&self, code: &str, text: String, device: &DeviceId) -> bool {
+        self.settle(Input::Alarm { code: code.to_owned(), text, device: Some(device.clone()) }).await
     }
 
     pub(super) async fn done(&self, rollout: RolloutId, device: DeviceId, task: u64, found: Found) {
@@ -107,6 +113,29 @@ impl Owner {
     }
 }
 
+/// Where each device with a deployment stands.
+pub(super) fn standings(state: &NodeState) -> Standings {
+    let mut all = Standings::new();
+    for (rollout, device, deployment) in state.deployments() {
+        let standing: &mut Standing = all.entry(device.clone()).or_default();
+        let idle = matches!(deployment.phase, Phase::Fetch | Phase::Ready | Phase::Soak | Phase::Done);
+        standing.at_work |= !idle || (deployment.busy && deployment.phase != Phase::Fetch);
+        let there = match deployment.state {
+            DeploymentState::Soaking | DeploymentState::Succeeded => true,
+            DeploymentState::RolledBack | DeploymentState::RollbackFailed => false,
+            _ => continue,
+        };
+        let Some(patch) = state.patch_of(rollout) else { continue };
+        let (rollout, variant, since) = (rollout.clone(), deployment.variant.clone(), deployment.since);
+        standing.patches.push(StandingPatch { rollout, patch, variant, there, since });
+    }
+    // The newest word on a patch counts.
+    for standing in all.values_mut() {
+        standing.patches.sort_by_key(|patch| patch.since);
+    }
+    all
+}
+
 /// What the loop works with.
 pub(super) struct Work {
     pub(super) state: NodeState,
@@ -118,6 +147,8 @@ pub(super) struct Work {
     /// Wakes the check-ins when there is something to say.
     pub(super) wakers: Arc<Wakers>,
     pub(super) monitored: watch::Sender<Monitored>,
+    /// Where each device stands, for whoever would like to look at it.
+    pub(super) standings: watch::Sender<Option<Standings>>,
     /// Inputs that found no room on the disk, oldest first.
     pub(super) postponed: Vec<Input>,
     /// The newest input found no room.
@@ -213,6 +244,14 @@ impl Work {
                 let changed = *known != monitored;
                 if changed {
                     *known = monitored;
+                }
+                changed
+            });
+            let standings = standings(&self.state);
+            self.standings.send_if_modified(|known| {
+                let changed = known.as_ref() != Some(&standings);
+                if changed {
+                    *known = Some(standings);
                 }
                 changed
             });

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use wardround_rollout_plans::model::{Detected, Patch, Payload, ProbeAnswer, SystemId, Variant};
 use wardround_signing::Digest;
 
-use super::{Owner, Site, confirm, now, steps, turns::Turns, ways_back::WaysBack};
+use super::{Guests, Owner, Site, confirm, now, steps, turns::Turns, ways_back::WaysBack};
 use crate::{
     cache::{Cache, CacheError, Claim},
     device::{DeviceError, DeviceHandle, Withdrawal},
@@ -34,6 +34,7 @@ pub(super) struct Tasks {
     pub(super) own: Own,
     pub(super) stop: CancellationToken,
     pub(super) turns: Turns,
+    pub(super) guests: Guests,
 }
 
 impl Tasks {
@@ -45,7 +46,14 @@ impl Tasks {
         tracing::debug!(%rollout, %device, op = action.op, verb = ?action.verb, "begins");
         // A task of its own, so that a panic becomes an answer and the deployment does not wait for ever.
         let key = (rollout.clone(), device.clone());
-        let work = self.turns.begin(key.clone(), task, async move { tasks.perform(&action).await });
+        let work = self.turns.begin(key.clone(), task, async move {
+            // Whoever only looks at the device leaves it first. A fetch does not touch it.
+            let _present = match action.verb {
+                Verb::Fetch => None,
+                _ => Some(tasks.guests.work(&action.device).await),
+            };
+            tasks.perform(&action).await
+        });
         let abort = work.abort_handle();
         let tasks = self.clone();
         tokio::spawn(async move {

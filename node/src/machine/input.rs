@@ -46,12 +46,15 @@ pub enum Input {
         /// One answer per probe.
         answers: Vec<ProbeAnswer>,
     },
-    /// The node itself does not work as it should; a person must look at it.
+    /// The node, or one of its devices, is not as it should be; a person must look at it.
     Alarm {
         /// Machine word.
         code: String,
         /// One sentence.
         text: String,
+        /// The device that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<DeviceId>,
     },
     /// A task of a deployment ended.
     Done {

@@ -142,8 +142,9 @@ impl NodeState {
             Input::Refused { what, why, rollout } => self.refuse(what, why, rollout.as_ref(), now),
             Input::Acked { seq } => self.outbox.ack(*seq),
             Input::Tick => {}
-            Input::Alarm { code, text } => {
-                self.outbox.push(now, ReportBody::Alarm { code: clip(code), text: clip(text), device: None });
+            Input::Alarm { code, text, device } => {
+                let device = device.clone();
+                self.outbox.push(now, ReportBody::Alarm { code: clip(code), text: clip(text), device });
             }
             Input::Probed { system, answers } => self.probed(system, answers, now),
             Input::Done { rollout, device, task, found } => self.settle(rollout, device, *task, found, now),
@@ -196,6 +197,11 @@ impl NodeState {
         self.rollouts
             .iter()
             .flat_map(|(r, state)| state.deployments.iter().map(move |(d, deployment)| (r, d, deployment)))
+    }
+
+    /// The patch document of a rollout.
+    pub(crate) fn patch_of(&self, rollout: &RolloutId) -> Option<Digest> {
+        self.rollouts.get(rollout).map(|state| state.patch_digest)
     }
 
     /// Documents that the state still refers to: rollouts and patches.

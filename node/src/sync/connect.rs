@@ -10,7 +10,8 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity as TlsIdentity},
 };
 use wardround_proto::v1::{
-    FetchChunksRequest, FetchChunksResponse, FetchDocumentRequest, node_service_client::NodeServiceClient,
+    DeviceInventory, FetchChunksRequest, FetchChunksResponse, FetchDocumentRequest, ReportInventoryRequest,
+    node_service_client::NodeServiceClient,
 };
 use wardround_signing::Digest;
 
@@ -118,6 +119,12 @@ impl Controller {
     pub(crate) async fn document(&self, digest: &Digest) -> Result<Vec<u8>, FetchError> {
         let asked = request(FetchDocumentRequest { digest: digest.as_bytes().to_vec() });
         Ok(in_time(self.client().fetch_document(asked)).await?.document)
+    }
+
+    /// Hands an inventory over; true when the controller wants its facts too.
+    pub(crate) async fn report_inventory(&self, inventory: DeviceInventory) -> Result<bool, FetchError> {
+        let told = request(ReportInventoryRequest { inventory: Some(inventory) });
+        Ok(in_time(self.client().report_inventory(told)).await?.facts_wanted)
     }
 }
 

@@ -23,6 +23,7 @@ use sandbox::Sandbox;
 pub(crate) use shell::Shell;
 use ssh::SshLink;
 use wardround_rollout_plans::model::DeviceId;
+pub(crate) use windows_boot::cim_ms;
 use wine::WinePrefix;
 
 use crate::{
@@ -194,6 +195,20 @@ impl Transport {
             Self::Ssh(ssh) => ssh.remove(op).await,
             Self::Adapter(adapter) => adapter.remove(op).await,
             Self::Node(own) => process::remove_dir(&own.staged(op)),
+        }
+    }
+
+    /// What it is called, with the adapter's own name and version.
+    pub(crate) async fn words(&self) -> String {
+        match self {
+            Self::Sandbox(_) => "local sh".to_owned(),
+            Self::Wine(_) => "local wine".to_owned(),
+            Self::Ssh(_) => "ssh".to_owned(),
+            Self::Adapter(adapter) => match adapter.described().await {
+                Ok(described) => format!("adapter {}", described.name).trim_end().to_owned(),
+                Err(_) => "adapter".to_owned(),
+            },
+            Self::Node(_) => "node".to_owned(),
         }
     }
 

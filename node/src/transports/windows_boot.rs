@@ -34,7 +34,7 @@ pub(crate) fn is_readable(answer: &str) -> bool {
 
 /// `yyyymmddHHMMSS.ffffff±mmm` (CIM_DATETIME, DSP0004 5.2.4) in milliseconds since 1970: the last part is the distance
 /// from UTC in minutes.
-fn cim_ms(text: &str) -> Option<i64> {
+pub(crate) fn cim_ms(text: &str) -> Option<i64> {
     let text = text.trim();
     let date = text.get(..14).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()))?;
     let number = |range: std::ops::Range<usize>| date.get(range)?.parse::<i16>().ok();

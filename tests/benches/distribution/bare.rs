@@ -48,6 +48,13 @@ impl NodeService for Bare {
         unused()
     }
 
+    async fn report_inventory(
+        &self,
+        _: Request<v1::ReportInventoryRequest>,
+    ) -> Result<Response<v1::ReportInventoryResponse>, Status> {
+        unused()
+    }
+
     /// As many chunks as digests are asked for, all the same.
     async fn fetch_chunks(&self, request: Request<v1::FetchChunksRequest>) -> Result<Response<Chunks>, Status> {
         let chunk = self.0.clone();

@@ -287,6 +287,13 @@ impl NodeService for Service {
         let envelope = served.documents.get(&digest).ok_or_else(|| Status::not_found("no such document"))?;
         Ok(Response::new(v1::FetchDocumentResponse { document: envelope.payload.clone() }))
     }
+
+    async fn report_inventory(
+        &self,
+        _: Request<v1::ReportInventoryRequest>,
+    ) -> Result<Response<v1::ReportInventoryResponse>, Status> {
+        Ok(Response::new(v1::ReportInventoryResponse { facts_wanted: false }))
+    }
 }
 
 #[tonic::async_trait]

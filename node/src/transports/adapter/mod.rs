@@ -71,6 +71,8 @@ struct Credentials {
 /// What an adapter says that it can do.
 #[derive(Debug, Clone)]
 pub(crate) struct Described {
+    /// Its name and version, where it says them.
+    pub(crate) name: String,
     pub(crate) verbs: Vec<String>,
 }
 
@@ -324,7 +326,9 @@ fn read_description(answer: &Answer) -> Result<Described, Broken> {
     }
     let verbs = answer.fields.get("verbs").and_then(Value::as_array).ok_or_else(|| bad("verbs is no list"))?;
     let verbs = verbs.iter().map(|verb| verb.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>();
-    Ok(Described { verbs: verbs.ok_or_else(|| bad("verbs holds what is no text"))? })
+    let name: Vec<&str> =
+        ["name", "version"].iter().filter_map(|field| answer.fields.get(*field).and_then(Value::as_str)).collect();
+    Ok(Described { name: name.join(" "), verbs: verbs.ok_or_else(|| bad("verbs holds what is no text"))? })
 }
 
 /// The present run of the device as `inventory` tells it.
