@@ -177,7 +177,8 @@ fn night(estate: &Estate, packages: &Path, good: &Msi, bad: &Msi) -> String {
         writeln!(text, "  {line}").unwrap();
     }
     text += "\nThe alarms.\n";
-    for (code, line) in alarms {
+    // On a busy machine everything takes longer than people would expect; that is no part of the story.
+    for (code, line) in alarms.iter().filter(|(code, _)| code != "overdue") {
         writeln!(text, "  {code}: {line}").unwrap();
     }
     text += "\nIn the morning.\n";
