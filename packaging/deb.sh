@@ -53,7 +53,7 @@ Version: $version
 Architecture: $architecture
 Maintainer: $maintainer
 Installed-Size: $size
-Depends: libc6 (>= ${libc:-2.36}), libgcc-s1, adduser, init-system-helpers
+Depends: libc6 (>= ${libc:-2.36}), libgcc-s1, adduser
 Recommends: openssh-client
 Section: admin
 Priority: optional

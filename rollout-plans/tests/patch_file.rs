@@ -338,3 +338,16 @@ fn the_program_of_a_node_is_for_nodes_alone() {
         assert!(said.contains(why), "{said}");
     }
 }
+
+/// A node refuses such names, so that no device would ever get the patch.
+#[test]
+fn names_that_no_node_takes_are_refused_before_anybody_signs() {
+    for (name, why) in
+        [("wr-install.exe", "begins with"), ("WR-x.exe", "begins with"), (&"x".repeat(121), "at most 120")]
+    {
+        let mut patch = example();
+        patch.variants[0].payload.file_name = name.to_owned();
+        let faults = lint_patch(&patch).join("\n");
+        assert!(faults.contains(why), "{name}: {faults}");
+    }
+}

@@ -71,6 +71,14 @@ pub struct SiteFile {
     pub inventory_interval: DurationMs,
 }
 
+impl SiteFile {
+    /// The devices that an inventory is made of: all but the node's own program, which answers no questions.
+    pub(crate) fn devices_to_look_at(&self) -> impl Iterator<Item = &DeviceId> {
+        let asked = |device: &DeviceConfig| !matches!(device.transport, TransportConfig::Node);
+        self.devices.iter().filter(move |(_, config)| asked(config)).map(|(device, _)| device)
+    }
+}
+
 /// How a node reaches and treats one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceConfig {

@@ -238,9 +238,8 @@ impl DeviceHandle {
     /// # Errors
     /// [`DeviceError`] when the device can't be asked.
     pub async fn has_begun(&self, op: &str) -> Result<bool, DeviceError> {
-        // What the node's own program is on is in its slots, which are lost together with what it knew.
-        if matches!(self.transport, Transport::Node(_)) {
-            return Ok(false);
+        if let Transport::Node(own) = &self.transport {
+            return own.has_begun(op);
         }
         launch::has_begun(&self.transport, op, Step::Install).await
     }

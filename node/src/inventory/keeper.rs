@@ -145,7 +145,7 @@ impl Keeper {
         let interval = Duration::from_millis(site.file.inventory_interval.0);
         let wanted = shelf.all_asked();
         turns.retain(|device, _| site.file.devices.contains_key(device));
-        for device in site.file.devices.keys() {
+        for device in site.file.devices_to_look_at() {
             if stop.is_cancelled() {
                 return;
             }

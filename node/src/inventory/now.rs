@@ -44,7 +44,8 @@ pub async fn inventory(asked: InventoryAsk) -> Result<Vec<(DeviceId, Result<Devi
         let (found, expected) = (site.inventory.site.to_string(), identity.site.to_string());
         return Err(NodeError::OtherSite { found, expected });
     }
-    let all = if asked.devices.is_empty() { site.devices.keys().cloned().collect() } else { asked.devices.clone() };
+    let all =
+        if asked.devices.is_empty() { site.devices_to_look_at().cloned().collect() } else { asked.devices.clone() };
     let shelf = Shelf::new(&asked.state_dir);
     let mut found = Vec::new();
     // A node that runs knows what is at work on each device, and looks itself.

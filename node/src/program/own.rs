@@ -230,6 +230,13 @@ impl Own {
         })
     }
 
+    /// Whether this operation has made its program ready, or is on trial.
+    pub(crate) fn has_begun(&self, op: &str) -> Result<bool, DeviceError> {
+        let record = self.record()?;
+        let ready = matches!(record.next.map(|next| next.turn), Some(Turn::Try { op: by, .. }) if by == op);
+        Ok(ready || record.trial.is_some_and(|trial| trial.op == op))
+    }
+
     /// Withdraws an install unless it has made its program ready.
     pub(crate) async fn withdraw(&self, op: &str) -> Result<Withdrawal, DeviceError> {
         match self.step(Event::Withdraw { op: op.to_owned() }).await? {

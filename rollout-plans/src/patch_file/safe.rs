@@ -6,8 +6,8 @@
 use super::rules::package_endings;
 use crate::model::{Installer, Interpreter};
 
-/// Longest file name, bytes: the limit of NTFS and of most Unix file systems.
-const FILE_NAME_BYTES_MAX: usize = 255;
+/// Longest file name, bytes: Windows' `MAX_PATH` is 260 for the whole path, and nodes take no longer one.
+const FILE_NAME_BYTES_MAX: usize = 120;
 /// Longest switch or property, bytes.
 const ARGUMENT_BYTES_MAX: usize = 120;
 /// Most switches or properties of one installer.
@@ -49,6 +49,9 @@ pub(super) fn file_name(name: &str) -> Checked {
     }
     if !plain(name, "._-") {
         return fault(format!("{name:?} holds characters that a shell would interpret"), hint);
+    }
+    if name.get(..3).is_some_and(|begin| begin.eq_ignore_ascii_case("wr-")) {
+        return fault(format!("{name:?} begins with the mark of wardround's own files"), hint);
     }
     // A leading dash would be read as an option; Windows drops trailing dots.
     if name.starts_with(['-', '.']) || name.ends_with('.') {
