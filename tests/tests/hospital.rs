@@ -1,8 +1,11 @@
 //! A night in two hospitals on one machine: every machine in a network of its own, legacy Windows on Wine behind real sshds, an
-//! archive whose halves are Orthanc and storescp, a laboratory's HL7 receiver, real packages, and a line that is cut.
+//! archive whose halves are Orthanc and storescp, a laboratory's HL7 receiver, real packages, and a line that is cut. Beside it, at the
+//! same time, the days after such a night in a third one: `drift`. Both mostly wait for devices.
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
+#[path = "hospital/drift.rs"]
+mod drift;
 #[path = "hospital/estate.rs"]
 mod estate;
 #[path = "hospital/tale.rs"]

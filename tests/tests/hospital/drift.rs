@@ -1,6 +1,5 @@
 //! Inventory and drift with real parts: Windows Installer on Wine, one device behind a real sshd, and hands that change what a
 //! rollout has brought.
-#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use std::{
     fs,
