@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::process::Command;
+
 use insta::assert_snapshot;
 use support::{Bench, PASSPHRASE, free_address};
 
@@ -22,6 +24,13 @@ fn help_names_every_command_with_an_example() {
         &["node", "run"],
         &["node", "probe"],
         &["node", "reanchor"],
+        &["node", "supervise"],
+        &["node", "inventory"],
+        &["node", "confirm"],
+        &["node", "doctor"],
+        &["node", "adapter", "test"],
+        &["device", "list"],
+        &["device", "show"],
         &["key", "create"],
         &["key", "show"],
         &["key", "check"],
@@ -79,6 +88,19 @@ fn help_names_every_command_with_an_example() {
         let example = format!("wardround {}", command.join(" "));
         assert!(help.split_once("Example:").is_some_and(|(_, after)| after.contains(&example)), "{help}");
     }
+}
+
+/// What packages bring to the machine of a site: the same words, as far as they are a node's.
+#[test]
+fn the_program_of_a_site_knows_the_node_alone() {
+    let site = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_wardround-node")).args(args).output().unwrap();
+    let whole = |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_wardround")).args(args).output().unwrap();
+    for args in [&["--version"][..], &["node", "run", "--help"], &["node", "doctor", "--help"], &["exit-codes"]] {
+        assert_eq!(site(args), whole(args), "{args:?}");
+    }
+    let refused = site(&["rollout", "list"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("unrecognized subcommand 'rollout'"), "{refused:?}");
 }
 
 #[test]

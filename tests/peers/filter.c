@@ -23,7 +23,13 @@ static int is_on(const char *name) {
     return !strncmp(word, "on", 2);
 }
 
+/* One that is "stuck" refuses, as for a person without the rights. */
 static int set_next(const char *word) {
+    FILE *stuck = state("stuck", "r");
+    if (stuck) {
+        fclose(stuck);
+        return 5;
+    }
     FILE *file = state("next", "w");
     if (!file) return 5;
     fprintf(file, "%s\n", word);

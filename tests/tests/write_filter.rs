@@ -92,7 +92,13 @@ fn a_node_brings_a_patch_below_a_write_filter_and_takes_it_off_again() {
     world.patch_by("KB4500331", &manifest);
     let plan = "name: embedded\ntiming: { install_timeout: 3m, reboot_timeout: 2m, retry_after: 1s, defer_max: 5m }\nwaves:\n  \
                 - name: all\n    select: { remaining: true }\n    soak: 1s\n";
+    filter.stick(true);
     world.start("r1", "KB4500331", plan);
+    let put_off = world.wait_deployment(120, "r1", "rx1/ct-1", &["deferred", "rolling_back", "rollback_failed", "failed"]);
+    assert_eq!(put_off.state, "deferred", "there is nothing to take back: {put_off:?}");
+    assert!(put_off.reason.contains("write filter could not be turned off"), "{put_off:?}");
+    assert!(filter.is_on() && filter.restarts() == 0);
+    filter.stick(false);
     world.wait_state(240, "r1", "completed");
     assert!(filter.is_on());
     assert_eq!(filter.restarts(), 3, "off, the patch's own, on");

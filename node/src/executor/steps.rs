@@ -35,10 +35,17 @@ impl Tasks {
     ) -> Result<Found, Fault> {
         let limit = Duration::from_millis(timeout.0);
         let mut took_time = self.prepare(device, op, variant).await?;
-        if device.unlock(limit).await.map_err(device_fault)? {
-            // What was staged lay in the overlay.
-            self.stage(device, op, &variant.payload, claim).await?;
-            took_time = true;
+        match device.unlock(limit).await {
+            Ok(false) => {}
+            Ok(true) => {
+                // What was staged lay in the overlay.
+                self.stage(device, op, &variant.payload, claim).await?;
+                took_time = true;
+            }
+            Err(error @ (DeviceError::WriteFilter { .. } | DeviceError::Garbled { .. })) => {
+                return Err(not_unlocked(device, op, limit, error).await);
+            }
+            Err(error) => return Err(device_fault(error)),
         }
         if took_time {
             self.ask_again(device, op, claim, limit).await?;
@@ -225,6 +232,19 @@ impl Tasks {
         self.ways_back.forget(op);
         Ok(())
     }
+}
+
+/// A filter that does not obey. Where the install has not begun it never does under this operation, and the device is left as it was:
+/// there is nothing to take back, and somebody may mend the filter meanwhile.
+async fn not_unlocked(device: &DeviceHandle, op: &str, limit: Duration, error: DeviceError) -> Fault {
+    if !matches!(device.withdraw_install(op).await, Ok(Withdrawal::Withdrawn)) {
+        return device_fault(error);
+    }
+    let as_it_was = match device.lock(limit).await {
+        Ok(_) => String::new(),
+        Err(again) => format!("; and it could not be turned on again: {again}"),
+    };
+    not_begun(&format!("its write filter could not be turned off: {error}; {}{as_it_was}", error.hint()))
 }
 
 fn not_begun(text: &str) -> Fault {

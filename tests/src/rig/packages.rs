@@ -170,6 +170,16 @@ impl Filter {
         fs::read_to_string(self.state.join("now")).expect("it is there").trim() == "on"
     }
 
+    /// From now on it can't be set, or again.
+    ///
+    /// # Panics
+    /// When that can't be written.
+    pub fn stick(&self, stuck: bool) {
+        let mark = self.state.join("stuck");
+        let done = if stuck { fs::write(mark, "") } else { fs::remove_file(mark) };
+        done.expect("the rig's folder is writable");
+    }
+
     /// How often the device restarted.
     ///
     /// # Panics
