@@ -94,7 +94,8 @@ fn a_node_brings_a_patch_below_a_write_filter_and_takes_it_off_again() {
                 - name: all\n    select: { remaining: true }\n    soak: 1s\n";
     filter.stick(true);
     world.start("r1", "KB4500331", plan);
-    let put_off = world.wait_deployment(120, "r1", "rx1/ct-1", &["deferred", "rolling_back", "rollback_failed", "failed"]);
+    let put_off =
+        world.wait_deployment(120, "r1", "rx1/ct-1", &["deferred", "rolling_back", "rollback_failed", "failed"]);
     assert_eq!(put_off.state, "deferred", "there is nothing to take back: {put_off:?}");
     assert!(put_off.reason.contains("write filter could not be turned off"), "{put_off:?}");
     assert!(filter.is_on() && filter.restarts() == 0);
