@@ -26,7 +26,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What the machine of a site needs: the same words as [`Cli`], in a program a third as large.
+/// What the machine of a site needs: the same words as [`Cli`], as far as they are a node's.
 #[derive(Debug, Parser)]
 #[command(name = "wardround", bin_name = "wardround", version, about = "The site node of wardround")]
 #[command(arg_required_else_help = true, disable_help_subcommand = false)]

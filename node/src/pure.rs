@@ -5,7 +5,7 @@
 pub use crate::{
     executor::{Absorbed, Batch, absorb, install_outcome, record},
     machine::{
-        Action, CheckFound, Fault, FaultKind, Found, GoalWish, HoldMark, Input, InstallFound, InstallOutcome,
+        Action, Begun, CheckFound, Fault, FaultKind, Found, GoalWish, HoldMark, Input, InstallFound, InstallOutcome,
         Monitored, NodeState, OrderMark, Outbox, PreflightFound, ReleaseMark, RolloutPolicy, RolloutWish, SiteView,
         UninstallFound, Verb, Version, WatchRules, WavePolicy, Wishes,
     },

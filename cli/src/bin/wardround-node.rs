@@ -1,5 +1,5 @@
-//! `wardround` for the machine of a site: `wardround node …` and nothing else, in a program a third as large. Packages install
-//! it as `wardround` (`packaging/`).
+//! `wardround` for the machine of a site: `wardround node …`, and nothing of the controller. Packages install it as `wardround`
+//! (`packaging/`).
 
 #[global_allocator]
 static ALLOCATOR: wardround::Allocator = wardround::Allocator;

@@ -64,10 +64,9 @@ struct Enrol {
     state: PathBuf,
 }
 
-/// Run an enrolled node, until Ctrl-C or SIGTERM
+// What a node runs with, also below its supervisor. No documentation comment: it would take the place of the commands' own.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  wardround node run --state /var/lib/wardround --site /etc/wardround/site.yaml")]
-struct Run {
+struct With {
     /// Where this node keeps its state
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
@@ -82,6 +81,14 @@ struct Run {
     stop_with_stdin: bool,
 }
 
+/// Run an enrolled node, until Ctrl-C or SIGTERM
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  wardround node run --state /var/lib/wardround --site /etc/wardround/site.yaml")]
+struct Run {
+    #[command(flatten)]
+    with: With,
+}
+
 /// Keep a node running, and let it replace its own program; until Ctrl-C or SIGTERM
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -91,18 +98,8 @@ Example:
 It starts `node run` with the program that counts: this one, or the one that a signed patch has brought. A program on trial
 that ends three times, or is not well in time, is left for the one from before (docs/self-update.md).")]
 struct Supervise {
-    /// Where this node keeps its state
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
-    /// The site's devices and clinical systems
-    #[arg(long, value_name = "FILE")]
-    site: PathBuf,
-    /// Check in this often, whatever the controller asks for
-    #[arg(long, value_name = "DURATION", value_parser = DurationMs::parse)]
-    check_in_every: Option<DurationMs>,
-    /// Stop when standard input ends: for a parent that must not leave anything behind
-    #[arg(long, hide = true)]
-    stop_with_stdin: bool,
+    #[command(flatten)]
+    with: With,
 }
 
 /// Whether this program could run that node: asked by a node before it takes it
@@ -230,12 +227,12 @@ impl Enrol {
 impl Run {
     async fn run(&self) -> Result<Exit, Failure> {
         let options = RunOptions {
-            state_dir: self.state.clone(),
-            site_file: self.site.clone(),
-            check_in_every: self.check_in_every.map(|d| Duration::from_millis(d.0)),
+            state_dir: self.with.state.clone(),
+            site_file: self.with.site.clone(),
+            check_in_every: self.with.check_in_every.map(|d| Duration::from_millis(d.0)),
         };
         let stop = CancellationToken::new();
-        tokio::spawn(stop_signal(stop.clone(), self.stop_with_stdin));
+        tokio::spawn(stop_signal(stop.clone(), self.with.stop_with_stdin));
         Ok(match Box::pin(wardround_node::run(options, stop)).await.map_err(|e| failure(&e))? {
             Ended::Stopped => Exit::Ok,
             Ended::Restart => Exit::Restart,
@@ -246,13 +243,13 @@ impl Run {
 impl Supervise {
     async fn run(&self) -> Result<Exit, Failure> {
         let mut arguments: Vec<OsString> = ["node", "run", "--stop-with-stdin", "--state"].map(OsString::from).into();
-        arguments.extend([self.state.clone().into(), "--site".into(), self.site.clone().into()]);
-        if let Some(every) = self.check_in_every {
+        arguments.extend([self.with.state.clone().into(), "--site".into(), self.with.site.clone().into()]);
+        if let Some(every) = self.with.check_in_every {
             arguments.extend(["--check-in-every".into(), format!("{}ms", every.0).into()]);
         }
         let stop = CancellationToken::new();
-        tokio::spawn(stop_signal(stop.clone(), self.stop_with_stdin));
-        let options = SuperviseOptions { state_dir: self.state.clone(), arguments };
+        tokio::spawn(stop_signal(stop.clone(), self.with.stop_with_stdin));
+        let options = SuperviseOptions { state_dir: self.with.state.clone(), arguments };
         supervise(options, stop).await.map_err(|e| failure(&e))?;
         Ok(Exit::Ok)
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wardround_rollout_plans::model::{Payload, Variant};
 
-use super::{Ran, Withdrawal, bounded};
+use super::{Ran, Trace, Withdrawal, bounded};
 use crate::{
     installers::{Meaning, Place, Staged, Step, launch_lines, meaning, parse_exit_code, staged_for},
     transports::{
@@ -63,12 +63,16 @@ pub(super) fn needed(variant: &Variant, step: Step) -> Option<&Payload> {
     }
 }
 
-/// Whether `step` was begun on the device: it runs, has ended, or was cut off.
-pub(super) async fn has_begun(transport: &Transport, op: &str, step: Step) -> Result<bool, DeviceError> {
+/// What the device shows of `step`.
+pub(super) async fn trace(transport: &Transport, op: &str, step: Step) -> Result<Trace, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
     let launch = Launch { transport, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
-    Ok(matches!(launch.look(Look::Only).await?, StepState::Running | StepState::Done(_) | StepState::Dead))
+    Ok(match launch.look(Look::Only).await? {
+        StepState::None | StepState::Withdrawn => Trace::None,
+        StepState::Running => Trace::AtWork,
+        StepState::Done(_) | StepState::Dead => Trace::Over,
+    })
 }
 
 /// Withdraws `step` unless it has begun.

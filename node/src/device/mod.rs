@@ -50,6 +50,17 @@ pub enum Withdrawal {
     Over,
 }
 
+/// What a device shows of a step, whoever began it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trace {
+    /// It has not begun.
+    None,
+    /// It is at work.
+    AtWork,
+    /// It has ended, or was cut off.
+    Over,
+}
+
 /// One device. Cheap to make; calls on one device should not overlap.
 #[derive(Debug)]
 pub struct DeviceHandle {
@@ -233,15 +244,15 @@ impl DeviceHandle {
         launch::perform(&self.transport, op, variant, Step::Install, timeout).await
     }
 
-    /// Whether an install of this `op` was begun on the device, whoever remembers it.
+    /// What the device shows of an install of this `op`, whoever remembers it.
     ///
     /// # Errors
     /// [`DeviceError`] when the device can't be asked.
-    pub async fn has_begun(&self, op: &str) -> Result<bool, DeviceError> {
+    pub async fn install_trace(&self, op: &str) -> Result<Trace, DeviceError> {
         if let Transport::Node(own) = &self.transport {
-            return own.has_begun(op);
+            return Ok(if own.has_begun(op)? { Trace::Over } else { Trace::None });
         }
-        launch::has_begun(&self.transport, op, Step::Install).await
+        launch::trace(&self.transport, op, Step::Install).await
     }
 
     /// Withdraws the install of this `op` unless it has begun. After [`Withdrawal::Withdrawn`] it never begins under this

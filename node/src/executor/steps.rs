@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     cache::Claim,
-    device::{DeviceError, DeviceHandle, Ran, Withdrawal},
+    device::{DeviceError, DeviceHandle, Ran, Trace, Withdrawal},
     installers::{self, ExitClass, Refused},
     machine::{Fault, FaultKind, Found, InstallFound, InstallOutcome, UninstallFound},
 };
@@ -103,6 +103,12 @@ impl Tasks {
         let wanted = device.rollback_means();
         let mut took_time = false;
         let mut made = self.ways_back.of(op);
+        let lacks = wanted.snapshot.is_some() && made.snapshot.is_none()
+            || wanted.restore_point && made.restore_point.is_none();
+        // What is made after the installer was begun would bring the patch back with it.
+        if lacks && device.install_trace(op).await.map_err(device_fault)? != Trace::None {
+            return Ok(false);
+        }
         if let Some(snapshot) = wanted.snapshot.as_ref().filter(|_| made.snapshot.is_none()) {
             ways_back::run(&snapshot.take, device.id(), op)
                 .await

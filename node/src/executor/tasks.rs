@@ -10,9 +10,9 @@ use wardround_signing::Digest;
 use super::{Guests, Owner, Site, confirm, now, steps, turns::Turns, ways_back::WaysBack};
 use crate::{
     cache::{Cache, CacheError, Claim},
-    device::{DeviceError, DeviceHandle, Withdrawal},
+    device::{DeviceError, DeviceHandle, Trace, Withdrawal},
     installers::Refused,
-    machine::{Action, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
+    machine::{Action, Begun, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
     probes::{Means, probe_system},
     program::Own,
     sync::{Controller, FetchError},
@@ -206,10 +206,13 @@ impl Tasks {
             Ok(()) => device.detect(op, variant).await,
             Err(why) => Detected::Unknown { why: why.clone() },
         };
-        let mut begun = false;
+        let mut begun = Begun::Not;
         if matches!(before, Detected::Present { .. }) {
-            match device.has_begun(op).await {
-                Ok(found) => begun = found,
+            let waits_for_nothing = found.reboot_pending == Some(false) && !device.has_write_filter();
+            match device.install_trace(op).await {
+                Ok(Trace::None) => {}
+                Ok(Trace::Over) if waits_for_nothing => begun = Begun::Over,
+                Ok(Trace::Over | Trace::AtWork) => begun = Begun::Unfinished,
                 Err(error) => before = Detected::Unknown { why: error.to_string() },
             }
         }

@@ -9,7 +9,7 @@ use wardround_rollout_plans::model::DeviceId;
 use super::{LOOK_MAX, ask::ask, shelf::Shelf};
 use crate::{
     NodeError,
-    config::read_site_file,
+    config::{TransportConfig, read_site_file},
     device::DeviceHandle,
     executor::{idle, now},
     identity::Identity,
@@ -60,6 +60,9 @@ pub async fn inventory(asked: InventoryAsk) -> Result<Vec<(DeviceId, Result<Devi
             continue;
         };
         let told = match &alone {
+            _ if config.transport == TransportConfig::Node => {
+                Err("it is the node's own program: `wardround node doctor` tells of it".to_owned())
+            }
             None => by_node(&shelf, &device, asked.accept).await?,
             Some(_) if asked.accept => Err("only a node that runs can accept what is there".to_owned()),
             Some(idle) if !idle.may_look(&device) => Err("a rollout is at work on it".to_owned()),

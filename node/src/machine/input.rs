@@ -277,15 +277,35 @@ pub struct PreflightFound {
     pub free_bytes: Option<u64>,
     /// Whether the patch is there.
     pub before: Detected,
-    /// It is there, and an installer was begun on the device under this very operation: by a node that has lost what it knew, or
-    /// by one that this one replaces.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub begun: bool,
+    /// Where it is there: whether an installer was begun on the device under this very operation.
+    #[serde(default, skip_serializing_if = "Begun::is_not")]
+    pub begun: Begun,
     /// Whether what the patch requires is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<(PatchId, Detected)>,
     /// Its clinical systems.
     pub probes: Vec<ProbeAnswer>,
+}
+
+/// What the device shows of an install of this very operation that this node does not remember: it was begun by a node that has lost
+/// what it knew, or by one that this one replaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Begun {
+    /// Nothing.
+    #[default]
+    Not,
+    /// It is over, and the device waits for nothing.
+    Over,
+    /// The installer is at work, or a restart or a write filter may still have to be seen to.
+    Unfinished,
+}
+
+impl Begun {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_not(&self) -> bool {
+        *self == Self::Not
+    }
 }
 
 /// The installer's run.

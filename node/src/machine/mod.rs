@@ -38,8 +38,8 @@ use health::SystemState;
 use holds::Holds;
 pub use holds::{HoldMark, ReleaseMark};
 pub use input::{
-    CheckFound, Fault, FaultKind, Found, GoalWish, Input, InstallFound, InstallOutcome, OrderMark, PreflightFound,
-    RolloutPolicy, RolloutWish, SiteView, UninstallFound, WatchRules, WavePolicy, Wishes,
+    Begun, CheckFound, Fault, FaultKind, Found, GoalWish, Input, InstallFound, InstallOutcome, OrderMark,
+    PreflightFound, RolloutPolicy, RolloutWish, SiteView, UninstallFound, WatchRules, WavePolicy, Wishes,
 };
 pub use outbox::Outbox;
 pub(crate) use outbox::clip;

@@ -7,7 +7,7 @@ use wardround_rollout_plans::model::{
 };
 
 use super::{
-    Cause, CheckFound, Deployment, Fault, FaultKind, Found, InstallFound, InstallOutcome, NodeState, Phase,
+    Begun, Cause, CheckFound, Deployment, Fault, FaultKind, Found, InstallFound, InstallOutcome, NodeState, Phase,
     PreflightFound, UninstallFound, clip, deployment::Env,
 };
 
@@ -170,7 +170,7 @@ impl Deployment {
             self.go(Phase::Verify, env.now);
             return self.show(env, DeploymentState::Verifying, Cause::default(), evidence);
         }
-        if found.begun && matches!(found.before, Detected::Present { .. }) {
+        if found.begun != Begun::Not && matches!(found.before, Detected::Present { .. }) {
             return self.take_over(env, found, evidence);
         }
         if let Detected::Present { proof } = &found.before {
@@ -192,14 +192,24 @@ impl Deployment {
         self.show(env, DeploymentState::Installing, Cause::default(), evidence);
     }
 
-    /// The patch is there by an install of this very deployment, which this node does not remember: its result is picked up, and
-    /// it is watched like any other. How its systems were before nobody knows any more: one that is ill now counts against the patch.
+    /// The patch is there by an install of this very deployment, which this node does not remember: it is watched like any other.
+    /// How its systems were before nobody knows any more: one that is ill now counts against the patch. What is not finished may
+    /// take a restart, and so waits until nobody uses the device.
     fn take_over(&mut self, env: &mut Env<'_>, found: &PreflightFound, evidence: Evidence) {
+        let unfinished = found.begun == Begun::Unfinished;
+        if let Some(who) = found.in_use.as_ref().filter(|_| unfinished) {
+            return self.defer(env, Phase::Ready, Cause::new("in_use", format!("in clinical use: {who}")), evidence);
+        }
         self.before = Some(Detected::Absent);
         self.baseline = verdicts(&found.probes).into_keys().map(|system| (system, true)).collect();
-        self.go(Phase::Install, env.now);
+        let (phase, state) = if unfinished {
+            (Phase::Install, DeploymentState::Installing)
+        } else {
+            (Phase::Verify, DeploymentState::Verifying)
+        };
+        self.go(phase, env.now);
         let cause = Cause::new("taken_over", "the install was begun by a node that has lost what it knew of it");
-        self.show(env, DeploymentState::Installing, cause, evidence);
+        self.show(env, state, cause, evidence);
     }
 
     /// Why the device may not be touched now.

@@ -1,6 +1,8 @@
 //! What a node's machine is told, and what it does to devices.
 
-use wardround_node::pure::{Action, CheckFound, Fault as TaskFault, FaultKind, Found, Input, PreflightFound, Verb};
+use wardround_node::pure::{
+    Action, Begun, CheckFound, Fault as TaskFault, FaultKind, Found, Input, PreflightFound, Verb,
+};
 use wardround_rollout_plans::model::{Detected, DeviceId, ProbeAnswer, ReportBody, SiteId, SystemId, Timestamp};
 
 use super::{
@@ -233,7 +235,7 @@ impl World {
             write_filter: None,
             before,
             // Nodes of this world lose their power, never their disk.
-            begun: false,
+            begun: Begun::Not,
             prerequisites: Vec::new(),
             probes: self.answers(site, systems),
         }))

@@ -133,7 +133,7 @@ pub(super) fn ready(name: &str) -> PreflightFound {
         free_bytes: Some(1 << 30),
         write_filter: None,
         before: Detected::Absent,
-        begun: false,
+        begun: crate::machine::Begun::Not,
         prerequisites: Vec::new(),
         probes: vec![answer(if name.starts_with("ct") { "pacs" } else { "lab" }, true)],
     }

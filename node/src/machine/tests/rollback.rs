@@ -3,7 +3,7 @@
 use wardround_rollout_plans::model::{DeploymentState as S, Detected, DurationMs, GoalAction, Scope};
 
 use super::rig::{Rig, answer, checked, device, fault, goal, present, uninstalled, unknown, word};
-use crate::machine::{FaultKind, Found};
+use crate::machine::{Begun, FaultKind, Found};
 
 fn ordered(rig: &mut Rig, attempt: u32) {
     rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::RollBack, attempt)]);
@@ -219,34 +219,46 @@ fn what_an_earlier_attempt_left_is_not_forgotten() {
     assert_eq!(rig.shown("ct-01"), S::Failed, "the preflight has seen that nothing was left");
 }
 
-/// The disk of a node is lost in the soak, and another node enrols for its site.
+/// The disk of a node is lost, and another node enrols for its site.
 #[test]
 fn an_install_that_a_lost_node_began_is_taken_over_and_watched() {
-    let begun = |well: bool| crate::machine::PreflightFound {
+    let begun = |begun: Begun, well: bool| crate::machine::PreflightFound {
         before: present(),
-        begun: true,
+        begun,
         in_use: Some("scan running".into()),
         probes: vec![super::rig::answer("pacs", well)],
         ..super::rig::ready("ct-01")
     };
-    let mut rig = Rig::new(Scope::Site);
-    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
-    rig.until("ct-01", "preflight");
-    rig.done("ct-01", super::rig::preflight(begun(true)));
-    assert_eq!((rig.verb("ct-01"), rig.code("ct-01").as_str()), ("install", "taken_over"), "it picks up the result");
-    // What was asked of the one before holds for this one: a restart, and the way back.
+    let fresh = || {
+        let mut rig = Rig::new(Scope::Site);
+        rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
+        rig.until("ct-01", "preflight");
+        rig
+    };
+    // It is over: watched at once, also where somebody uses the device; nothing is done there.
+    let mut rig = fresh();
+    rig.done("ct-01", super::rig::preflight(begun(Begun::Over, true)));
+    assert_eq!((rig.verb("ct-01"), rig.code("ct-01").as_str()), ("check", "taken_over"));
+    rig.done("ct-01", checked(present(), super::rig::ready("ct-01").probes));
+    assert_eq!(rig.shown("ct-01"), S::Soaking);
+    ordered(&mut rig, 2);
+    assert_eq!(rig.verb("ct-01"), "uninstall", "the way back is the same");
+
+    // A restart may be left to do: not while a patient lies there.
+    let mut rig = fresh();
+    rig.done("ct-01", super::rig::preflight(begun(Begun::Unfinished, true)));
+    assert_eq!((rig.shown("ct-01"), rig.code("ct-01").as_str()), (S::Deferred, "in_use"));
+    let mut rig = fresh();
+    let free = crate::machine::PreflightFound { in_use: None, ..begun(Begun::Unfinished, true) };
+    rig.done("ct-01", super::rig::preflight(free));
+    assert_eq!(rig.verb("ct-01"), "install", "its result is picked up");
     rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::NeedsReboot, present()));
     assert_eq!(rig.verb("ct-01"), "reboot");
-    ordered(&mut rig, 2);
-    rig.until("ct-01", "uninstall");
 
     // How the archive was before nobody knows: what is ill now counts against the patch.
-    let mut rig = Rig::new(Scope::Site);
-    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::Install, 1)]);
-    rig.until("ct-01", "preflight");
-    rig.done("ct-01", super::rig::preflight(begun(false)));
-    rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::Installed, present()));
-    rig.done("ct-01", checked(present(), begun(false).probes));
+    let mut rig = fresh();
+    rig.done("ct-01", super::rig::preflight(begun(Begun::Over, false)));
+    rig.done("ct-01", checked(present(), begun(Begun::Over, false).probes));
     for _ in 0..super::rig::FAILURES {
         rig.probe("pacs", false);
     }
