@@ -190,14 +190,16 @@ impl Filter {
     }
 }
 
-/// A program for 64-bit Windows out of `tests/peers`, compiled once; `None` where the compiler is missing.
+/// A program for 64-bit Windows out of `tests/peers`, compiled once, also where several tests want it at once; `None` where the
+/// compiler is missing.
 fn compiled(source: &str, name: &str, flags: &[String]) -> Option<PathBuf> {
     let compiler = require("x86_64-w64-mingw32-gcc")?;
     let source = peer_file(source);
     let digest = Digest::of(&fs::read(&source).expect("the source is there")).hex();
     let path = cache_dir().join(format!("{name}-{}.exe", &digest[..8]));
     if !path.is_file() {
-        let part = path.with_extension(format!("{}.part", std::process::id()));
+        // One of one's own: another test may be writing the same program just now.
+        let part = tempfile::NamedTempFile::new_in(cache_dir()).expect("the cache is writable").into_temp_path();
         let output = Command::new(compiler)
             .args(["-O1", "-s", "-o"])
             .arg(&part)
@@ -207,7 +209,7 @@ fn compiled(source: &str, name: &str, flags: &[String]) -> Option<PathBuf> {
             .output()
             .expect("the compiler runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fs::rename(&part, &path).expect("it is moved into place");
+        part.persist(&path).expect("it is moved into place");
     }
     Some(path)
 }
@@ -267,4 +269,30 @@ pub fn variant(path: &Path, installer: Installer, platform: &str) -> Variant {
         },
         installer,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Barrier, thread};
+
+    use super::compiled;
+
+    #[test]
+    fn tests_that_want_a_program_at_once_all_get_it_whole() {
+        let name = format!("at-once-{}", std::process::id());
+        let start = Barrier::new(4);
+        let one = || {
+            start.wait();
+            let path = compiled("hotfix.c", &name, &["-DKB=\"KB1\"".into()])?;
+            Some((path.clone(), fs::read(path).expect("the program is there")))
+        };
+        let all = thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(one)).collect();
+            all.into_iter().map(|one| one.join().expect("it gets its program")).collect::<Vec<_>>()
+        });
+        for got in all.into_iter().flatten() {
+            assert!(got.1.len() > 10_000 && got.1.starts_with(b"MZ"), "a part of a program: {} bytes", got.1.len());
+            let _ = fs::remove_file(got.0);
+        }
+    }
 }
