@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p wardround-tests --bench distribution -- [MIB] [ROUNDS]`; 500 MiB and 5 rounds when not said. The controller
 //! is a process of its own; the node's side runs in this one, on the same machine. The bare stream is tonic with the same mutual
-//! TLS and chunks of 256 KiB out of memory, each hashed with SHA-256 on arrival: nothing is read, compared, or written. The two
-//! take turns, so that a busy machine slows both.
+//! TLS and chunks of 256 KiB out of memory, each hashed with SHA-256 on arrival: nothing is read, compared, or written. What the
+//! disk does alone, a file of that size written and synced, stands beside it. They take turns, so that a busy machine slows all.
 #![expect(clippy::unwrap_used, reason = "a benchmark: a failure is a panic that names the line")]
 
 #[path = "distribution/bare.rs"]
@@ -13,19 +13,20 @@ mod content;
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use peak_alloc::PeakAlloc;
 use wardround_rollout_plans::model::{Patch, Payload};
 use wardround_tests::world::{Blueprint, World};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const MIB: u64 = 1024 * 1024;
 
+/// As in the program that ships.
 #[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
+static ALLOCATOR: wardround::Allocator = wardround::Allocator;
 
 fn main() {
     // Cargo adds "--bench".
@@ -44,27 +45,30 @@ fn main() {
     println!("import of {mib} MiB without a pattern: {:.1} s", begun.elapsed().as_secs_f64());
 
     let node = |name: &str| enrolled(&world, home.path(), name);
-    let (mut own, mut bare) = (Vec::new(), Vec::new());
+    let (mut own, mut bare, mut disk) = (Vec::new(), Vec::new(), Vec::new());
     let bed = runtime.block_on(bare::Bed::new());
     for round in 0..rounds {
         bare.push(speed(mib, runtime.block_on(bed.run(mib * MIB))));
+        disk.push(speed(mib, written(&home.path().join("alone.bin"), mib)));
         let state = node(&format!("round{round}"));
-        MEMORY.reset_peak_usage();
-        let before = MEMORY.current_usage();
+        // The highest resident memory is counted anew from here on: proc(5), clear_refs.
+        fs::write("/proc/self/clear_refs", "5").unwrap();
+        let before = resident("VmRSS:");
         let begun = Instant::now();
         runtime.block_on(wardround_node::prefetch(&state, &first)).unwrap();
         own.push(speed(mib, begun.elapsed()));
         println!(
-            "  round {round}: node {:4.0} MB/s, bare {:4.0} MB/s; the node's peak of live memory {:.1} MiB",
+            "  round {round}: node {:4.0} MB/s, bare {:4.0} MB/s, disk {:4.0} MB/s; the node took {:.1} MiB more of memory",
             own[own.len() - 1],
             bare[bare.len() - 1],
-            MEMORY.peak_usage().saturating_sub(before) as f64 / MIB as f64
+            disk[disk.len() - 1],
+            resident("VmHWM:").saturating_sub(before) as f64 / 1024.0
         );
         fs::remove_dir_all(&state).unwrap();
     }
-    let (own, bare) = (median(own), median(bare));
+    let (own, bare, disk) = (median(own), median(bare), median(disk));
     println!(
-        "one node, {mib} MiB over mTLS: {own:.0} MB/s; bare tonic with SHA-256: {bare:.0} MB/s; {:.0} %",
+        "one node, {mib} MiB over mTLS: {own:.0} MB/s; bare tonic with SHA-256: {bare:.0} MB/s; {:.0} %; the disk alone: {disk:.0} MB/s",
         own * 100.0 / bare
     );
 
@@ -91,6 +95,25 @@ fn main() {
         );
         fs::remove_dir_all(&state).unwrap();
     }
+}
+
+/// How long a file of that size takes, synced.
+fn written(path: &Path, mib: u64) -> Duration {
+    let block = vec![7; MIB as usize];
+    let begun = Instant::now();
+    let mut file = fs::File::create(path).unwrap();
+    (0..mib).for_each(|_| file.write_all(&block).unwrap());
+    file.sync_all().unwrap();
+    let took = begun.elapsed();
+    fs::remove_file(path).unwrap();
+    took
+}
+
+/// Of this process, KiB: proc(5), status.
+fn resident(field: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    value.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 fn speed(mib: u64, took: Duration) -> f64 {

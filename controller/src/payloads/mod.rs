@@ -159,12 +159,17 @@ impl Payloads {
     fn read(&self, digest: &Digest) -> Result<Kept, PayloadError> {
         for form in Form::ALL {
             let path = self.path(digest, form);
-            let mut data = Vec::new();
-            // Never read a file into memory that can't be a chunk.
-            let read = File::open(&path).and_then(|file| file.take(CHUNK_BYTES_MAX as u64 + 1).read_to_end(&mut data));
+            let read = File::open(&path).and_then(|file| {
+                let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+                // Room for all of it from the beginning: what grows is copied each time.
+                let mut data = Vec::with_capacity(length.min(CHUNK_BYTES_MAX));
+                // Never read a file into memory that can't be a chunk.
+                file.take(CHUNK_BYTES_MAX as u64 + 1).read_to_end(&mut data)?;
+                Ok(data)
+            });
             match read {
-                Ok(_) if data.len() > CHUNK_BYTES_MAX => return Err(self.damaged(digest, form)),
-                Ok(_) => return Ok(Kept { data, packed: form == Form::Packed }),
+                Ok(data) if data.len() > CHUNK_BYTES_MAX => return Err(self.damaged(digest, form)),
+                Ok(data) => return Ok(Kept { data, packed: form == Form::Packed }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(PayloadError::Io { what: format!("read chunk {digest}"), source }),
             }

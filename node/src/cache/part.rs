@@ -8,7 +8,10 @@ use std::{
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use wardround_chunks::Unpacker;
@@ -19,6 +22,8 @@ use super::{CacheError, Came};
 
 /// Bytes that are hashed in one go.
 const BLOCK: usize = 256 * 1024;
+/// Bytes after which the disk is made to begin: the sync at the end would else wait for all of them at once.
+const WRITE_BACK_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The file and what is right in it.
 pub(super) struct Part {
@@ -28,6 +33,8 @@ pub(super) struct Part {
     /// Where each chunk stands: more than once, when it is repeated.
     places: HashMap<Digest, Vec<usize>>,
     state: Mutex<State>,
+    /// Bytes that were written since the disk was last made to begin.
+    unwritten: AtomicU64,
     /// The whole is hashed while it comes, behind what is there without a gap.
     whole: Mutex<Whole>,
 }
@@ -72,6 +79,7 @@ impl Part {
             spans,
             places,
             state: Mutex::new(State { done, gap: 0 }),
+            unwritten: AtomicU64::new(0),
             whole: Mutex::new(Whole { hash: DigestWriter::new(), upto: 0 }),
         };
         part.state().close(&[]);
@@ -140,7 +148,17 @@ impl Part {
                 self.keep(&span, &came.data)?;
             }
         }
+        self.write_back()?;
         self.hash_on()
+    }
+
+    /// What has been written goes to the disk while the line brings more. One thread waits for it, the others go on.
+    fn write_back(&self) -> io::Result<()> {
+        let due = |unwritten: u64| (unwritten >= WRITE_BACK_BYTES).then_some(0);
+        match self.unwritten.fetch_update(Ordering::Relaxed, Ordering::Relaxed, due) {
+            Ok(_) => self.file.sync_data(),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Writes a chunk wherever it stands. Here it is decided whether it is one.
@@ -156,6 +174,7 @@ impl Part {
         let places = &self.places[&span.digest];
         for index in places {
             self.file.write_all_at(plain, self.spans[*index].offset)?;
+            self.unwritten.fetch_add(plain.len() as u64, Ordering::Relaxed);
         }
         self.state().close(places);
         Ok(())
