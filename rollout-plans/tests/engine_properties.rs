@@ -6,6 +6,11 @@ mod engine_support;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
 };
 
 use engine_support::sim::Sim;
@@ -44,12 +49,28 @@ fn the_safety_contract_holds() {
         run(seed);
         return;
     }
-    let mut reached: BTreeMap<String, u64> = BTreeMap::new();
-    for seed in 0..number("WARDROUND_SEEDS").unwrap_or(SEEDS) {
-        for (word, times) in run(seed).1 {
-            *reached.entry(word).or_default() += times;
+    let (next, seeds) = (AtomicU64::new(0), number("WARDROUND_SEEDS").unwrap_or(SEEDS));
+    let reached = Mutex::new(BTreeMap::<String, u64>::new());
+    let some = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            let words = run(seed).1;
+            let mut reached = reached.lock().unwrap();
+            for (word, times) in words {
+                *reached.entry(word).or_default() += times;
+            }
         }
-    }
+    };
+    // Each seed is a world of its own.
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(some);
+        }
+    });
+    let reached = reached.into_inner().unwrap();
     // A simulation that never gets anywhere proves nothing: every state, every reason and every alarm must have been
     // there.
     let states = DeploymentState::ALL.map(|s| s.word().to_owned());

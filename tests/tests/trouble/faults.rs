@@ -4,7 +4,7 @@
 
 use wardround_tests::world::{Blueprint, Device, Pace, SmallDisk, World, installs_at_once, payload, plan, wait_until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+use crate::PROGRAM;
 const KB: &str = "KB4500331";
 const OTHER: &str = "KB4012598";
 

@@ -13,7 +13,7 @@ use wardround_tests::{
     world::{Device, Ran, plan, try_wait, wait_until},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+use crate::PROGRAM;
 
 fn attack(name: &'static str) -> Case {
     Case::new(PROGRAM, name)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use wardround_tests::world::{Blueprint, Pace, World, plan, wait, wait_until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+use crate::PROGRAM;
 const KB: &str = "KB4500331";
 /// As [`plan`] has it.
 const RETRY_AFTER: &str = "retry_after: 1s";

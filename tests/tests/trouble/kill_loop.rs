@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use wardround_tests::world::{Blueprint, Device, World, plan, try_wait};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+use crate::PROGRAM;
 const DEVICES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const KILLS: usize = 100;
 /// Rollouts in which so many kills must find room.

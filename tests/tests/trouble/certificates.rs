@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType, date_time_ymd};
 use wardround_tests::world::{Blueprint, Ran, World, plan, wait_until};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+use crate::PROGRAM;
 const DAY: u64 = 24 * 60 * 60;
 
 /// What the controller's CA would have given to this node: `age` days ago, with `left` days to go.
