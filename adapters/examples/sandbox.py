@@ -127,4 +127,5 @@ class Sandbox:
         shutil.rmtree(self.op_dir(request), ignore_errors=True)
 
 
-main(Sandbox())
+if __name__ == "__main__":
+    main(Sandbox())

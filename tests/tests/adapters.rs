@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use wardround_node::{
     config::RemoteShell,
-    device::{DeviceError, Withdrawal},
+    device::{DeviceError, Trace, Withdrawal},
     installers::ExitClass,
     secret::Secret,
     transports::adapter::{Conformance, ConformanceOptions, Verdict, check_conformance},
@@ -95,6 +95,11 @@ async fn the_examples_keep_the_protocol() {
         assert!(fs::read_dir(bench.root().join("wardround")).map_or(true, |mut left| left.next().is_none()));
     };
     tokio::join!(test("examples/sandbox.py"), test("examples/sandbox.sh"));
+    let bench = Bench::new();
+    let found = check_conformance(&bench.options(&shipped("examples/vendor.py"))).await;
+    all_hold(&found);
+    assert_eq!(verdict(&found, "whole steps"), Verdict::Passed, "{found:#?}");
+    assert!(fs::read_dir(bench.root().join("wardround")).map_or(true, |mut left| left.next().is_none()));
     // Without `start` the node starts scripts by `run`.
     let bench = Bench::new();
     let bare = bench.broken("case $verb in describe) real | jq -c '.result.verbs -= [\"start\"]' ;; *) real ;; esac");
@@ -415,4 +420,94 @@ async fn an_adapter_that_fails_for_a_while_decides_nothing() {
     healed.unwrap();
     assert_eq!(ran.unwrap().exit_code, 0);
     assert_eq!(log(), "begun\n", "it was begun once");
+}
+
+/// A tool of the device's own installs: once, over kills of the adapter and the end of the node; what was withdrawn never begins; and
+/// an adapter that announces half of it is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_of_the_device_s_own_does_whole_steps() {
+    if require("python3").is_none() || require("jq").is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let root = bench.root();
+    let payload = bench.dir.path().join("fix.sh");
+    let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
+    let text = format!(
+        "echo $1 >> {0}/log; while ! test -e {0}/go; do sleep 0.05; done; echo did $1; exit 0\n",
+        root.display()
+    );
+    fs::write(&payload, text).unwrap();
+    let platform = "cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*";
+    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, platform);
+    let reached = |program: &Path| {
+        let transport = format!(
+            "{{ kind: adapter, program: ['{}'], shell: sh, device_dir: '{1}/wardround', options: {{ root: '{1}' }} }}",
+            program.display(),
+            root.display()
+        );
+        handle(bench.dir.path(), platform, &transport)
+    };
+    let vendor = shipped("examples/vendor.py");
+    // The answer to the step that begins is lost: the adapter is killed when the tool has it.
+    let lost = root.with_extension("lost");
+    let path = bench.dir.path().join("killed");
+    let kills = format!(
+        "#!/bin/sh\nfor verb; do :; done\nrequest=$(cat)\nanswer() {{ printf '%s' \"$request\" | {1} \"$verb\"; }}\n\
+         case $request in *'\"begin\":true'*) answer > /dev/null; touch {0}; kill -9 $$ ;; *) answer ;; esac\n",
+        lost.display(),
+        vendor.display()
+    );
+    fs::write(&path, kills).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let first = reached(&path);
+    first.stage("op", &payload, &variant.payload).await.unwrap();
+    assert_eq!(first.detect("op", &variant).await, Detected::Absent);
+    assert_eq!(first.install_trace("op").await.unwrap(), Trace::None);
+    let task = tokio::spawn({
+        let variant = variant.clone();
+        async move { first.install("op", &variant, LONG).await }
+    });
+    let ran = task.await.unwrap();
+    assert!(lost.exists() && ran.as_ref().is_err_and(DeviceError::is_transient), "{ran:?}");
+
+    // Another node picks it up.
+    let second = reached(&vendor);
+    assert_eq!(second.install_trace("op").await.unwrap(), Trace::AtWork);
+    assert_eq!(second.withdraw_install("op").await.unwrap(), Withdrawal::AtWork);
+    fs::write(root.join("go"), "").unwrap();
+    let ran = second.install("op", &variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.output.as_str()), (0, "did install"));
+    assert_eq!((log().as_str(), second.install_trace("op").await.unwrap()), ("install\n", Trace::Over));
+    let found = second.detect("op", &variant).await;
+    assert_eq!(found, Detected::Present { proof: "the tool lists fix.sh".into() });
+
+    second.stage("down", &payload, &variant.payload).await.unwrap();
+    let ran = second.uninstall("down", &variant, LONG).await.unwrap();
+    assert_eq!((ran.exit_code, ran.output.as_str()), (0, "did uninstall"));
+    assert_eq!(second.detect("down", &variant).await, Detected::Absent);
+
+    // Withdrawn before it began.
+    second.stage("late", &payload, &variant.payload).await.unwrap();
+    assert_eq!(second.withdraw_install("late").await.unwrap(), Withdrawal::Withdrawn);
+    let ran = second.install("late", &variant, LONG).await;
+    assert!(matches!(ran, Err(DeviceError::Interrupted { .. })), "{ran:?}");
+    assert_eq!(log(), "install\nuninstall\n");
+
+    // Half of it is none of it.
+    let half = bench.dir.path().join("half");
+    let text = format!(
+        "#!/bin/sh\nfor verb; do :; done\nif [ $verb = describe ]; then {0} $verb | jq -c '.result.verbs -= [\"withdraw\"]'; \
+         else exec {0} $verb; fi\n",
+        vendor.display()
+    );
+    fs::write(&half, text).unwrap();
+    fs::set_permissions(&half, fs::Permissions::from_mode(0o755)).unwrap();
+    let third = reached(&half);
+    let ran = third.install("half", &variant, LONG).await;
+    assert!(matches!(&ran, Err(error @ DeviceError::AdapterRefused { .. }) if !error.is_transient()), "{ran:?}");
+    assert!(
+        matches!(third.detect("half", &variant).await, Detected::Unknown { why } if why.contains("all four or none"))
+    );
 }

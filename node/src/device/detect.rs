@@ -17,6 +17,9 @@ const LOOK: &str = "wr-look.vbs";
 pub(super) async fn detect(transport: &Transport, op: &str, variant: &Variant) -> Result<Detected, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
+    if let Some(link) = transport.whole_steps().await? {
+        return link.detect(op, variant).await;
+    }
     let own = match &variant.installer {
         Installer::Script { .. } => Some(script(transport, op, variant).await?),
         _ => None,

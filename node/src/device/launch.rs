@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use wardround_rollout_plans::model::{Payload, Variant};
+use wardround_rollout_plans::{
+    model::{Payload, Variant},
+    patch_file::uninstalls,
+};
 
 use super::{Ran, Trace, Withdrawal, bounded};
 use crate::{
-    installers::{Meaning, Place, Staged, Step, launch_lines, meaning, parse_exit_code, staged_for},
+    installers::{Meaning, Place, Refused, Staged, Step, launch_lines, meaning, parse_exit_code, staged_for},
     transports::{
         DeviceError, QUESTION_TIMEOUT, Transport,
+        adapter::AdapterLink,
         shell::{self, Look, Shell, StepState},
         tail,
     },
@@ -31,27 +35,47 @@ pub(super) async fn perform(
 ) -> Result<Ran, DeviceError> {
     let op = &shell::op_name(op)?;
     shell::file_name(&variant.payload.file_name)?;
-    let kind = transport.shell();
-    let dir = transport.op_dir(op);
-    let root = transport.root();
-    let lines = launch_lines(variant, step, Place { shell: kind, dir: &dir, root: root.as_deref() })?;
-    let files = shell::step_files(kind, &dir, root.as_deref(), step.word(), &lines)?;
-    let launch = Launch { transport, op, step, begun: Instant::now(), timeout };
     transport.here()?;
+    let whole = transport.whole_steps().await?;
+    let files = match whole {
+        None => launcher(transport, op, variant, step)?,
+        Some(_) if step == Step::Uninstall => {
+            uninstalls(variant).map(|()| Vec::new()).map_err(Refused::Irreversible)?
+        }
+        Some(_) => Vec::new(),
+    };
+    let launch = Launch { transport, whole, op, step, begun: Instant::now(), timeout };
     let code = match launch.look(Look::Only).await? {
         StepState::Done(code) => code,
         StepState::None => {
             if let Some(payload) = needed(variant, step) {
                 check_size(transport, op, shell::file_name(&payload.file_name)?, payload.length).await?;
             }
-            transport.put_texts(op, &files).await?;
-            transport.start(op, &format!("wr-{}.{}", step.word(), kind.extension())).await?;
+            match whole {
+                None => {
+                    transport.put_texts(op, &files).await?;
+                    transport.start(op, &format!("wr-{}.{}", step.word(), transport.shell().extension())).await?;
+                }
+                Some(link) => drop(link.begin(op, step, variant, timeout).await?),
+            }
             launch.wait().await?
         }
         StepState::Withdrawn => return Err(launch.withdrawn()),
         StepState::Running | StepState::Dead => launch.wait().await?,
     };
     launch.ran(variant, code).await
+}
+
+/// The files that perform `step` on the device.
+fn launcher(
+    transport: &Transport,
+    op: &str,
+    variant: &Variant,
+    step: Step,
+) -> Result<Vec<(String, String)>, DeviceError> {
+    let (shell, dir, root) = (transport.shell(), transport.op_dir(op), transport.root());
+    let lines = launch_lines(variant, step, Place { shell, dir: &dir, root: root.as_deref() })?;
+    Ok(shell::step_files(shell, &dir, root.as_deref(), step.word(), &lines)?)
 }
 
 /// What a step finds on the device, staged before.
@@ -67,7 +91,8 @@ pub(super) fn needed(variant: &Variant, step: Step) -> Option<&Payload> {
 pub(super) async fn trace(transport: &Transport, op: &str, step: Step) -> Result<Trace, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
-    let launch = Launch { transport, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
+    let whole = transport.whole_steps().await?;
+    let launch = Launch { transport, whole, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
     Ok(match launch.look(Look::Only).await? {
         StepState::None | StepState::Withdrawn => Trace::None,
         StepState::Running => Trace::AtWork,
@@ -79,7 +104,8 @@ pub(super) async fn trace(transport: &Transport, op: &str, step: Step) -> Result
 pub(super) async fn withdraw(transport: &Transport, op: &str, step: Step) -> Result<Withdrawal, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
-    let launch = Launch { transport, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
+    let whole = transport.whole_steps().await?;
+    let launch = Launch { transport, whole, op, step, begun: Instant::now(), timeout: QUESTION_TIMEOUT };
     match launch.look(Look::Withdraw).await? {
         StepState::Withdrawn => Ok(Withdrawal::Withdrawn),
         StepState::Running => Ok(Withdrawal::AtWork),
@@ -90,6 +116,8 @@ pub(super) async fn withdraw(transport: &Transport, op: &str, step: Step) -> Res
 
 struct Launch<'a> {
     transport: &'a Transport,
+    /// Whoever performs steps in the launcher's place.
+    whole: Option<&'a AdapterLink>,
     op: &'a str,
     step: Step,
     begun: Instant,
@@ -99,6 +127,9 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// Puts a state script, and runs it.
     async fn look(&self, look: Look) -> Result<StepState, DeviceError> {
+        if let Some(link) = self.whole {
+            return link.step_state(self.op, self.step, look).await;
+        }
         let kind = self.transport.shell();
         let script = shell::state_script(kind, &self.transport.op_dir(self.op), self.step.word(), look)?;
         self.transport.put_texts(self.op, &[script]).await?;
@@ -106,6 +137,9 @@ impl Launch<'_> {
     }
 
     async fn ask(&self, look: Look) -> Result<StepState, DeviceError> {
+        if let Some(link) = self.whole {
+            return link.step_state(self.op, self.step, look).await;
+        }
         let kind = self.transport.shell();
         let path = kind.join(&self.transport.op_dir(self.op), &look.file(kind, self.step.word()));
         let line = match kind {

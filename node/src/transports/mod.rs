@@ -64,6 +64,14 @@ impl Transport {
         }
     }
 
+    /// The adapter, where steps are its own and not the node's launcher's.
+    pub(crate) async fn whole_steps(&self) -> Result<Option<&AdapterLink>, DeviceError> {
+        match self {
+            Self::Adapter(link) if link.does_whole_steps().await? => Ok(Some(link)),
+            _ => Ok(None),
+        }
+    }
+
     /// What the device's commands are written for.
     pub(crate) fn shell(&self) -> Shell {
         match self {

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{AdapterConfig, RemoteShell},
+    installers::Step,
     secret::Secret,
     transports::{
         DeviceError, QUESTION_TIMEOUT, reboot,
@@ -503,7 +504,7 @@ impl Test {
         }
     }
 
-    /// `None` where it announces none: nothing here may call them, since they would install something.
+    /// `None` where it announces none. Nothing is installed: what is asked for was withdrawn before.
     async fn whole_steps(&self) -> Option<Checked> {
         let described = self.link.described().await.map_err(words);
         let steps: Vec<&str> = match described {
@@ -512,9 +513,30 @@ impl Test {
         };
         match steps.len() {
             0 => None,
-            4 => Some(Ok("announced, and not called: they would install something".to_owned())),
+            4 => Some(self.withdrawn_steps().await),
             _ => Some(Err(format!("all four or none: it announces {}", steps.join(", ")))),
         }
+    }
+
+    /// A step that has not begun is not there; one that was withdrawn never begins, however often that is said.
+    async fn withdrawn_steps(&self) -> Checked {
+        let op = format!("{}-steps", self.op);
+        let installer = json!({"technology": "script", "interpreter": "sh"});
+        let begin = json!({"begin": true, "file": "wr-test.none", "installer": installer, "timeout_ms": 60_000});
+        let mut seen = Ok("what was withdrawn does not begin; nothing was installed".to_owned());
+        for step in [Step::Install, Step::Uninstall] {
+            let state = async |look| self.link.step_state(&op, step, look).await.map_err(words);
+            let found = [state(Look::Only).await?, state(Look::Withdraw).await?, state(Look::Withdraw).await?];
+            let verb = if step == Step::Install { Verb::Install } else { Verb::Uninstall };
+            self.link.ask(verb, &op, &begin, QUESTION_TIMEOUT).await.map_err(words)?;
+            let after = state(Look::Only).await?;
+            if found != [StepState::None, StepState::Withdrawn, StepState::Withdrawn] || after != StepState::Withdrawn {
+                let word = step.word();
+                seen = Err(format!("{word}: before, withdrawn, and again: {found:?}; begun after that: {after:?}"));
+            }
+        }
+        self.link.remove(&op).await.map_err(words)?;
+        seen
     }
 
     async fn reboot(&self) -> Checked {

@@ -7,6 +7,7 @@ mod call;
 mod conformance;
 mod protocol;
 mod redact;
+mod whole;
 
 use std::{
     collections::BTreeMap,

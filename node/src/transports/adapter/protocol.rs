@@ -31,13 +31,13 @@ pub enum Verb {
     Ping,
     /// The operation's directory away.
     Remove,
-    /// The vendor's tool installs.
+    /// The device's own tool installs.
     Install,
-    /// The vendor's tool uninstalls.
+    /// The device's own tool uninstalls.
     Uninstall,
-    /// The vendor's tool says whether it is there.
+    /// The device's own tool says whether it is there.
     Detect,
-    /// The vendor's tool forgets a step that has not begun.
+    /// The device's own tool will never begin a step that has not begun.
     Withdraw,
 }
 
