@@ -53,6 +53,10 @@ pub(crate) struct Looked {
 pub(super) async fn look(transport: &Transport, op: &str, variant: &Variant) -> Result<Looked, DeviceError> {
     let op = &shell::op_name(op)?;
     transport.here()?;
+    if let Some(link) = transport.whole_steps().await? {
+        // What its tool said counted when it was installed. What files it left only the tool knows.
+        return Ok(Looked { detected: link.detect(op, variant).await?, seen: Vec::new() });
+    }
     let mut asked = installers::questions_of(variant)?;
     asked.sort();
     asked.dedup();
@@ -130,4 +134,45 @@ fn script(calls: &[String]) -> String {
         "End Sub",
     ]);
     lines.iter().map(|line| format!("{line}\r\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse_site_file;
+
+    /// What was believed when it was installed is believed afterwards: the registry knows nothing of such a patch.
+    #[tokio::test]
+    async fn a_device_with_a_tool_of_its_own_is_looked_at_by_that_tool() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("adapter");
+        let verbs: Vec<&str> =
+            "describe inventory put get run reboot ping remove install uninstall detect withdraw".split(' ').collect();
+        let script = format!(
+            "read -r request; op=${{request#*'\"op_id\":\"'}}; op=${{op%%'\"'*}}\ncase $1 in\n\
+             describe) fields='\"protocols\":[1],\"verbs\":{}' ;;\n\
+             detect) fields='\"detected\":\"present\",\"proof\":\"the tool lists it\"' ;;\n*) exit 1 ;; esac\n\
+             printf '{{\"result\":{{\"op_id\":\"%s\",\"outcome\":\"ok\",%s}}}}' \"$op\" \"$fields\"\n",
+            serde_json::to_string(&verbs).unwrap()
+        );
+        std::fs::write(&program, script).unwrap();
+        let yaml = format!(
+            "site: rx1\ndevices:\n  - name: dev\n    platform: \"cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*\"\n    transport: {{ kind: \
+             adapter, program: [sh, '{}'], shell: sh, device_dir: /tmp/wardround }}\nsystems: []\n",
+            program.display()
+        );
+        let site = parse_site_file(&yaml, "site.yaml").unwrap();
+        let (id, config) = site.devices.first_key_value().unwrap();
+        let transport = Transport::new(id, config, dir.path());
+        let digest = wardround_signing::Digest::of(b"x");
+        let variant: Variant = serde_json::from_value(serde_json::json!({
+            "id": "any", "platforms": [config.platform],
+            "payload": { "file_name": "a.msi", "digest": digest, "length": 1, "chunks": [digest] },
+            "installer": { "technology": "msi", "product_code": "{1A2B3C4D-0000-4000-8000-000000000042}", "properties": [] },
+        }))
+        .unwrap();
+        let looked = look(&transport, "op", &variant).await.unwrap();
+        let detected = Detected::Present { proof: "the tool lists it".into() };
+        assert_eq!(looked, Looked { detected, seen: Vec::new() });
+    }
 }
