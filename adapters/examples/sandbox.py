@@ -97,8 +97,12 @@ class Sandbox:
         script = os.path.join(self.op_dir(request), request.file_name())
         if not os.path.isfile(script):
             raise Problem("bad_request", "there is no such script")
-        subprocess.Popen(
-            ["sh", script],
+        self.detached(request, ["sh", script])
+
+    def detached(self, request, command):
+        """Runs on without us."""
+        return subprocess.Popen(
+            command,
             cwd=self.root(request),
             env=self.environment(request),
             stdin=subprocess.DEVNULL,

@@ -8,14 +8,14 @@ when it can be seen. Then an answer that was lost, a kill or another call comes 
 
 import os
 import shutil
-import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 from sandbox import Sandbox
-from wardround_adapter import Problem, main, plain
+from wardround_adapter import Problem, main
 
 # How long a step that was claimed may take until its process is known.
 STARTS_WITHIN = 30
@@ -47,8 +47,7 @@ class Vendor(Sandbox):
         """Claims the step, whole at once: whoever comes second finds it claimed. False for them."""
         parent = self.op_dir(request)
         os.makedirs(parent, exist_ok=True)
-        part = os.path.join(parent, "claim-%s.%d" % (step, os.getpid()))
-        os.makedirs(part)
+        part = tempfile.mkdtemp(prefix="claim-", dir=parent)
         with open(os.path.join(part, word), "w", encoding="ascii"):
             pass
         try:
@@ -72,33 +71,35 @@ class Vendor(Sandbox):
         except FileNotFoundError:
             return {"state": "running" if running else "dead"}
 
+    def started(self, pid):
+        """When this process started; None where it runs no more. Numbers of processes are used again."""
+        try:
+            with open("/proc/%d/stat" % pid, encoding="ascii", errors="replace") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if fields[0] == "Z" else fields[19]
+
     def runs(self, claim):
         try:
-            with open(os.path.join(claim, "pid"), encoding="ascii") as file:
-                pid = file.read().strip()
-            with open("/proc/%s/stat" % pid, encoding="ascii", errors="replace") as file:
-                return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+            with open(os.path.join(claim, "process"), encoding="ascii") as file:
+                pid, started = file.read().split()
         except FileNotFoundError:
-            begun = os.path.getmtime(os.path.join(claim, "begun"))
-            return not os.path.exists(os.path.join(claim, "pid")) and time.time() - begun < STARTS_WITHIN
+            return time.time() - os.path.getmtime(os.path.join(claim, "begun")) < STARTS_WITHIN
+        return self.started(int(pid)) == started
 
     def step(self, request, step):
-        if request.args.get("begin") is True and self.claim(request, step, "begun"):
-            package = os.path.join(self.op_dir(request), request.file_name("file"))
+        if request.args.get("begin") is not True:
+            return self.state(request, step)
+        # Before the claim: what is refused has not begun.
+        package = os.path.join(self.op_dir(request), request.file_name("file"))
+        if self.claim(request, step, "begun"):
             claim = os.path.join(self.op_dir(request), "claim-" + step)
-            tool = subprocess.Popen(
-                ["sh", "-c", TOOL, "tool", step, package, self.listed(request), claim],
-                cwd=self.root(request),
-                env=self.environment(request),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            part = os.path.join(claim, "pid.part")
+            tool = self.detached(request, ["sh", "-c", TOOL, "tool", step, package, self.listed(request), claim])
+            part = os.path.join(claim, "process.part")
             with open(part, "w", encoding="ascii") as file:
-                file.write(str(tool.pid))
-            os.replace(part, os.path.join(claim, "pid"))
+                file.write("%d %s" % (tool.pid, self.started(tool.pid)))
+            os.replace(part, os.path.join(claim, "process"))
         return self.state(request, step)
 
     def install(self, request):
@@ -115,9 +116,7 @@ class Vendor(Sandbox):
         return self.state(request, step)
 
     def detect(self, request):
-        name = request.text("file")
-        if not plain(name):
-            raise Problem("bad_request", "file is no plain name")
+        name = request.file_name("file")
         if os.path.exists(os.path.join(self.listed(request), name)):
             return {"detected": "present", "proof": "the tool lists %s" % name}
         return {"detected": "absent"}

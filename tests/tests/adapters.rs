@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use wardround_node::{
     config::RemoteShell,
-    device::{DeviceError, Trace, Withdrawal},
+    device::{DeviceError, DeviceHandle, Trace, Withdrawal},
     installers::ExitClass,
     secret::Secret,
     transports::adapter::{Conformance, ConformanceOptions, Verdict, check_conformance},
@@ -28,6 +28,8 @@ use wardround_tests::rig::{
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4500331";
+/// What the sandbox device is.
+const CONSOLE: &str = "cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*";
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../adapters").join(name).canonicalize().unwrap()
@@ -65,12 +67,26 @@ impl Bench {
     /// A wrapper round the example that does one thing otherwise. `$verb` is the verb; `real` calls the example with the
     /// request on its standard input.
     fn broken(&self, how: &str) -> PathBuf {
-        let path = self.dir.path().join("broken");
         let real = shipped("examples/sandbox.py");
-        let text = format!("#!/bin/sh\nfor verb; do :; done\nreal() {{ {} \"$verb\"; }}\n{how}\n", real.display());
-        fs::write(&path, text).unwrap();
+        self.script("broken", &format!("for verb; do :; done\nreal() {{ {} \"$verb\"; }}\n{how}\n", real.display()))
+    }
+
+    /// A program in the bench's directory.
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
+    }
+
+    /// The device behind this adapter.
+    fn behind(&self, program: &Path) -> DeviceHandle {
+        let transport = format!(
+            "{{ kind: adapter, program: ['{}'], shell: sh, device_dir: '{1}/wardround', options: {{ root: '{1}' }} }}",
+            program.display(),
+            self.root().display()
+        );
+        handle(self.dir.path(), CONSOLE, &transport)
     }
 }
 
@@ -91,15 +107,14 @@ async fn the_examples_keep_the_protocol() {
     }
     let test = async |example: &str| {
         let bench = Bench::new();
-        all_hold(&check_conformance(&bench.options(&shipped(example))).await);
+        let found = check_conformance(&bench.options(&shipped(example))).await;
+        all_hold(&found);
         assert!(fs::read_dir(bench.root().join("wardround")).map_or(true, |mut left| left.next().is_none()));
+        verdict(&found, "whole steps")
     };
-    tokio::join!(test("examples/sandbox.py"), test("examples/sandbox.sh"));
-    let bench = Bench::new();
-    let found = check_conformance(&bench.options(&shipped("examples/vendor.py"))).await;
-    all_hold(&found);
-    assert_eq!(verdict(&found, "whole steps"), Verdict::Passed, "{found:#?}");
-    assert!(fs::read_dir(bench.root().join("wardround")).map_or(true, |mut left| left.next().is_none()));
+    let (_, _, whole) =
+        tokio::join!(test("examples/sandbox.py"), test("examples/sandbox.sh"), test("examples/vendor.py"));
+    assert_eq!(whole, Verdict::Passed);
     // Without `start` the node starts scripts by `run`.
     let bench = Bench::new();
     let bare = bench.broken("case $verb in describe) real | jq -c '.result.verbs -= [\"start\"]' ;; *) real ;; esac");
@@ -223,6 +238,14 @@ async fn every_break_is_found() {
         ("remove", result("remove", "")),
         ("reboot", "if [ \"$verb\" = reboot ]; then jq -c 'del(.args.boot)' | real; else real; fi".to_owned()),
         ("whole steps", change("describe", r#".result.verbs += ["install"]"#)),
+        // It forgets what was withdrawn.
+        (
+            "whole steps",
+            "say() { jq -c --arg state $1 '{result: {op_id: .op_id, outcome: \"ok\", state: $state}}'; }; case $verb in describe) real | \
+             jq -c '.result.verbs += [\"install\", \"uninstall\", \"detect\", \"withdraw\"]' ;; withdraw) say withdrawn ;; \
+             install | uninstall) say none ;; *) real ;; esac"
+                .to_owned(),
+        ),
         ("secrets", "tee -a /dev/stderr | real".to_owned()),
     ];
     let tasks = breaks.map(|(check, how)| {
@@ -373,7 +396,6 @@ async fn an_adapter_that_fails_for_a_while_decides_nothing() {
     }
     let bench = Bench::new();
     let root = bench.root();
-    let platform = "cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*";
     let payload = bench.dir.path().join("fix.sh");
     fs::write(
         &payload,
@@ -383,7 +405,7 @@ async fn an_adapter_that_fails_for_a_while_decides_nothing() {
         ),
     )
     .unwrap();
-    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, platform);
+    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, CONSOLE);
     let ill = root.with_extension("ill");
     // The start itself is among what fails: its answer is lost, and nobody knows whether the launcher runs.
     let how = format!(
@@ -391,12 +413,7 @@ async fn an_adapter_that_fails_for_a_while_decides_nothing() {
          1) echo nonsense ;; 2) real; real ;; esac; else case $verb in start) touch {0}; real > /dev/null; exit 1 ;; *) real ;; esac; fi",
         ill.display()
     );
-    let transport = format!(
-        "{{ kind: adapter, program: ['{}'], shell: sh, device_dir: '{1}/wardround', options: {{ root: '{1}' }} }}",
-        bench.broken(&how).display(),
-        root.display()
-    );
-    let device = handle(bench.dir.path(), platform, &transport);
+    let device = bench.behind(&bench.broken(&how));
     device.stage("op", &payload, &variant.payload).await.unwrap();
     let log = || fs::read_to_string(root.join("log")).unwrap_or_default();
     // As the node does: what says nothing about the device is tried again under the same operation.
@@ -438,30 +455,17 @@ async fn a_tool_of_the_device_s_own_does_whole_steps() {
         root.display()
     );
     fs::write(&payload, text).unwrap();
-    let platform = "cpe:2.3:o:acme:console:4:*:*:*:*:*:*:*";
-    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, platform);
-    let reached = |program: &Path| {
-        let transport = format!(
-            "{{ kind: adapter, program: ['{}'], shell: sh, device_dir: '{1}/wardround', options: {{ root: '{1}' }} }}",
-            program.display(),
-            root.display()
-        );
-        handle(bench.dir.path(), platform, &transport)
-    };
+    let variant = variant(&payload, Installer::Script { interpreter: Interpreter::Sh }, CONSOLE);
     let vendor = shipped("examples/vendor.py");
     // The answer to the step that begins is lost: the adapter is killed when the tool has it.
     let lost = root.with_extension("lost");
-    let path = bench.dir.path().join("killed");
     let kills = format!(
-        "#!/bin/sh\nfor verb; do :; done\nrequest=$(cat)\nanswer() {{ printf '%s' \"$request\" | {1} \"$verb\"; }}\n\
+        "for verb; do :; done\nrequest=$(cat)\nanswer() {{ printf '%s' \"$request\" | {1} \"$verb\"; }}\n\
          case $request in *'\"begin\":true'*) answer > /dev/null; touch {0}; kill -9 $$ ;; *) answer ;; esac\n",
         lost.display(),
         vendor.display()
     );
-    fs::write(&path, kills).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-
-    let first = reached(&path);
+    let first = bench.behind(&bench.script("killed", &kills));
     first.stage("op", &payload, &variant.payload).await.unwrap();
     assert_eq!(first.detect("op", &variant).await, Detected::Absent);
     assert_eq!(first.install_trace("op").await.unwrap(), Trace::None);
@@ -473,7 +477,7 @@ async fn a_tool_of_the_device_s_own_does_whole_steps() {
     assert!(lost.exists() && ran.as_ref().is_err_and(DeviceError::is_transient), "{ran:?}");
 
     // Another node picks it up.
-    let second = reached(&vendor);
+    let second = bench.behind(&vendor);
     assert_eq!(second.install_trace("op").await.unwrap(), Trace::AtWork);
     assert_eq!(second.withdraw_install("op").await.unwrap(), Withdrawal::AtWork);
     fs::write(root.join("go"), "").unwrap();
@@ -496,15 +500,12 @@ async fn a_tool_of_the_device_s_own_does_whole_steps() {
     assert_eq!(log(), "install\nuninstall\n");
 
     // Half of it is none of it.
-    let half = bench.dir.path().join("half");
-    let text = format!(
-        "#!/bin/sh\nfor verb; do :; done\nif [ $verb = describe ]; then {0} $verb | jq -c '.result.verbs -= [\"withdraw\"]'; \
+    let half = format!(
+        "for verb; do :; done\nif [ $verb = describe ]; then {0} $verb | jq -c '.result.verbs -= [\"withdraw\"]'; \
          else exec {0} $verb; fi\n",
         vendor.display()
     );
-    fs::write(&half, text).unwrap();
-    fs::set_permissions(&half, fs::Permissions::from_mode(0o755)).unwrap();
-    let third = reached(&half);
+    let third = bench.behind(&bench.script("half", &half));
     let ran = third.install("half", &variant, LONG).await;
     assert!(matches!(&ran, Err(error @ DeviceError::AdapterRefused { .. }) if !error.is_transient()), "{ran:?}");
     assert!(

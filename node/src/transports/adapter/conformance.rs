@@ -19,6 +19,7 @@ use super::{
     call::{CallErrorKind, call},
     read_description,
     redact::Redactor,
+    whole::verb_of,
 };
 use crate::{
     config::{AdapterConfig, RemoteShell},
@@ -506,37 +507,34 @@ impl Test {
 
     /// `None` where it announces none. Nothing is installed: what is asked for was withdrawn before.
     async fn whole_steps(&self) -> Option<Checked> {
-        let described = self.link.described().await.map_err(words);
-        let steps: Vec<&str> = match described {
-            Ok(described) => Verb::WHOLE_STEPS.into_iter().filter(|v| described.has(*v)).map(Verb::word).collect(),
-            Err(why) => return Some(Err(why)),
-        };
-        match steps.len() {
-            0 => None,
-            4 => Some(self.withdrawn_steps().await),
-            _ => Some(Err(format!("all four or none: it announces {}", steps.join(", ")))),
+        match self.link.does_whole_steps().await {
+            Ok(false) => None,
+            Ok(true) => {
+                let op = format!("{}-steps", self.op);
+                let seen = self.withdrawn_steps(&op).await;
+                // However that came out.
+                let removed = self.link.remove(&op).await.map_err(words);
+                Some(seen.and_then(|seen| removed.map(|()| seen)))
+            }
+            Err(error) => Some(Err(error.to_string())),
         }
     }
 
     /// A step that has not begun is not there; one that was withdrawn never begins, however often that is said.
-    async fn withdrawn_steps(&self) -> Checked {
-        let op = format!("{}-steps", self.op);
+    async fn withdrawn_steps(&self, op: &str) -> Checked {
         let installer = json!({"technology": "script", "interpreter": "sh"});
         let begin = json!({"begin": true, "file": "wr-test.none", "installer": installer, "timeout_ms": 60_000});
-        let mut seen = Ok("what was withdrawn does not begin; nothing was installed".to_owned());
         for step in [Step::Install, Step::Uninstall] {
-            let state = async |look| self.link.step_state(&op, step, look).await.map_err(words);
+            let state = async |look| self.link.step_state(op, step, look).await.map_err(words);
             let found = [state(Look::Only).await?, state(Look::Withdraw).await?, state(Look::Withdraw).await?];
-            let verb = if step == Step::Install { Verb::Install } else { Verb::Uninstall };
-            self.link.ask(verb, &op, &begin, QUESTION_TIMEOUT).await.map_err(words)?;
+            self.link.ask(verb_of(step), op, &begin, QUESTION_TIMEOUT).await.map_err(words)?;
             let after = state(Look::Only).await?;
             if found != [StepState::None, StepState::Withdrawn, StepState::Withdrawn] || after != StepState::Withdrawn {
                 let word = step.word();
-                seen = Err(format!("{word}: before, withdrawn, and again: {found:?}; begun after that: {after:?}"));
+                return Err(format!("{word}: before, withdrawn, and again: {found:?}; begun after that: {after:?}"));
             }
         }
-        self.link.remove(&op).await.map_err(words)?;
-        seen
+        Ok("what was withdrawn does not begin; nothing was installed".to_owned())
     }
 
     async fn reboot(&self) -> Checked {

@@ -25,15 +25,13 @@ impl AdapterLink {
     /// Where it announces only some of the four verbs.
     pub(crate) async fn does_whole_steps(&self) -> Result<bool, DeviceError> {
         let described = self.described().await?;
-        match Verb::WHOLE_STEPS.into_iter().filter(|verb| described.has(*verb)).count() {
-            0 => Ok(false),
-            4 => Ok(true),
-            _ => {
-                let detail =
-                    "of install, uninstall, detect and withdraw it announces some: all four or none".to_owned();
-                Err(DeviceError::AdapterRefused { verb: Verb::Describe.word(), detail })
-            }
+        let steps: Vec<&str> =
+            Verb::WHOLE_STEPS.into_iter().filter(|verb| described.has(*verb)).map(Verb::word).collect();
+        if !steps.is_empty() && steps.len() < Verb::WHOLE_STEPS.len() {
+            let detail = format!("of the verbs of whole steps, all four or none: it announces {}", steps.join(", "));
+            return Err(DeviceError::AdapterRefused { verb: Verb::Describe.word(), detail });
         }
+        Ok(!steps.is_empty())
     }
 
     /// Begins a step, unless it has begun or was withdrawn under this operation, and says how it stands. It goes on without the
@@ -79,7 +77,7 @@ impl AdapterLink {
     }
 }
 
-fn verb_of(step: Step) -> Verb {
+pub(super) fn verb_of(step: Step) -> Verb {
     match step {
         Step::Install => Verb::Install,
         Step::Uninstall => Verb::Uninstall,
