@@ -239,8 +239,11 @@ async fn services_and_programs_of_a_wine_device_are_asked_for() {
     let Some(device) = WineDevice::create(WineVersion::Seven) else { return };
     let work = tempfile::tempdir().unwrap();
     let transport = format!("{{ kind: local, root: '{}', shell: wine }}", device.root().display());
+    let program = "C:\\windows\\system32\\services.exe";
+    assert!(device.run(&["sc", "create", "Acme Viewer 2", "binpath=", program]).status.success());
     for (probe, ok, words) in [
         ("windows_service, service: PlugPlay", true, "state 4 (running)"),
+        ("windows_service, service: Acme Viewer 2, state: stopped", true, "state 1 (stopped)"),
         ("windows_service, service: MSIServer, state: stopped", true, "state 1 (stopped)"),
         ("windows_service, service: MSIServer", false, "state 1 (stopped) instead of running"),
         ("windows_service, service: NoSuch", false, "the answer of sc was not understood: nothing was printed"),
@@ -273,6 +276,8 @@ async fn services_behind_ssh_are_read_by_number_in_any_language() {
         "case $2 in\n\
          'MSSQL$LIS') printf 'SERVICE_NAME: MSSQL$LIS\\r\\n        TYP                : 10  WIN32_OWN_PROCESS\\r\\n\
          \x20       STATUS             : 4  RUNNING\\r\\n' ;;\n\
+         'Acme Viewer 2') printf 'SERVICE_NAME: Acme Viewer 2\\r\\n        TYPE               : 10  WIN32_OWN_PROCESS\\r\\n\
+         \x20       STATE              : 4  RUNNING\\r\\n' ;;\n\
          Secret) printf '[SC] OpenService FEHLER 5:\\r\\n\\r\\nZugriff verweigert\\r\\n' ;;\n\
          Slow) exec sleep 5 ;;\n\
          Flood) yes 'SERVICE_NAME: x' ;;\n\
@@ -285,6 +290,7 @@ async fn services_behind_ssh_are_read_by_number_in_any_language() {
     };
     for (probe, timeout, ok, words) in [
         ("windows_service, service: \"MSSQL$LIS\"", "60s", true, "state 4 (running)"),
+        ("windows_service, service: Acme Viewer 2", "60s", true, "state 4 (running)"),
         ("windows_service, service: Gone", "60s", false, "the device has no service Gone (error 1060)"),
         ("windows_service, service: Secret", "60s", false, "may not ask for the service (error 5)"),
         ("windows_service, service: Slow", "1s", false, "1000ms"),

@@ -64,11 +64,11 @@ fn judge(programs: &[&str], name: &str) -> Finding {
     }
 }
 
-/// The site file allows names only that `cmd` takes as they stand; `sh` would replace a `$`.
+/// The site file allows names only that `cmd` takes as they stand, or in quotes where they have a space; `sh` would replace a `$`.
 fn word(device: &Transport, name: &str) -> Result<String, String> {
     match device.shell() {
-        Shell::Cmd => Ok(name.to_owned()),
-        Shell::Sh => quote(Shell::Sh, name).map_err(|error| error.to_string()),
+        Shell::Cmd if !name.contains(' ') => Ok(name.to_owned()),
+        shell => quote(shell, name).map_err(|error| error.to_string()),
     }
 }
 

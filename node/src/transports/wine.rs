@@ -77,7 +77,8 @@ impl WinePrefix {
     }
 
     pub(super) async fn run_line(&self, line: &str, timeout: Duration) -> Result<String, DeviceError> {
-        self.run(&["cmd", "/v:on", "/c", line], timeout).await
+        let words = words(line);
+        self.run(&[&["cmd", "/v:on", "/c"], words.as_slice()].concat(), timeout).await
     }
 
     pub(super) fn start(&self, op: &str, name: &str) -> Result<(), DeviceError> {
@@ -123,6 +124,54 @@ impl WinePrefix {
                 return Err(DeviceError::Timeout { what: format!("the reboot ({last})"), after: timeout });
             }
             tokio::time::sleep(REBOOT_POLL).await;
+        }
+    }
+}
+
+/// A line as Wine's loader takes it: it makes one command line of its arguments again, with quotes around those that have a space, and
+/// would escape a quote inside one. A line whose quotes hold anything but whole, plain words stays as it is.
+fn words(line: &str) -> Vec<&str> {
+    split(line).unwrap_or_else(|| vec![line])
+}
+
+fn split(line: &str) -> Option<Vec<&str>> {
+    if !line.contains('"') {
+        return None;
+    }
+    let mut words = Vec::new();
+    let mut rest = line.trim_start();
+    while !rest.is_empty() {
+        let (word, after) = match rest.strip_prefix('"') {
+            Some(quoted) => quoted
+                .split_once('"')
+                .filter(|(word, _)| !word.is_empty() && !word.contains(['&', '|', '<', '>', '^']))?,
+            None => rest.split_at(rest.find(' ').unwrap_or(rest.len())),
+        };
+        if word.contains('"') || !(after.is_empty() || after.starts_with(' ')) {
+            return None;
+        }
+        words.push(word);
+        rest = after.trim_start();
+    }
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoted_words_become_arguments_and_other_lines_stay() {
+        assert_eq!(words(r#"sc query "Acme Viewer 2" 2>nul"#), ["sc", "query", "Acme Viewer 2", "2>nul"]);
+        for line in [
+            "sc query MSIServer",
+            r#"type "a b"& echo c"#,
+            r#"echo "a&b c" d"#,
+            r#"x /d:"a b""#,
+            r#"open "a b"#,
+            r#"x """#,
+        ] {
+            assert_eq!(words(line), [line]);
         }
     }
 }

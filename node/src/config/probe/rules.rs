@@ -93,17 +93,18 @@ impl Validator<'_> {
         self.fail(text, field, format!("{:?} is no AE title", text.value), "1 to 16 ASCII characters, no backslash")
     }
 
-    /// A word that a device's shell takes as it stands: it may not be quoted there.
-    fn device_word(&self, text: &Text, field: &str, also: &str) -> Checked<String> {
-        let ok = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c) || also.contains(c);
+    /// A name that a device's shell takes, quoted where it has a space.
+    fn device_program(&self, text: &Text, field: &str, also: &str) -> Checked<String> {
+        let ok = |c: char| c.is_ascii_alphanumeric() || " ._-".contains(c) || also.contains(c);
         let word = &text.value;
         if word.len() <= DEVICE_NAME_MAX
             && word.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && !word.ends_with(' ')
             && word.chars().all(ok)
         {
             return Ok(word.clone());
         }
-        let hint = "the short name without spaces, as `sc query` or `tasklist` prints it";
+        let hint = "the name as `sc query` (SERVICE_NAME) or `tasklist` prints it: letters, digits, spaces and ._-$";
         self.fail(text, field, format!("{word:?} is no plain name"), hint)
     }
 }
@@ -304,14 +305,14 @@ impl Probe<'_, '_> {
                 }
             },
         };
-        let service = self.rules.device_word(service, &self.at("service"), "$")?;
+        let service = self.rules.device_program(service, &self.at("service"), "$")?;
         Ok(Check::WindowsService { device: self.device()?, service, state })
     }
 
     fn windows_process(&self) -> Checked<Check> {
         self.takes(&["device", "process"])?;
         let process = self.needed(self.raw.process.as_ref(), "process")?;
-        let process = self.rules.device_word(process, &self.at("process"), "")?;
+        let process = self.rules.device_program(process, &self.at("process"), "")?;
         Ok(Check::WindowsProcess { device: self.device()?, process })
     }
 

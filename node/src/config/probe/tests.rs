@@ -37,6 +37,10 @@ fn every_kind_is_read_and_named() {
             "sql_login probe@a:5432/lis",
         ),
         ("{ kind: windows_service, device: ct-01, service: \"MSSQL$LIS\" }", "windows_service MSSQL$LIS on rx1/ct-01"),
+        (
+            "{ kind: windows_service, device: ct-01, service: Acme Viewer 2 }",
+            "windows_service Acme Viewer 2 on rx1/ct-01",
+        ),
         ("{ kind: windows_process, device: ct-01, process: acme.exe }", "windows_process acme.exe on rx1/ct-01"),
         ("{ kind: command, argv: [/bin/true] }", "command /bin/true"),
     ] {
@@ -105,7 +109,10 @@ fn every_mistake_names_its_field_and_a_way_out() {
             "{ kind: windows_service, device: ct-02, service: s }".to_owned(),
             &["probes[0].device", "does not need device \"ct-02\"", "devices:"],
         ),
-        ("{ kind: windows_service, device: ct-01, service: \"a b\" }".to_owned(), &["probes[0].service", "short name"]),
+        (
+            "{ kind: windows_service, device: ct-01, service: \"a b \" }".to_owned(),
+            &["probes[0].service", "SERVICE_NAME"],
+        ),
         ("{ kind: windows_service, device: ct-01, service: \"a&b\" }".to_owned(), &["no plain name"]),
         ("{ kind: windows_service, device: ct-01, service: s, state: up }".to_owned(), &["probes[0].state", "running"]),
         ("{ kind: windows_process, device: ct-01, process: \"-x\" }".to_owned(), &["probes[0].process"]),
