@@ -15,6 +15,8 @@ use crate::clock;
 
 /// Sites on one page.
 const PAGE: u32 = 200;
+/// Devices with a drift that are shown of one site.
+const DRIFTING: u32 = 100;
 
 /// `/sites`
 pub(super) async fn list(State(console): State<Console>, uri: Uri) -> Result<impl IntoResponse, Failure> {
@@ -60,6 +62,8 @@ fn node(site: &v1::Site) -> Markup {
 pub(super) async fn one(State(console): State<Console>, Path(id): Path<String>) -> Result<impl IntoResponse, Failure> {
     let answer = console.service.get_site(Request::new(v1::GetSiteRequest { id: id.clone() })).await?.into_inner();
     let site = answer.site.clone().ok_or_else(|| Status::internal("an empty answer"))?;
+    let asked = v1::ListDriftRequest { site: id.clone(), page_size: DRIFTING, ..Default::default() };
+    let drifting = console.service.list_drift(Request::new(asked)).await?.into_inner();
     let now = clock::now();
     let body = html! {
         p {
@@ -70,6 +74,7 @@ pub(super) async fn one(State(console): State<Console>, Path(id): Path<String>) 
             @if !site.labels.is_empty() { " · " (labels(&site.labels)) }
         }
         (systems(&answer.clinical_systems, now))
+        (drift(&id, &drifting, now))
         (devices(&answer.devices))
         (rollouts::alarm_list(&answer.alarms, now))
     };
@@ -93,6 +98,32 @@ fn systems(systems: &[v1::ClinicalSystem], now: Timestamp) -> Markup {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Devices that are not as they were.
+fn drift(site: &str, drifting: &v1::ListDriftResponse, now: Timestamp) -> Markup {
+    html! {
+        @if !drifting.devices.is_empty() {
+            h2 { "Drift" }
+            table {
+                thead { tr { th { "Device" } th { "Drift" } th { "Since" } th { "What" } } }
+                tbody {
+                    @for (device, one) in drifting.devices.iter().flat_map(|told| told.drift.iter().map(|one| (&told.device, one))) {
+                        tr {
+                            td { (device) }
+                            td { span.state.warn { (one.kind.replace('_', " ")) } }
+                            td { (words::ago(one.since_ms, now)) }
+                            td { (one.text) }
+                        }
+                    }
+                }
+            }
+            p.dim {
+                "Nothing is done about it by itself. More of it: " code { "wardround device list --drift --site " (site) } ". What is right is accepted on the site's node: "
+                code { "wardround node inventory --accept" } "."
             }
         }
     }

@@ -7,6 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 use wardround_controller::Config;
+use wardround_proto::v1;
 use wardround_rollout_plans::model::{Command, DeploymentState, Health, ReportBody};
 
 use crate::world::{CYD, Controller, Node, Operator, World, eventually, inventory};
@@ -112,13 +113,26 @@ async fn a_site_shows_its_node_devices_and_systems() {
     let health =
         ReportBody::Health { system, health: Health::Unhealthy, blames: None, document: None, probes: Vec::new() };
     node.report(health).await.unwrap();
-    let watch = node.client().watch(wardround_proto::v1::WatchRequest {}).await.unwrap();
+    let watch = node.client().watch(v1::WatchRequest {}).await.unwrap();
     eventually("the connection", || async {
         get(console, "/metrics").await.1.lines().any(|l| l == "wardround_nodes_connected 1").then_some(())
     })
     .await;
     let (_, page) = get(console, "/sites/rx1").await;
     for part in ["Hospital rx1", "rx1/pacs", "unhealthy", "rx1/b", "ring=full", "connected", "1 of 1 sites connected"] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
+    assert!(!page.contains("Drift"), "{page}");
+    let gone = v1::Drift {
+        kind: "update_gone".to_owned(),
+        subject: "KB1".to_owned(),
+        text: "KB1 <is> gone".to_owned(),
+        since_ms: 1,
+    };
+    let told = v1::DeviceInventory { device: "rx1/b".to_owned(), drift: vec![gone], ..Default::default() };
+    node.client().report_inventory(v1::ReportInventoryRequest { inventory: Some(told) }).await.unwrap();
+    let (_, page) = get(console, "/sites/rx1").await;
+    for part in ["Drift", "update gone", "KB1 &lt;is&gt; gone", "wardround device list --drift --site rx1"] {
         assert!(page.contains(part), "{part} in {page}");
     }
     let (_, metrics) = get(console, "/metrics").await;
