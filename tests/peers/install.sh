@@ -22,6 +22,7 @@ util-linux procps curl ca-certificates
 python3 python3-venv
 binutils                     # strips the program for the package and for self-update
 systemd                      # judges the node's service
+mmdebstrap systemd-container # a bare Debian, booted, for the package and the service
 jq                           # the example adapter in sh
 faketime                     # clocks that are set
 samba                        # the SMB side of a Windows device
@@ -63,11 +64,29 @@ python_peer tuf tuf==7.0.1 securesystemslib==1.6.0 cryptography==50.0.2
 # DICOM and HL7 as others speak them.
 python_peer probes pynetdicom==3.0.4 pydicom==3.0.2 hl7==0.4.5
 
+# A bare Debian of this machine's release: the package is installed there, and its systemd runs the service. Copied by the test, never booted.
+if [ "$(id -u)" = 0 ]; then
+    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    holds=systemd-sysv,dbus,adduser,openssh-client,libgcc-s1
+    bare=/opt/wardround-peers/debian
+    if [ "$(cat "$bare/installed" 2>/dev/null)" != "$release $holds" ]; then
+        rm -rf "$bare"
+        mkdir -p "$bare"
+        # From where this machine has its own packages.
+        set --
+        for sources in /etc/apt/sources.list /etc/apt/sources.list.d/debian.sources; do
+            [ ! -s "$sources" ] || set -- "$@" "$sources"
+        done
+        mmdebstrap --quiet --variant=minbase --include="$holds" "$release" "$bare/root" "$@"
+        printf '%s\n' "$release $holds" > "$bare/installed"
+    fi
+fi
+
 # impacket, for the adapter that drives Windows over SMB and WMI.
 python_peer impacket impacket==0.13.1
 
 for program in ip softhsm2-util /usr/lib/wine/wine64 wixl x86_64-w64-mingw32-gcc /usr/sbin/sshd ssh sftp ssh-keygen storescp dcmqrscp Orthanc \
-    /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb strip systemd-analyze python3 jq /usr/sbin/smbd wardround-tuf-python faketime \
+    /usr/lib/postgresql/*/bin/initdb openssl mkfs.ext4 mount rpm rpmbuild dpkg-deb strip systemd-analyze systemd-nspawn python3 jq /usr/sbin/smbd wardround-tuf-python faketime \
     wardround-probes-python wardround-impacket-python; do
     command -v "$program" > /dev/null || { echo "$program is still missing" >&2; exit 1; }
 done

@@ -1,14 +1,9 @@
 //! The Debian package of a site node, made out of the program under test with `dpkg-deb` alone.
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
-use wardround_tests::rig::require;
+use wardround_tests::rig::{deb, require};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -24,15 +19,6 @@ fn said(command: &mut Command) -> String {
     text
 }
 
-fn package(program: &Path, out: &Path) -> PathBuf {
-    let mut command = Command::new("sh");
-    command.arg(top().join("packaging/deb.sh")).arg(program).arg(out);
-    // Packed quickly: 66 MB of a debug build.
-    command.env("SOURCE_DATE_EPOCH", "1790000000").env("COMPRESSION", "-Zgzip -z1");
-    let text = said(&mut command);
-    text.lines().map(PathBuf::from).find(|path| path.is_file()).unwrap_or_else(|| panic!("{text}"))
-}
-
 #[test]
 fn the_package_holds_program_service_and_pages_and_is_the_same_each_time() {
     if require("dpkg-deb").is_none() || require("strip").is_none() {
@@ -41,8 +27,8 @@ fn the_package_holds_program_service_and_pages_and_is_the_same_each_time() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("wardround");
     said(Command::new("strip").arg("-o").arg(&program).arg(PROGRAM));
-    let built = package(&program, &dir.path().join("one"));
-    let again = package(&program, &dir.path().join("two"));
+    let built = deb(&program, &dir.path().join("one"));
+    let again = deb(&program, &dir.path().join("two"));
     assert!(fs::read(&built).unwrap() == fs::read(&again).unwrap(), "another package of the same program");
     assert!(built.file_name().unwrap().to_str().unwrap().starts_with(&format!("wardround-node_{VERSION}_")));
 
@@ -75,31 +61,13 @@ fn the_package_holds_program_service_and_pages_and_is_the_same_each_time() {
     for script in ["postinst", "prerm", "postrm"] {
         said(Command::new("sh").arg("-n").arg(sums.join(script)));
     }
-    accounts(dir.path(), &sums.join("postinst"));
     service(&root, &installed);
-}
-
-/// The script that runs after the installation makes the account, and starts nothing.
-fn accounts(dir: &Path, postinst: &Path) {
-    let bin = dir.join("bin");
-    fs::create_dir(&bin).unwrap();
-    let log = dir.join("calls");
-    for (name, code) in [("getent", 2), ("adduser", 0), ("install", 0), ("systemctl", 1), ("deb-systemd-invoke", 0)] {
-        let path = bin.join(name);
-        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >> {}\nexit {code}\n", log.display())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    said(Command::new("sh").arg(postinst).args(["configure", ""]).env("PATH", &path));
-    let calls = fs::read_to_string(&log).unwrap();
-    assert!(calls.contains("adduser --system --group") && calls.contains("wardround"), "{calls}");
-    assert!(!calls.contains("enable") && !calls.contains(" start") && !calls.contains("restart"), "{calls}");
 }
 
 /// The service starts what the package brings.
 fn service(root: &Path, installed: &Path) {
     let unit = fs::read_to_string(root.join("usr/lib/systemd/system/wardround-node.service")).unwrap();
-    assert!(unit.contains("ExecStart=/usr/bin/wardround node supervise "), "{unit}");
+    assert!(unit.contains("ExecStart=/usr/bin/wardround --verbose node supervise "), "{unit}");
     if require("systemd-analyze").is_none() {
         return;
     }

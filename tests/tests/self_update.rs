@@ -3,8 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use std::{
-    fs::{self, OpenOptions},
-    io::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -15,32 +14,14 @@ use nix::{
 };
 use serde_json::Value;
 use wardround_signing::Digest;
-use wardround_tests::world::{Blueprint, OWN_PLATFORM, World, plan, wait, wait_until};
+use wardround_tests::world::{Blueprint, World, plan, wait, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The program under test without what only debuggers read.
-fn packaged(world: &World) -> PathBuf {
-    let to = world.dir().join("packaged");
-    if !to.exists() {
-        let done = Command::new("strip").arg("-o").arg(&to).arg(PROGRAM).status().unwrap();
-        assert!(done.success());
-    }
-    to
-}
-
-/// Another build that does the same.
-fn build(world: &World, name: &str) -> PathBuf {
-    let to = patches(world).join(name);
-    fs::copy(packaged(world), &to).unwrap();
-    OpenOptions::new().append(true).open(&to).unwrap().write_all(name.as_bytes()).unwrap();
-    to
-}
-
 /// A program that stands its test and says that it is `version`, and then does `body`.
 fn bad(world: &World, name: &str, version: &str, body: &str) -> PathBuf {
-    let (source, to) = (world.dir().join(format!("{name}.c")), patches(world).join(name));
+    let (source, to) = (world.dir().join(format!("{name}.c")), world.patches().join(name));
     let text = format!(
         "#include <stdio.h>\n#include <string.h>\n#include <unistd.h>\nint main(int argc, char **argv) {{\n\
          if (argc > 2 && !strcmp(argv[2], \"selftest\")) {{ puts(\"{{\\\"version\\\":\\\"{version}\\\"}}\"); return 0; }}\n\
@@ -49,25 +30,6 @@ fn bad(world: &World, name: &str, version: &str, body: &str) -> PathBuf {
     fs::write(&source, text).unwrap();
     assert!(Command::new("cc").arg("-o").arg(&to).arg(&source).status().unwrap().success());
     to
-}
-
-fn patches(world: &World) -> PathBuf {
-    let folder = world.dir().join("patches");
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// Imports a program as a patch of its name, signed by both roles.
-fn patch(world: &World, program: &Path) -> String {
-    let id = program.file_name().unwrap().to_str().unwrap();
-    let manifest = patches(world).join(format!("{id}.yaml"));
-    let text = format!(
-        "id: {id}\ntitle: wardround {id}\nseverity: high\nvariants:\n  - id: x64\n    platforms: [\"{OWN_PLATFORM}\"]\n    \
-         payload: {{ file: {id} }}\n    installer: {{ technology: node, version: {VERSION} }}\n"
-    );
-    fs::write(&manifest, text).unwrap();
-    world.patch_by(id, &manifest);
-    id.to_owned()
 }
 
 fn timing(plan: &str, reboot: &str) -> String {
@@ -108,11 +70,11 @@ fn doctor(world: &World, site: &str) -> String {
 #[test]
 fn a_new_program_goes_from_site_to_site_counts_after_its_soak_and_is_taken_back_by_people() {
     let mut world = World::new(PROGRAM);
-    let packaged = packaged(&world);
+    let packaged = world.packaged();
     world.add_supervised_site(&Blueprint::new("rx1").device("ct", "full"), "canary", &packaged);
     world.add_supervised_site(&Blueprint::new("rx2"), "full", &packaged);
-    let new = build(&world, "node-2");
-    let id = patch(&world, &new);
+    let new = world.another_build("node-2");
+    let id = world.own_patch(&new);
     // What signers read names it.
     let shown = world.run_as("ann", &["patch", "sign", &id, "--yes"]);
     let read = format!("{}{}", shown.out, shown.err);
@@ -147,7 +109,7 @@ fn a_new_program_goes_from_site_to_site_counts_after_its_soak_and_is_taken_back_
 #[test]
 fn a_program_that_does_not_stay_or_is_not_well_is_left_and_its_rollout_goes_no_further() {
     let mut world = World::new(PROGRAM);
-    let packaged = packaged(&world);
+    let packaged = world.packaged();
     world.add_supervised_site(&Blueprint::new("rx1"), "canary", &packaged);
     world.add_supervised_site(&Blueprint::new("rx2"), "full", &packaged);
     for (name, version, body, reboot, why) in [
@@ -155,11 +117,11 @@ fn a_program_that_does_not_stay_or_is_not_well_is_left_and_its_rollout_goes_no_f
         ("bad-hangs", VERSION, "for (;;) pause();", "5s", "not well within 5s"),
         ("bad-other", "9.9.9", "return 7;", "30s", "it says that it is 9.9.9"),
     ] {
-        let id = patch(&world, &bad(&world, name, version, body));
+        let id = world.own_patch(&bad(&world, name, version, body));
         world.start(name, &id, &timing(&plan::two_waves("1s", "{ per_site: 2 }", "site"), reboot));
         if name == "bad-hangs" {
             // A supervisor that is killed leaves it behind, since it does not look at its input; the next one ends it.
-            wait_running(&world, "rx1", &patches(&world).join(name));
+            wait_running(&world, "rx1", &world.patches().join(name));
             let orphan = node(&world, "rx1");
             world.site_mut("rx1").node().kill9();
             world.site_mut("rx1").start_supervised(&packaged);
@@ -181,10 +143,10 @@ fn a_program_that_does_not_stay_or_is_not_well_is_left_and_its_rollout_goes_no_f
 #[test]
 fn neither_a_killed_node_nor_a_killed_supervisor_ends_a_good_trial() {
     let mut world = World::new(PROGRAM);
-    let packaged = packaged(&world);
+    let packaged = world.packaged();
     world.add_supervised_site(&Blueprint::new("rx1").device("ct", "full"), "canary", &packaged);
-    let new = build(&world, "node-2");
-    let id = patch(&world, &new);
+    let new = world.another_build("node-2");
+    let id = world.own_patch(&new);
     // A device is in the middle of its install: the node does not end itself beside it.
     let ct = world.device("rx1/ct");
     world.patch("KB1", 0);
@@ -233,7 +195,7 @@ fn a_node_without_its_supervisor_leaves_its_program_alone() {
     world.enrol("rx1");
     world.start_node("rx1");
     wait_until(30, "the site's device", || world.api.site("rx1").is_ok_and(|site| site.devices.len() == 1));
-    let id = patch(&world, &bad(&world, "node-2", VERSION, "return 0;"));
+    let id = world.own_patch(&bad(&world, "node-2", VERSION, "return 0;"));
     world.start("r1", &id, &plan::one_wave("1s", "{ per_site: 1 }", "site"));
     let waits = world.wait_deployment(60, "r1", "rx1/node", &["deferred"]);
     assert!(waits.reason.contains("was not started by `wardround node supervise`"), "{waits:?}");

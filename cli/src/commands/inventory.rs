@@ -186,7 +186,7 @@ pub(crate) fn people(told: &v1::DeviceInventory) -> String {
     }
     line("started", moment.boot_time_ms.map(when::local).unwrap_or_default());
     let pending = moment.restart_pending.map(yes_or_no).unwrap_or_default();
-    line("waits for restart", [pending, moment.restart_reasons.join(", ")].join(" ").trim().to_owned());
+    line("restart pending", [pending, moment.restart_reasons.join(", ")].join(" ").trim().to_owned());
     line("logged on", moment.logged_on.map(|is| if is { "somebody" } else { "nobody" }.to_owned()).unwrap_or_default());
     for why in &facts.unanswered {
         line("no answer", why.clone());

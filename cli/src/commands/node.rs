@@ -196,7 +196,7 @@ impl Node {
         match &self.command {
             NodeCommand::Enrol(enrol) => enrol.run(session).await,
             NodeCommand::Run(run) => run.run().await,
-            NodeCommand::Supervise(supervise) => supervise.run().await,
+            NodeCommand::Supervise(supervise) => supervise.run(session).await,
             NodeCommand::Selftest(selftest) => selftest.run(session),
             NodeCommand::Probe(probe) => probe.run(session).await,
             NodeCommand::Inventory(inventory) => inventory.run(session).await,
@@ -241,12 +241,13 @@ impl Run {
 }
 
 impl Supervise {
-    async fn run(&self) -> Result<Exit, Failure> {
+    async fn run(&self, session: &Session) -> Result<Exit, Failure> {
         let mut arguments: Vec<OsString> = ["node", "run", "--stop-with-stdin", "--state"].map(OsString::from).into();
         arguments.extend([self.with.state.clone().into(), "--site".into(), self.with.site.clone().into()]);
         if let Some(every) = self.with.check_in_every {
             arguments.extend(["--check-in-every".into(), format!("{}ms", every.0).into()]);
         }
+        arguments.extend((0..session.global.verbose).map(|_| "--verbose".into()));
         let stop = CancellationToken::new();
         tokio::spawn(stop_signal(stop.clone(), self.with.stop_with_stdin));
         let options = SuperviseOptions { state_dir: self.with.state.clone(), arguments };

@@ -2,6 +2,7 @@
 //! (`tests/peers/install.sh` installs all), and panics instead when `WARDROUND_REQUIRE_PEERS=1`.
 
 mod clock;
+mod debian;
 mod dicom;
 mod handle;
 mod netns;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use clock::Clock;
+pub use debian::{Machine, deb};
 pub use dicom::{ORTHANC_PORT, Orthanc, QueryRetrieve, Storescp};
 pub use handle::{handle, handle_with};
 pub use netns::Namespace;

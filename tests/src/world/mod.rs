@@ -7,6 +7,7 @@ mod command;
 mod device;
 mod disk;
 mod link;
+mod own;
 pub mod plan;
 mod process;
 pub mod repository;
@@ -357,8 +358,7 @@ impl World {
 
     /// Imports a script patch; nobody signs it.
     pub fn import(&self, id: &str, bytes_min: usize) {
-        let folder = self.dir.path().join("patches");
-        fs::create_dir_all(&folder).unwrap();
+        let folder = self.patches();
         fs::write(folder.join(format!("{id}.sh")), payload(id, bytes_min)).unwrap();
         let file = folder.join(format!("{id}.yaml"));
         fs::write(&file, patch_file(id)).unwrap();
@@ -367,8 +367,7 @@ impl World {
 
     /// As [`World::patch`], with a line more in its variant: `irreversible: …`.
     pub fn patch_with(&self, id: &str, line: &str) {
-        let folder = self.dir.path().join("patches");
-        fs::create_dir_all(&folder).unwrap();
+        let folder = self.patches();
         fs::write(folder.join(format!("{id}.sh")), payload(id, 0)).unwrap();
         let file = folder.join(format!("{id}.yaml"));
         fs::write(&file, format!("{}    {line}\n", patch_file(id))).unwrap();

@@ -38,6 +38,7 @@ enum RolloutCommand {
     Amend(amend::Amend),
     Sign(sign::Sign),
     Start(order::Start),
+    #[command(alias = "show")]
     Status(status::Status),
     Watch(watch::Watch),
     List(list::List),
