@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "adapters/whole_steps.rs"]
+mod whole_steps;
+
 use std::{
     collections::BTreeMap,
     fs,

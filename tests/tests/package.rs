@@ -1,16 +1,15 @@
 //! The Debian package of a site node, made out of the program under test with `dpkg-deb` alone.
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
+#[path = "package/service.rs"]
+mod service;
+
 use std::{fs, path::Path, process::Command};
 
 use wardround_tests::rig::{deb, require};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
 
 fn said(command: &mut Command) -> String {
     let done = command.output().unwrap();

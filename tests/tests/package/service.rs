@@ -1,6 +1,5 @@
 //! The package on the machine of a hospital: a bare Debian with a real systemd and a real dpkg. What a site engineer does in a node's
 //! life, and what the power does, while a device of the site (a real sshd elsewhere) is in the middle of an install.
-#![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use std::{
     fs,
@@ -12,7 +11,8 @@ use wardround_tests::{
     world::{OWN_PLATFORM, World, plan, wait_until},
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
+use super::PROGRAM;
+
 const AS_ACCOUNT: &str = "runuser -u wardround -- wardround node";
 const WHERE: &str = "--state /var/lib/wardround --site /etc/wardround/site.yaml";
 
