@@ -55,6 +55,11 @@ if [[ $line == *'start /b cmd /c '* && -e $state/hold ]]; then
 fi
 # Wine's services inherit the output of whoever starts them first, and would hold the session open: hence a file.
 out=$(mktemp)
-"$wine" cmd /v:on /c "$line" < /dev/null > "$out" 2> /dev/null
+# Wine makes one command line of its arguments again, with quotes around those that have a space; a quote inside one it would escape.
+words=("$line")
+if [[ $line == *'"'* ]]; then
+    mapfile -t words < <(grep -oE '"[^"]*"|[^" ]+' <<< "$line" | tr -d '"')
+fi
+"$wine" cmd /v:on /c "${words[@]}" < /dev/null > "$out" 2> /dev/null
 cat "$out"
 rm -f "$out"

@@ -253,6 +253,10 @@ async fn services_and_programs_of_a_wine_device_are_asked_for() {
         let text = format!("{{ kind: {probe}, device: dev, timeout: 60s }}");
         told(&probe_device(&text, &transport, work.path()).await, ok, words);
     }
+    if let Some(server) = SshDevice::windows(&device, SshOptions::default()) {
+        let spaced = "{ kind: windows_service, service: Acme Viewer 2, state: stopped, device: dev, timeout: 60s }";
+        told(&probe_device(spaced, &server.transport(), work.path()).await, true, "state 1 (stopped)");
+    }
     std::fs::rename(device.root(), work.path().join("gone")).unwrap();
     let gone = "{ kind: windows_service, service: PlugPlay, device: dev, timeout: 60s }";
     told(&probe_device(gone, &transport, work.path()).await, false, "does not answer");

@@ -149,8 +149,8 @@ impl Transport {
         self.put(op, &files).await
     }
 
-    /// Runs one line in the device's shell and gives what it printed, decoded. The line holds no double quote: it may
-    /// pass through several shells on its way.
+    /// Runs one line in the device's shell and gives what it printed, decoded. It may pass through several shells on its way, each of
+    /// which takes double quotes for its own: they stand around letters, digits, spaces and `._-$` only.
     pub(crate) async fn run_line(&self, line: &str, timeout: Duration) -> Result<String, DeviceError> {
         match self {
             Self::Sandbox(sandbox) => sandbox.run_line(line, timeout).await,
