@@ -1,5 +1,5 @@
-//! A node by itself: without its controller in each step, for a week, with a clock that is set, and with a twin that holds its
-//! identity. It ends what it has begun, takes back what hurts, and begins nothing that it may not.
+//! A node by itself: without its controller in each step, for a week, with a clock that is set, with a twin that holds its
+//! identity, and in the place of another. It ends what it has begun, takes back what hurts, and begins nothing that it may not.
 #![expect(clippy::unwrap_used, reason = "a test: a failure is a panic that names the line")]
 
 use wardround_tests::{
@@ -201,5 +201,57 @@ fn twins_with_one_identity_install_once_and_are_told_of() {
     world.wait_state(90, "r1", "completed");
     for device in &devices {
         assert_eq!((device.installs(), device.uninstalls()), (1, 0), "{}: {}", device.id, world.describe("r1"));
+    }
+}
+
+/// The third try of an install is at work when the node's disk is lost. The one that takes its place finds that try, not the first; and
+/// where people want the patch back meanwhile, it waits for the end of it.
+#[test]
+fn a_node_in_anothers_place_waits_for_the_try_that_is_at_work() {
+    let mut world = World::new(PROGRAM);
+    world.add_site(&Blueprint::new("rx1").device("a", "canary").device("b", "full"));
+    let devices = ["rx1/a", "rx1/b"].map(|id| world.device(id));
+    devices.iter().for_each(|device| device.close("install"));
+    let retries = "retry_after: 1s, retries: 2, retry: 4s, retry_max: 1m";
+    for (rollout, patch, ring) in [("r1", KB, "canary"), ("r2", OTHER, "full")] {
+        world.patch(patch, 0);
+        let plan = plan::one_wave("1s", "{ per_site: 2 }", "device").replace("retry_after: 1s", retries);
+        world.start(rollout, patch, &plan.replace("{ remaining: true }", &format!("{{ labels: {{ ring: {ring} }} }}")));
+    }
+    for (round, death) in ["dies-1", "dies-2"].into_iter().enumerate() {
+        for device in &devices {
+            device.wait_held("install");
+            assert_eq!(device.installs(), round + 1);
+            device.set(death);
+            device.open("install");
+            wait_until(30, "the install to die", || !device.has(death));
+            device.close("install");
+        }
+    }
+    for device in &devices {
+        wait_until(30, "the third try", || device.installs() == 3);
+        device.wait_held("install");
+    }
+    world.site_mut("rx1").node().kill9();
+    std::fs::remove_dir_all(world.site("rx1").state()).unwrap();
+    let back = ["rollout", "rollback", "r2", "--device", "rx1/b", "--reason", "not on this one", "--yes"];
+    world.run_by(&["ann", "ben"], &back).ok();
+    world.enrol("rx1");
+    world.start_node("rx1");
+    let [a, b] = &devices;
+    let taken =
+        || world.deployment("r1", &a.id).is_some_and(|d| d.reason.contains("a node that has lost what it knew"));
+    wait_until(60, "the new node to take it over", || taken() || a.installs() > 3);
+    a.open("install");
+    let done = world.wait_deployment(60, "r1", &a.id, &["succeeded", "failed", "rolled_back"]);
+    assert_eq!((done.state.as_str(), b.uninstalls()), ("succeeded", 0), "{}", world.describe("r1"));
+    b.open("install");
+    world.wait_deployment(90, "r2", &b.id, &["rolled_back"]);
+    assert_eq!([a, b].map(|device| (device.installs(), device.uninstalls())), [(3, 0), (3, 1)]);
+    assert!(a.installed(KB) && !b.installed(OTHER));
+    for device in &devices {
+        wait_until(30, "what the tries left to be removed", || {
+            std::fs::read_dir(device.root().join("wardround")).unwrap().count() == 0
+        });
     }
 }

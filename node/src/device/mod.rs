@@ -10,7 +10,7 @@ mod look;
 mod preflight;
 mod restore_point;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use wardround_rollout_plans::model::{Detected, DeviceId, EVIDENCE_TEXT_MAX, Installer, Payload, Sign, Variant};
 
@@ -253,6 +253,26 @@ impl DeviceHandle {
             return Ok(if own.has_begun(op)? { Trace::Over } else { Trace::None });
         }
         launch::trace(&self.transport, op, Step::Install).await
+    }
+
+    /// Which of these operations have a directory on the device.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device can't be asked.
+    pub async fn there(&self, ops: Vec<String>) -> Result<Vec<String>, DeviceError> {
+        let line = match (&self.transport, self.transport.shell()) {
+            (Transport::Node(_), _) => return Ok(Vec::new()),
+            (transport, kind @ shell::Shell::Sh) => {
+                format!("ls -1 {} 2>/dev/null; :", shell::quote(kind, &transport.op_dir(""))?)
+            }
+            (transport, shell::Shell::Cmd) => {
+                format!("dir /b /ad {} 2>nul", transport.op_dir("").trim_end_matches('\\'))
+            }
+        };
+        self.transport.here()?;
+        let listed = self.transport.run_line(&line, QUESTION_TIMEOUT).await?;
+        let names: BTreeSet<&str> = listed.lines().map(str::trim).collect();
+        Ok(ops.into_iter().filter(|op| shell::op_name(op).is_ok_and(|name| names.contains(name.as_str()))).collect())
     }
 
     /// Withdraws the install of this `op` unless it has begun. After [`Withdrawal::Withdrawn`] it never begins under this

@@ -1,6 +1,6 @@
 //! Tasks: what the machine wants done on a device.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use crate::{
     cache::{Cache, CacheError, Claim},
     device::{DeviceError, DeviceHandle, Trace, Withdrawal},
     installers::Refused,
-    machine::{Action, Begun, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb},
+    machine::{Action, Begun, CheckFound, Fault, FaultKind, Found, PreflightFound, Verb, is_first_run, run_of_install},
     probes::{Means, probe_system},
     program::Own,
     sync::{Controller, FetchError},
@@ -124,6 +124,11 @@ impl Tasks {
             Verb::Cleanup { ops, kept } => {
                 device.over(ops, *kept).await.map_err(device_fault)?;
                 for op in ops {
+                    for (_, later) in later_runs(&device, op).await.map_err(device_fault)? {
+                        if device.withdraw_install(&later).await.map_err(device_fault)? != Withdrawal::AtWork {
+                            self.clean(&device, &later).await?;
+                        }
+                    }
                     self.clean(&device, op).await?;
                 }
                 Ok(Found::Cleaned)
@@ -206,16 +211,14 @@ impl Tasks {
             Ok(()) => device.detect(op, variant).await,
             Err(why) => Detected::Unknown { why: why.clone() },
         };
-        let mut begun = Begun::Not;
-        if matches!(before, Detected::Present { .. }) {
-            let waits_for_nothing = found.reboot_pending == Some(false) && !device.has_write_filter();
-            match device.install_trace(op).await {
-                Ok(Trace::None) => {}
-                Ok(Trace::Over) if waits_for_nothing => begun = Begun::Over,
-                Ok(Trace::Over | Trace::AtWork) => begun = Begun::Unfinished,
-                Err(error) => before = Detected::Unknown { why: error.to_string() },
-            }
-        }
+        let waits_for_nothing = found.reboot_pending == Some(false) && !device.has_write_filter();
+        let (begun, run) = match before {
+            Detected::Unknown { .. } => (Begun::Not, 0),
+            _ => begun(device, op, &before, waits_for_nothing).await.unwrap_or_else(|error| {
+                before = Detected::Unknown { why: error.to_string() };
+                (Begun::Not, 0)
+            }),
+        };
         Found::Preflight(Box::new(PreflightFound {
             unreachable: found.reachable.err(),
             mismatch: found.platform,
@@ -226,6 +229,7 @@ impl Tasks {
             write_filter: found.write_filter,
             before,
             begun,
+            run,
             prerequisites,
             probes: self.probe(systems).await,
         }))
@@ -239,11 +243,52 @@ impl Tasks {
     }
 }
 
-/// Nothing on the device means nothing while an installer may still put it there: this run is over, or never begins.
+/// Most runs of one installer of which traces are looked for. A node waits longer after each.
+const RUNS_MAX: u32 = 200;
+
+/// Runs of the installer after `op`, the first one, that have left something on the device, in order. A node that does not know of them
+/// asks: it has lost its memory, or stands in another's place.
+async fn later_runs(device: &DeviceHandle, op: &str) -> Result<Vec<(u32, String)>, DeviceError> {
+    if !is_first_run(op) {
+        return Ok(Vec::new());
+    }
+    let runs: BTreeMap<String, u32> = (2..=RUNS_MAX).map(|run| (run_of_install(op, run), run)).collect();
+    let there = device.there(runs.keys().cloned().collect()).await?;
+    let mut found: Vec<(u32, String)> = there.into_iter().filter_map(|op| Some((*runs.get(&op)?, op))).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// What the device shows of an installer that was begun in this deployment, and which run of it.
+async fn begun(
+    device: &DeviceHandle,
+    op: &str,
+    before: &Detected,
+    waits_for_nothing: bool,
+) -> Result<(Begun, u32), DeviceError> {
+    let present = matches!(before, Detected::Present { .. });
+    let later = later_runs(device, op).await?.pop();
+    // Nothing of the first run alone: the install under its own id finds it.
+    if !present && later.is_none() {
+        return Ok((Begun::Not, 0));
+    }
+    let (run, newest) = later.unwrap_or_else(|| (1, op.to_owned()));
+    Ok(match device.install_trace(&newest).await? {
+        Trace::AtWork => (Begun::Unfinished, run),
+        Trace::Over if present && waits_for_nothing => (Begun::Over, run),
+        Trace::Over if present => (Begun::Unfinished, run),
+        Trace::Over | Trace::None => (Begun::Not, 0),
+    })
+}
+
+/// Nothing on the device means nothing while an installer may still put it there: each of its runs is over, or never begins.
 async fn over(device: &DeviceHandle, install: &str) -> Result<(), Fault> {
-    if device.withdraw_install(install).await.map_err(device_fault)? == Withdrawal::AtWork {
-        let text = "the installer is still at work on the device".to_owned();
-        return Err(Fault { kind: FaultKind::Unreachable, text });
+    let later = later_runs(device, install).await.map_err(device_fault)?.into_iter().map(|(_, op)| op);
+    for op in std::iter::once(install.to_owned()).chain(later) {
+        if device.withdraw_install(&op).await.map_err(device_fault)? == Withdrawal::AtWork {
+            let text = "the installer is still at work on the device".to_owned();
+            return Err(Fault { kind: FaultKind::AtWork, text });
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! One patch on one device: where it stands and the named moves between states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wardround_rollout_plans::model::{
@@ -150,6 +150,16 @@ pub(crate) struct Deployment {
     pub(crate) left: bool,
 }
 
+/// Operation id of a run of the installer whose first one is `first`.
+pub(crate) fn run_of_install(first: &str, run: u32) -> String {
+    if run > 1 { format!("{first}.i{run}") } else { first.to_owned() }
+}
+
+/// False for an operation id of a later run of an installer: ids end with the number of the attempt, or with ".i" and that of the run.
+pub(crate) fn is_first_run(op: &str) -> bool {
+    op.rsplit_once(".i").is_none_or(|(_, run)| run.is_empty() || !run.bytes().all(|b| b.is_ascii_digit()))
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands out a reference")]
 fn is_none(count: &u32) -> bool {
     *count == 0
@@ -221,8 +231,7 @@ impl Deployment {
     }
 
     fn install_op(&self, rollout: &RolloutId, device: &DeviceId, run: u32) -> String {
-        let base = self.op_base(rollout, device);
-        if run > 1 { format!("{base}.i{run}") } else { base }
+        run_of_install(&self.op_base(rollout, device), run)
     }
 
     /// Operation id of the present run of the installer.
@@ -235,12 +244,13 @@ impl Deployment {
         (self.install_run > 1).then(|| self.install_op(rollout, device, self.install_run - 1))
     }
 
-    /// Every operation id under which something may be left on the device. Runs before [`Deployment::op_before`] were
-    /// removed when the next one was staged.
+    /// Every operation id under which something may be left on the device. Runs before [`Deployment::op_before`] were removed when the
+    /// next one was staged; but a node that has taken a later run over had staged the first one.
     pub(crate) fn ops(&self, rollout: &RolloutId, device: &DeviceId) -> Vec<String> {
-        let installs = self.op_before(rollout, device).into_iter();
+        let runs = BTreeSet::from([1, self.install_run.saturating_sub(1).max(1), self.install_run]);
+        let installs = runs.into_iter().map(|run| self.install_op(rollout, device, run));
         let uninstalls = (2..=self.uninstall_run).map(|run| format!("{}.u{run}", self.op_base(rollout, device)));
-        installs.chain([self.install_op(rollout, device, self.install_run)]).chain(uninstalls).collect()
+        installs.chain(uninstalls).collect()
     }
 
     /// False while the uninstall still waits for its turn.
@@ -386,5 +396,18 @@ impl Deployment {
         self.failures.clear();
         self.go(Phase::Uninstall, env.now);
         self.show(env, DeploymentState::RollingBack, cause.clone(), evidence);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_runs_are_told_from_later_ones() {
+        for first in ["r1.ct-01.1", "r1.ct.i2.1", "r.i3.x.12"] {
+            assert!(is_first_run(first) && run_of_install(first, 1) == first, "{first}");
+            assert!(!is_first_run(&run_of_install(first, 2)), "{first}");
+        }
     }
 }

@@ -277,9 +277,12 @@ pub struct PreflightFound {
     pub free_bytes: Option<u64>,
     /// Whether the patch is there.
     pub before: Detected,
-    /// Where it is there: whether an installer was begun on the device under this very operation.
+    /// Whether an installer was begun on the device in this very deployment.
     #[serde(default, skip_serializing_if = "Begun::is_not")]
     pub begun: Begun,
+    /// Which run of it that is; 0 where none was begun.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub run: u32,
     /// Whether what the patch requires is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prerequisites: Vec<(PatchId, Detected)>,
@@ -287,7 +290,12 @@ pub struct PreflightFound {
     pub probes: Vec<ProbeAnswer>,
 }
 
-/// What the device shows of an install of this very operation that this node does not remember: it was begun by a node that has lost
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What the device shows of an install of this very deployment that this node does not remember: it was begun by a node that has lost
 /// what it knew, or by one that this one replaces.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -295,9 +303,9 @@ pub enum Begun {
     /// Nothing.
     #[default]
     Not,
-    /// It is over, and the device waits for nothing.
+    /// The patch is there, the installer is over, and the device waits for nothing.
     Over,
-    /// The installer is at work, or a restart or a write filter may still have to be seen to.
+    /// The installer is at work, or the patch is there and a restart or a write filter may still have to be seen to.
     Unfinished,
 }
 
@@ -401,6 +409,8 @@ pub enum FaultKind {
     NotBegun,
     /// The install had not begun, and its payload is no longer on the device.
     NotStaged,
+    /// The installer is still at work, so the patch can't be taken back yet.
+    AtWork,
     /// Anything else.
     Other,
 }

@@ -31,7 +31,7 @@ use wardround_signing::Digest;
 
 pub use action::{Action, Verb};
 use deployment::Env;
-pub(crate) use deployment::{Cause, Deployment, Phase};
+pub(crate) use deployment::{Cause, Deployment, Phase, is_first_run, run_of_install};
 use halts::Halts;
 pub use health::Monitored;
 use health::SystemState;

@@ -154,6 +154,10 @@ impl Deployment {
         if let Some(why) = &found.mismatch {
             return self.end(env, DeploymentState::Failed, Cause::new("platform", why), evidence);
         }
+        let left = self.left && matches!(found.before, Detected::Present { .. });
+        if found.begun != Begun::Not && !left {
+            return self.take_over(env, found, evidence);
+        }
         if let Some(cause) = lacking(found).filter(|_| self.harmed(&found.probes).is_none()) {
             return self.end(env, DeploymentState::Skipped, cause, evidence);
         }
@@ -163,15 +167,12 @@ impl Deployment {
         if found.before == Detected::Absent {
             self.left = false;
         }
-        if self.left && matches!(found.before, Detected::Present { .. }) {
+        if left {
             // What an earlier attempt left is what this one wants: it is watched like any other.
             self.before = Some(Detected::Absent);
             self.baseline = verdicts(&found.probes);
             self.go(Phase::Verify, env.now);
             return self.show(env, DeploymentState::Verifying, Cause::default(), evidence);
-        }
-        if found.begun != Begun::Not && matches!(found.before, Detected::Present { .. }) {
-            return self.take_over(env, found, evidence);
         }
         if let Detected::Present { proof } = &found.before {
             let cause = Cause::new("already_installed", format!("already installed: {proof}"));
@@ -192,7 +193,7 @@ impl Deployment {
         self.show(env, DeploymentState::Installing, Cause::default(), evidence);
     }
 
-    /// The patch is there by an install of this very deployment, which this node does not remember: it is watched like any other.
+    /// The patch is there, or coming, by an install of this very deployment, which this node does not remember: it is watched like any other.
     /// How its systems were before nobody knows any more: one that is ill now counts against the patch. What is not finished may
     /// take a restart, and so waits until nobody uses the device.
     fn take_over(&mut self, env: &mut Env<'_>, found: &PreflightFound, evidence: Evidence) {
@@ -200,6 +201,7 @@ impl Deployment {
         if let Some(who) = found.in_use.as_ref().filter(|_| unfinished) {
             return self.defer(env, Phase::Ready, Cause::new("in_use", format!("in clinical use: {who}")), evidence);
         }
+        self.install_run = self.install_run.max(found.run);
         self.before = Some(Detected::Absent);
         self.baseline = verdicts(&found.probes).into_keys().map(|system| (system, true)).collect();
         let (phase, state) = if unfinished {
@@ -525,7 +527,8 @@ impl Deployment {
                 }
             }
             (Phase::Uninstall, FaultKind::Unreachable) if waited < env.policy.reboot_timeout => self.again(env.now),
-            (Phase::Uninstall, FaultKind::Unreachable) => {
+            (Phase::Uninstall, FaultKind::AtWork) if waited < env.policy.install_timeout => self.again(env.now),
+            (Phase::Uninstall, FaultKind::Unreachable | FaultKind::AtWork) => {
                 let text = format!("the patch can't be taken back: {}", fault.text);
                 let cause = Cause::new("unreachable", text);
                 self.give_up(env, DeploymentState::RollbackFailed, cause, Evidence::default());

@@ -236,6 +236,7 @@ impl World {
             before,
             // Nodes of this world lose their power, never their disk.
             begun: Begun::Not,
+            run: 0,
             prerequisites: Vec::new(),
             probes: self.answers(site, systems),
         }))

@@ -399,7 +399,7 @@ fn every_run_of_the_installer_is_removed_from_the_device() {
         rig.done("ct-01", checked(detected, Vec::new()));
     }
     let Verb::Cleanup { ops, .. } = &rig.action("ct-01").unwrap().verb else { panic!("cleaned up") };
-    assert_eq!(ops, &["r1.ct-01.1.i2", "r1.ct-01.1.i3", "r1.ct-01.1.u2"]);
+    assert_eq!(ops, &["r1.ct-01.1", "r1.ct-01.1.i2", "r1.ct-01.1.i3", "r1.ct-01.1.u2"]);
 }
 
 #[test]

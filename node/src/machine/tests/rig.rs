@@ -134,6 +134,7 @@ pub(super) fn ready(name: &str) -> PreflightFound {
         write_filter: None,
         before: Detected::Absent,
         begun: crate::machine::Begun::Not,
+        run: 0,
         prerequisites: Vec::new(),
         probes: vec![answer(if name.starts_with("ct") { "pacs" } else { "lab" }, true)],
     }

@@ -219,6 +219,21 @@ fn what_an_earlier_attempt_left_is_not_forgotten() {
     assert_eq!(rig.shown("ct-01"), S::Failed, "the preflight has seen that nothing was left");
 }
 
+/// A node that has lost its memory, or stands in another's place, is told to take back what an installer still brings.
+#[test]
+fn an_installer_at_work_is_waited_for_as_long_as_an_install_may_take() {
+    let mut rig = Rig::new(Scope::Site);
+    rig.wish(|w| w.goals = vec![goal("ct-01", GoalAction::RollBack, 1)]);
+    let (begun, limit) = (rig.now, super::rig::policy(Scope::Site).install_timeout);
+    while rig.shown("ct-01") != S::RollbackFailed {
+        assert!(rig.now.since(begun) <= DurationMs(limit.0 * 2), "then people look");
+        assert_eq!(rig.verb("ct-01"), "uninstall");
+        rig.done("ct-01", fault(FaultKind::AtWork));
+        rig.pass(DurationMs::from_secs(64));
+    }
+    assert!(rig.now.since(begun) >= limit);
+}
+
 /// The disk of a node is lost, and another node enrols for its site.
 #[test]
 fn an_install_that_a_lost_node_began_is_taken_over_and_watched() {
@@ -254,6 +269,18 @@ fn an_install_that_a_lost_node_began_is_taken_over_and_watched() {
     assert_eq!(rig.verb("ct-01"), "install", "its result is picked up");
     rig.done("ct-01", super::rig::installed(crate::machine::InstallOutcome::NeedsReboot, present()));
     assert_eq!(rig.verb("ct-01"), "reboot");
+
+    // Its third run is at work, and nothing is to be seen of it yet: no other is begun beside it.
+    let mut rig = fresh();
+    let at_work = crate::machine::PreflightFound {
+        before: Detected::Absent,
+        run: 3,
+        free_bytes: Some(1),
+        in_use: None,
+        ..begun(Begun::Unfinished, true)
+    };
+    rig.done("ct-01", super::rig::preflight(at_work));
+    assert_eq!((rig.verb("ct-01"), rig.action("ct-01").unwrap().op.as_str()), ("install", "r1.ct-01.1.i3"));
 
     // How the archive was before nobody knows: what is ill now counts against the patch.
     let mut rig = fresh();
