@@ -25,7 +25,7 @@ use wardround_node::{
 };
 use wardround_rollout_plans::model::{Detected, Installer, Interpreter};
 use wardround_tests::rig::{
-    Dialects, Hotfix, SmbDevice, WineDevice, WineVersion, handle, require, variant, wait_until,
+    Asks as _, Dialects, Hotfix, SmbDevice, WineDevice, WineVersion, handle, require, variant, wait_until,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wardround-under-test");
@@ -323,7 +323,7 @@ async fn windows_behind_an_adapter_is_patched_over_kills_and_rebooted() {
     let before = first.preflight(&variant, false).await;
     assert_eq!((before.reachable, before.reboot_pending, before.platform), (Ok(()), Some(false), None));
     first.stage("op", &hotfix.path, &variant.payload).await.unwrap();
-    assert_eq!(first.detect("op", &variant).await, Detected::Absent);
+    assert_eq!(first.detected("op", &variant).await, Detected::Absent);
 
     let log = device.file(&format!("windows/{KB}.log"));
     let lines = || fs::read_to_string(&log).unwrap_or_default();
@@ -351,14 +351,14 @@ async fn windows_behind_an_adapter_is_patched_over_kills_and_rebooted() {
     assert!(second.reboot_pending().await.unwrap());
     second.reboot(LONG).await.unwrap();
     assert!(!second.reboot_pending().await.unwrap());
-    let found = second.detect("op", &variant).await;
+    let found = second.detected("op", &variant).await;
     assert!(matches!(found, Detected::Present { .. }), "{found:?}");
     assert!(device.file(&format!("windows/system32/{KB}.sys")).exists(), "the restart put it in place");
 
     let ran = second.uninstall("down", &variant, LONG).await.unwrap();
     assert_eq!(ran.exit_code, 3010, "{}", ran.output);
     second.reboot(LONG).await.unwrap();
-    assert_eq!(second.detect("down", &variant).await, Detected::Absent);
+    assert_eq!(second.detected("down", &variant).await, Detected::Absent);
 }
 
 /// Somebody restarts the device in the middle of an install: that is told from one that works, and detection decides.
@@ -387,7 +387,7 @@ async fn a_restart_in_the_middle_is_seen_through_an_adapter() {
     });
     let (ran, device) = tokio::join!(node.install("op", &variant, LONG), restart);
     assert!(matches!(ran, Err(DeviceError::Interrupted { .. })), "{ran:?}");
-    assert_eq!(node.detect("op", &variant).await, Detected::Absent);
+    assert_eq!(node.detected("op", &variant).await, Detected::Absent);
     drop(device);
 }
 

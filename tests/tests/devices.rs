@@ -10,7 +10,9 @@ use wardround_node::{
     installers::{ExitClass, Outcome, outcome},
 };
 use wardround_rollout_plans::model::{Detected, Installer, Interpreter, Variant};
-use wardround_tests::rig::{Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, handle, variant, wait_until};
+use wardround_tests::rig::{
+    Asks as _, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, handle, variant, wait_until,
+};
 
 const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4500331";
@@ -32,17 +34,17 @@ async fn life_of_an_msi(handle: &DeviceHandle, device: &WineDevice, msi: &Msi, v
     assert!(before.free_bytes.is_some_and(|bytes| bytes > 1_000_000), "{:?}", before.free_bytes);
 
     handle.stage("op-1", &msi.path, &variant.payload).await.unwrap();
-    assert_eq!(handle.detect("op-1", variant).await, Detected::Absent);
+    assert_eq!(handle.detected("op-1", variant).await, Detected::Absent);
     let ran = handle.install("op-1", variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (0, ExitClass::Success), "{}", ran.output);
-    let after = handle.detect("op-1", variant).await;
+    let after = handle.detected("op-1", variant).await;
     assert!(present(&after), "{after:?}");
     assert_eq!(device.registry(&msi.uninstall_key(), "DisplayVersion").as_deref(), Some(msi.version.as_str()));
     assert_eq!(outcome(ran.class, &Detected::Absent, &after, false), Outcome::Installed);
 
     let ran = handle.uninstall("op-2", variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (0, ExitClass::Success), "{}", ran.output);
-    assert_eq!(handle.detect("op-2", variant).await, Detected::Absent);
+    assert_eq!(handle.detected("op-2", variant).await, Detected::Absent);
     assert_eq!(device.registry(&msi.uninstall_key(), "DisplayVersion"), None);
 
     // The true code of "unknown product", which a Unix status would cut down to 69.
@@ -78,11 +80,11 @@ async fn another_version_of_the_product_keeps_its_code() {
     handle.stage("old", &old.path, &old_variant.payload).await.unwrap();
     handle.install("old", &old_variant, LONG).await.unwrap();
     handle.stage("new", &new.path, &new_variant.payload).await.unwrap();
-    let before = handle.detect("new", &new_variant).await;
+    let before = handle.detected("new", &new_variant).await;
     assert_eq!(before, Detected::Absent, "1.0.0 is not 1.0.1");
     let ran = handle.install("new", &new_variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (1638, ExitClass::AlreadyInstalled), "{}", ran.output);
-    let after = handle.detect("new", &new_variant).await;
+    let after = handle.detected("new", &new_variant).await;
     assert!(matches!(
         outcome(ran.class, &before, &after, false),
         Outcome::Failed { code: "other_version_installed", .. }
@@ -97,7 +99,7 @@ async fn a_hotfix_is_verified_after_its_reboot_and_leaves_by_spuninst() {
     let handle = local(&work, &device, WineVersion::Server2003);
     let variant = hotfix.variant(WineVersion::Server2003.platform(), &[]);
     handle.stage("up", &hotfix.path, &variant.payload).await.unwrap();
-    assert_eq!(handle.detect("up", &variant).await, Detected::Absent);
+    assert_eq!(handle.detected("up", &variant).await, Detected::Absent);
 
     let ran = handle.install("up", &variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (3010, ExitClass::RebootRequired), "{}", ran.output);
@@ -108,13 +110,13 @@ async fn a_hotfix_is_verified_after_its_reboot_and_leaves_by_spuninst() {
     handle.reboot(LONG).await.unwrap();
     assert!(!handle.reboot_pending().await.unwrap());
     assert!(patched.exists());
-    assert!(present(&handle.detect("up", &variant).await));
+    assert!(present(&handle.detected("up", &variant).await));
     assert_eq!(device.registry(&hotfix.key(), "Installed").as_deref(), Some("0x1"));
 
     let ran = handle.uninstall("down", &variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.class), (3010, ExitClass::RebootRequired), "{}", ran.output);
     handle.reboot(LONG).await.unwrap();
-    assert_eq!(handle.detect("down", &variant).await, Detected::Absent);
+    assert_eq!(handle.detected("down", &variant).await, Detected::Absent);
     assert!(!patched.exists() && device.registry(&hotfix.key(), "Installed").is_none());
 
     std::fs::remove_dir_all(device.file(&format!("windows/$NtUninstall{KB}$"))).unwrap();
@@ -135,7 +137,7 @@ async fn a_hotfix_that_fails_or_lies_is_found_out() {
         handle.stage(op, &hotfix.path, &variant.payload).await.unwrap();
         let ran = handle.install(op, &variant, LONG).await.unwrap();
         assert_eq!(ran.exit_code, code, "{}", ran.output);
-        let after = handle.detect(op, &variant).await;
+        let after = handle.detected(op, &variant).await;
         let pending = handle.reboot_pending().await.unwrap();
         match outcome(ran.class, &Detected::Absent, &after, pending) {
             Outcome::Failed { code, .. } => assert_eq!(code, word),
@@ -164,7 +166,7 @@ async fn windows_behind_ssh_is_patched_rebooted_and_rolled_back() {
     assert!(handle.reboot_pending().await.unwrap());
     handle.reboot(LONG).await.unwrap();
     assert!(!handle.reboot_pending().await.unwrap());
-    assert!(present(&handle.detect("up", &variant).await));
+    assert!(present(&handle.detected("up", &variant).await));
     assert!(device.file(&format!("windows/system32/{KB}.sys")).exists(), "the restart put it in place");
 }
 
@@ -198,7 +200,7 @@ async fn an_install_outlives_its_link_and_its_node() {
     let second = handle(work.path(), WineVersion::XpX64.platform(), &server.transport());
     let ran = second.install("op", &variant, LONG).await.unwrap();
     assert_eq!(ran.exit_code, 3010, "{}", ran.output);
-    assert!(present(&second.detect("op", &variant).await));
+    assert!(present(&second.detected("op", &variant).await));
     let again = second.install("op", &variant, LONG).await.unwrap();
     assert_eq!(again, ran, "the recorded result");
     assert_eq!(second.withdraw_install("op").await.unwrap(), Withdrawal::Over);
@@ -247,7 +249,7 @@ async fn a_step_that_died_is_told_from_one_that_works() {
     });
     let (ran, device) = tokio::join!(handle.install("op", &variant, LONG), restart);
     assert!(matches!(ran, Err(DeviceError::Interrupted { .. })), "{ran:?}");
-    assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
+    assert_eq!(handle.detected("op", &variant).await, Detected::Absent);
     drop(device);
 }
 
@@ -316,13 +318,13 @@ async fn a_script_comes_and_goes_in_a_sandbox() {
     std::fs::create_dir(&root).unwrap();
 
     assert!(matches!(handle.install("op", &variant, LONG).await, Err(DeviceError::NotStaged { .. })));
-    let unstaged = handle.detect("op", &variant).await;
+    let unstaged = handle.detected("op", &variant).await;
     assert!(matches!(&unstaged, Detected::Unknown { why } if why.contains("not on the device")), "{unstaged:?}");
     handle.stage("op", &payload, &variant.payload).await.unwrap();
-    assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
+    assert_eq!(handle.detected("op", &variant).await, Detected::Absent);
     let ran = handle.install("op", &variant, LONG).await.unwrap();
     assert_eq!((ran.exit_code, ran.output.as_str()), (0, "installing"));
-    let after = handle.detect("op", &variant).await;
+    let after = handle.detected("op", &variant).await;
     assert_eq!(after, Detected::Present { proof: "detect ended with 0: new".into() });
     assert!(handle.reboot_pending().await.unwrap());
     assert_eq!(outcome(ran.class, &Detected::Absent, &after, true), Outcome::NeedsReboot);
@@ -331,7 +333,7 @@ async fn a_script_comes_and_goes_in_a_sandbox() {
     handle.reboot(LONG).await.unwrap();
     assert!(boot_id().is_some() && boot_id() != before && !handle.reboot_pending().await.unwrap());
     handle.uninstall("op", &variant, LONG).await.unwrap();
-    assert_eq!(handle.detect("op", &variant).await, Detected::Absent);
+    assert_eq!(handle.detected("op", &variant).await, Detected::Absent);
 
     std::fs::write(root.join("platform"), "cpe:2.3:o:acme:console:5:*:*:*:*:*:*:*\n").unwrap();
     assert!(handle.preflight(&variant, false).await.platform.unwrap().contains("console:5"));

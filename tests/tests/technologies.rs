@@ -19,7 +19,7 @@ use wardround_node::{
 use wardround_rollout_plans::model::{
     Detected, Detection, FileVersion, Installer, PackageManager, Payload, Sign, Variant,
 };
-use wardround_tests::rig::{Hotfix, Msi, Servicing, WineDevice, WineVersion, handle, require, variant};
+use wardround_tests::rig::{Asks as _, Hotfix, Msi, Servicing, WineDevice, WineVersion, handle, require, variant};
 
 const LONG: Duration = Duration::from_secs(240);
 const KB: &str = "KB4012212";
@@ -43,10 +43,10 @@ fn package(work: &TempDir, file: &str, word: &str) -> PathBuf {
 }
 
 async fn installed(handle: &DeviceHandle, op: &str, path: &Path, variant: &Variant) -> (Ran, Outcome) {
-    let before = handle.detect(op, variant).await;
+    let before = handle.detected(op, variant).await;
     handle.stage(op, path, &variant.payload).await.unwrap();
     let ran = handle.install(op, variant, LONG).await.unwrap();
-    let after = handle.detect(op, variant).await;
+    let after = handle.detected(op, variant).await;
     let outcome = outcome(ran.class, &before, &after, false);
     (ran, outcome)
 }
@@ -74,12 +74,12 @@ async fn an_msu_comes_by_wusa_and_leaves_by_it_on_windows_7() {
     let (path, good) = msu("good.msu", "reboot");
     let (ran, came) = installed(&handle, "a", &path, &good).await;
     assert_eq!((ran.exit_code, came), (3010, Outcome::NeedsReboot), "{}", ran.output);
-    let Detected::Present { proof } = handle.detect("a", &good).await else { panic!("it is in force") };
+    let Detected::Present { proof } = handle.detected("a", &good).await else { panic!("it is in force") };
     assert!(proof.ends_with(r"CurrentState = 0x70"), "{proof}");
     let (ran, came) = installed(&handle, "b", &path, &good).await;
     assert_eq!((ran.exit_code, ran.class, came), (0x24_0006, ExitClass::AlreadyInstalled, Outcome::NothingToDo));
     let ran = uninstalled(&handle, "c", Some(&path), &good).await;
-    assert_eq!((ran.exit_code, handle.detect("c", &good).await), (0, Detected::Absent), "{}", ran.output);
+    assert_eq!((ran.exit_code, handle.detected("c", &good).await), (0, Detected::Absent), "{}", ran.output);
     let ran = uninstalled(&handle, "d", Some(&path), &good).await;
     assert_eq!((ran.exit_code, ran.class), (0x24_0007, ExitClass::AlreadyAbsent));
 
@@ -106,7 +106,7 @@ async fn on_vista_one_code_means_two_things_and_pkgmgr_takes_off() {
     let (ran, came) = installed(&handle, "b", &path, &good).await;
     assert_eq!((ran.exit_code, ran.class, came), (1, ExitClass::Ambiguous, Outcome::NothingToDo));
     let ran = handle.uninstall("c", &good, LONG).await.unwrap();
-    assert_eq!((ran.exit_code, handle.detect("c", &good).await), (0, Detected::Absent), "{}", ran.output);
+    assert_eq!((ran.exit_code, handle.detected("c", &good).await), (0, Detected::Absent), "{}", ran.output);
     let path = package(&work, "foreign.msu", "foreign");
     let foreign = variant(&path, installer, WineVersion::Vista.platform());
     let (ran, came) = installed(&handle, "d", &path, &foreign).await;
@@ -125,7 +125,7 @@ async fn a_cab_comes_and_goes_by_dism() {
     let (ran, came) = installed(&handle, "a", &path, &good).await;
     assert_eq!((ran.exit_code, came), (0, Outcome::Installed), "{}", ran.output);
     let ran = uninstalled(&handle, "b", None, &good).await;
-    assert_eq!((ran.exit_code, handle.detect("b", &good).await), (0, Detected::Absent), "{}", ran.output);
+    assert_eq!((ran.exit_code, handle.detected("b", &good).await), (0, Detected::Absent), "{}", ran.output);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,10 +143,10 @@ async fn a_file_that_is_too_old_denies_what_the_registry_says() {
     let file = r"%windir%\system32\kernel32.dll";
     let old = with(file, "5.2.3790.1");
     installed(&handle, "a", &hotfix.path, &old).await;
-    let Detected::Present { proof } = handle.detect("a", &old).await else { panic!("it is there") };
+    let Detected::Present { proof } = handle.detected("a", &old).await else { panic!("it is there") };
     assert!(proof.contains("HotFix") && proof.contains("kernel32.dll 10.0."), "{proof}");
-    assert_eq!(handle.detect("a", &with(file, "99.0.0.0")).await, Detected::Absent);
-    assert_eq!(handle.detect("a", &with(r"C:\windows\nowhere.dll", "1.0.0.0")).await, Detected::Absent);
+    assert_eq!(handle.detected("a", &with(file, "99.0.0.0")).await, Detected::Absent);
+    assert_eq!(handle.detected("a", &with(r"C:\windows\nowhere.dll", "1.0.0.0")).await, Detected::Absent);
 
     // What any of several signs shows; Wine lists one update, whatever is asked.
     let sign = |kb: &str| Sign::Msu { kb: kb.into(), package: None };
@@ -158,8 +158,8 @@ async fn a_file_that_is_too_old_denies_what_the_registry_says() {
         let detection = Detection { any_of: vec![sign(kb)], files: Vec::new() };
         Variant { installer, detection, ..other.clone() }
     };
-    assert!(is_present(&handle.detect("c", &any("KB1234567")).await));
-    assert_eq!(handle.detect("c", &any("KB7654321")).await, Detected::Absent);
+    assert!(is_present(&handle.detected("c", &any("KB1234567")).await));
+    assert_eq!(handle.detected("c", &any("KB7654321")).await, Detected::Absent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,15 +266,15 @@ impl Linux {
         assert_eq!(self.version().as_deref(), Some("1.0-1"));
 
         let second = self.variant(&self.new, "1.0-2", Some("1.0-1"));
-        assert_eq!(handle.detect("b", &second).await, Detected::Absent, "another version is there");
+        assert_eq!(handle.detected("b", &second).await, Detected::Absent, "another version is there");
         let (ran, came) = installed(&handle, "b", &self.new, &second).await;
         assert_eq!((ran.exit_code, came), (0, Outcome::Installed), "{}", ran.output);
         assert_eq!(self.version().as_deref(), Some("1.0-2"));
         // It is as it was.
         let ran = uninstalled(&handle, "c", Some(&self.old), &second).await;
         assert_eq!((ran.exit_code, self.version().as_deref()), (0, Some("1.0-1")), "{}", ran.output);
-        assert_eq!(handle.detect("c", &second).await, Detected::Absent);
-        assert!(is_present(&handle.detect("c", &first).await));
+        assert_eq!(handle.detected("c", &second).await, Detected::Absent);
+        assert!(is_present(&handle.detected("c", &first).await));
 
         // What it could not put back it does not replace.
         let stranger = self.variant(&self.new, "1.0-2", Some("0.9-1"));
@@ -285,7 +285,7 @@ impl Linux {
 
         let ran = uninstalled(&handle, "e", None, &first).await;
         assert_eq!((ran.exit_code, self.version()), (0, None), "{}", ran.output);
-        assert_eq!(handle.detect("e", &first).await, Detected::Absent);
+        assert_eq!(handle.detected("e", &first).await, Detected::Absent);
     }
 }
 

@@ -6,7 +6,7 @@ use std::{fs, path::Path, time::Duration};
 use wardround_node::device::DeviceHandle;
 use wardround_rollout_plans::model::Detected;
 use wardround_tests::{
-    rig::{Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, handle_with},
+    rig::{Asks as _, Filter, Hotfix, Msi, SshDevice, SshOptions, WineDevice, WineVersion, handle_with},
     world::World,
 };
 
@@ -32,9 +32,9 @@ async fn without_turning_it_off_a_patch_is_gone_with_the_restart() {
     assert!(why.contains("write_filter: { kind: ewf }"), "{why}");
     blind.stage("a", &msi.path, &variant.payload).await.unwrap();
     assert_eq!(blind.install("a", &variant, LONG).await.unwrap().exit_code, 0);
-    assert!(matches!(blind.detect("a", &variant).await, Detected::Present { .. }));
+    assert!(matches!(blind.detected("a", &variant).await, Detected::Present { .. }));
     blind.reboot(LONG).await.unwrap();
-    assert_eq!(blind.detect("a", &variant).await, Detected::Absent, "the overlay is gone");
+    assert_eq!(blind.detected("a", &variant).await, Detected::Absent, "the overlay is gone");
     assert!(filter.is_on());
     let wrong = handle(work.path(), &ssh.transport(), "write_filter: { kind: fbwf }");
     let why = wrong.preflight(&variant, false).await.write_filter.unwrap();
@@ -61,7 +61,7 @@ async fn a_patch_stays_below_an_enhanced_write_filter() {
     handle.reboot(LONG).await.unwrap();
     assert!(handle.lock(LONG).await.unwrap() && filter.is_on());
     handle.reboot(LONG).await.unwrap();
-    assert!(matches!(handle.detect("b", &variant).await, Detected::Present { .. }), "it outlives the restarts");
+    assert!(matches!(handle.detected("b", &variant).await, Detected::Present { .. }), "it outlives the restarts");
     assert_eq!(filter.restarts(), 4);
 }
 

@@ -3,6 +3,29 @@
 use std::path::Path;
 
 use wardround_node::{config::parse_site_file, device::DeviceHandle};
+use wardround_rollout_plans::model::{Detected, Variant};
+
+/// How often a device is asked that could not start its own programs.
+const ASKS_MAX: u32 = 10;
+
+/// Asks as a node does, which goes by no answer that tells nothing.
+pub trait Asks {
+    /// What is detected. A busy machine's Wine sometimes can't start its own `reg.exe` (9009): then it is asked again.
+    fn detected(&self, op: &str, variant: &Variant) -> impl Future<Output = Detected> + Send;
+}
+
+impl Asks for DeviceHandle {
+    async fn detected(&self, op: &str, variant: &Variant) -> Detected {
+        let mut found = self.detect(op, variant).await;
+        for _ in 1..ASKS_MAX {
+            if !matches!(&found, Detected::Unknown { why } if why.contains("ended with 9009")) {
+                break;
+            }
+            found = self.detect(op, variant).await;
+        }
+        found
+    }
+}
 
 /// A handle as a node makes it from a site file with this one device. `work` is the node's folder for it.
 ///

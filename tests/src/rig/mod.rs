@@ -25,7 +25,7 @@ use std::{
 pub use clock::Clock;
 pub use debian::{Machine, deb};
 pub use dicom::{ORTHANC_PORT, Orthanc, QueryRetrieve, Storescp};
-pub use handle::{handle, handle_with};
+pub use handle::{Asks, handle, handle_with};
 pub use netns::Namespace;
 pub use packages::{Filter, Hotfix, Msi, Servicing, variant};
 pub use postgres::{POSTGRES_PASSWORD, Postgres};
