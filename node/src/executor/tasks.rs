@@ -124,12 +124,15 @@ impl Tasks {
             Verb::Cleanup { ops, kept } => {
                 device.over(ops, *kept).await.map_err(device_fault)?;
                 for op in ops {
-                    for (_, later) in later_runs(&device, op).await.map_err(device_fault)? {
+                    self.clean(&device, op).await?;
+                }
+                // Runs of a node that this one does not remember stand behind the first.
+                if let Some(first) = ops.first() {
+                    for (_, later) in later_runs(&device, first).await.map_err(device_fault)? {
                         if device.withdraw_install(&later).await.map_err(device_fault)? != Withdrawal::AtWork {
                             self.clean(&device, &later).await?;
                         }
                     }
-                    self.clean(&device, op).await?;
                 }
                 Ok(Found::Cleaned)
             }
@@ -243,7 +246,7 @@ impl Tasks {
     }
 }
 
-/// Most runs of one installer of which traces are looked for. A node waits longer after each.
+/// Most runs of one installer of which traces are looked for.
 const RUNS_MAX: u32 = 200;
 
 /// Runs of the installer after `op`, the first one, that have left something on the device, in order. A node that does not know of them

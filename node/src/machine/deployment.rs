@@ -10,7 +10,7 @@ use wardround_rollout_plans::model::{
 use wardround_signing::Digest;
 
 use super::{
-    input::{GoalWish, RolloutPolicy},
+    input::{GoalWish, RolloutPolicy, is_zero},
     outbox::{Outbox, clip},
 };
 
@@ -128,7 +128,7 @@ pub(crate) struct Deployment {
     /// From 1; a second run of the installer (after "busy") has an operation id of its own.
     pub(crate) install_run: u32,
     /// How often an install that failed was tried again.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) retries: u32,
     /// From 1 once a rollback began.
     pub(crate) uninstall_run: u32,
@@ -158,11 +158,6 @@ pub(crate) fn run_of_install(first: &str, run: u32) -> String {
 /// False for an operation id of a later run of an installer: ids end with the number of the attempt, or with ".i" and that of the run.
 pub(crate) fn is_first_run(op: &str) -> bool {
     op.rsplit_once(".i").is_none_or(|(_, run)| run.is_empty() || !run.bytes().all(|b| b.is_ascii_digit()))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if hands out a reference")]
-fn is_none(count: &u32) -> bool {
-    *count == 0
 }
 
 /// What a move needs from around the deployment.
