@@ -67,7 +67,7 @@ impl Machine {
             self.first = text.split_whitespace().next().and_then(|pid| pid.parse().ok());
             self.first.is_some_and(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == b"systemd\n"))
         });
-        wait_until(&format!("the machine's boot: {}", self.console()), BOOT, || {
+        wait_until("the machine's boot", BOOT, || {
             let (_, said) = self.sh("systemctl is-system-running");
             ["running", "degraded"].contains(&said.trim())
         });
@@ -116,16 +116,14 @@ impl Machine {
     pub fn file(&self, path: &str) -> PathBuf {
         self.dir.path().join("root").join(path.trim_start_matches('/'))
     }
-
-    fn console(&self) -> String {
-        fs::read_to_string(self.dir.path().join("console")).unwrap_or_default()
-    }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.first.is_some() {
-            eprintln!("---- the machine ----\n{}", self.sh("journalctl --no-pager --lines=80").1);
+        if std::thread::panicking() {
+            let console = fs::read_to_string(self.dir.path().join("console")).unwrap_or_default();
+            let journal = self.first.map(|_| self.sh("journalctl --no-pager --lines=80").1).unwrap_or_default();
+            eprintln!("---- the machine ----\n{console}\n{journal}");
         }
         self.cut();
     }

@@ -361,7 +361,7 @@ impl World {
         let folder = self.patches();
         fs::write(folder.join(format!("{id}.sh")), payload(id, bytes_min)).unwrap();
         let file = folder.join(format!("{id}.yaml"));
-        fs::write(&file, patch_file(id)).unwrap();
+        fs::write(&file, patch_file(id, PLATFORM)).unwrap();
         self.run(&["patch", "import", &file.display().to_string()]).ok();
     }
 
@@ -370,7 +370,15 @@ impl World {
         let folder = self.patches();
         fs::write(folder.join(format!("{id}.sh")), payload(id, 0)).unwrap();
         let file = folder.join(format!("{id}.yaml"));
-        fs::write(&file, format!("{}    {line}\n", patch_file(id))).unwrap();
+        fs::write(&file, format!("{}    {line}\n", patch_file(id, PLATFORM))).unwrap();
+        self.patch_by(id, &file);
+    }
+
+    /// As [`World::patch`], with a script that a test wrote itself, for devices of this platform.
+    pub fn patch_script(&self, id: &str, platform: &str, script: &str) {
+        let file = self.patches().join(format!("{id}.yaml"));
+        fs::write(file.with_extension("sh"), script).unwrap();
+        fs::write(&file, patch_file(id, platform)).unwrap();
         self.patch_by(id, &file);
     }
 
@@ -488,9 +496,9 @@ impl World {
 }
 
 /// A patch file for a script payload beside it.
-fn patch_file(id: &str) -> String {
+fn patch_file(id: &str, platform: &str) -> String {
     format!(
-        "id: {id}\ntitle: Test patch {id}\nseverity: critical\nvariants:\n  - id: xp\n    platforms: [\"{PLATFORM}\"]\n    \
+        "id: {id}\ntitle: Test patch {id}\nseverity: critical\nvariants:\n  - id: xp\n    platforms: [\"{platform}\"]\n    \
          payload: {{ file: {id}.sh }}\n    installer: {{ technology: script, interpreter: sh }}\n"
     )
 }

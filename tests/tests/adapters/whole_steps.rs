@@ -36,14 +36,7 @@ impl Console {
             "cd {root} || exit 9\necho $1 {id} >> log\n[ $1 = uninstall ] && rm -f broken\n\
              if [ $1 = install ]; then until [ -e go-{id} ]; do sleep 0.05; done; {more}; fi\nexit 0\n"
         );
-        let manifest = format!(
-            "id: {id}\ntitle: {id}\nseverity: high\nvariants:\n  - id: console\n    platforms: [\"{PLATFORM}\"]\n    \
-             payload: {{ file: {id}.sh }}\n    installer: {{ technology: script, interpreter: sh }}\n"
-        );
-        let file = world.patches().join(format!("{id}.yaml"));
-        fs::write(file.with_extension("sh"), script).unwrap();
-        fs::write(&file, manifest).unwrap();
-        world.patch_by(id, &file);
+        world.patch_script(id, PLATFORM, &script);
     }
 
     fn go(&self, id: &str) {

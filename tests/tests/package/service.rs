@@ -37,15 +37,7 @@ impl Gateway {
              uninstall) rm -f {id}.there;;\ndetect) [ -e {id}.there ] && echo {id}.there;;\nesac\n",
             self.folder.display()
         );
-        let manifest = format!(
-            "id: {id}\ntitle: {id}\nseverity: high\nvariants:\n  - id: linux\n    \
-             platforms: [\"cpe:2.3:o:debian:debian_linux:*:*:*:*:*:*:*:*\"]\n    payload: {{ file: {id}.sh }}\n    \
-             installer: {{ technology: script, interpreter: sh }}\n"
-        );
-        let file = world.patches().join(format!("{id}.yaml"));
-        fs::write(file.with_extension("sh"), script).unwrap();
-        fs::write(&file, manifest).unwrap();
-        world.patch_by(id, &file);
+        world.patch_script(id, "cpe:2.3:o:debian:debian_linux:*:*:*:*:*:*:*:*", &script);
     }
 
     fn begun(&self, id: &str) -> usize {
